@@ -1,0 +1,211 @@
+"""The kernel door: what of this Linux host cloudnet reads and writes.
+
+Everything the kernel holds for us is a frozen value with a ``key``, the identity under which the kernel would
+replace it. ``read`` gives only what carries our mark: routes and rules with our protocol number, and the
+permanent entries on our own overlay devices. What others made is never returned and so never touched.
+``cloudnet.testing.kernel`` holds the suite that the real door and its in-memory twin pass.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from cloudnet.errors import CloudnetError
+from cloudnet.model.addresses import Address, Family, Interface, Network
+
+ROUTE_PROTOCOL = 67
+"""Our rtnetlink protocol number (``rtm_protocol``, ``FRA_PROTOCOL``): free in iproute2's rt_protos, and neither
+Calico's 80 nor BIRD's 12, so that each program knows its own routes on a shared host."""
+
+MAIN_TABLE = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
+
+Key: TypeAlias = tuple[Hashable, ...]
+
+
+class KernelError(CloudnetError):
+    """The kernel refused; the message names the object, the errno and what to do."""
+
+    def __init__(self, message: str, *, errno: int = 0) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class HostNamespace(KernelError):
+    """We were about to write in the machine's own network namespace without being told so explicitly."""
+
+
+class RouteKind(enum.Enum):
+    """``rtm_type``: where a matching packet goes."""
+
+    UNICAST = 1
+    LOCAL = 2
+    BLACKHOLE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of ours. A smaller ``metric`` wins among equal prefixes."""
+
+    destination: Network
+    device: str | None = None
+    gateway: Address | None = None
+    metric: int = 1024
+    table: int = MAIN_TABLE
+    kind: RouteKind = RouteKind.UNICAST
+    onlink: bool = False
+    source: Address | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("route", self.table, self.destination, self.metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent ARP or ND entry: ``address`` is at ``mac`` on ``device``. ``mac`` is lower case with colons."""
+
+    device: str
+    address: Address
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        return ("neighbour", self.device, self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A permanent forwarding entry of a VXLAN device: frames for ``mac`` go to the remote host ``address``."""
+
+    device: str
+    mac: str
+    address: Address
+
+    @property
+    def key(self) -> Key:
+        return ("fdb", self.device, self.mac)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One policy-routing rule of ours: matching packets are looked up in ``table``."""
+
+    family: Family
+    priority: int
+    table: int
+    protocol: int | None = None  # IPPROTO_*
+    dport: int | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("rule", self.family, self.priority, self.table, self.protocol, self.dport)
+
+
+@dataclass(frozen=True, slots=True)
+class VxlanDevice:
+    """Our overlay device, up, with exactly these addresses; an incompatible one is made anew."""
+
+    name: str
+    vni: int
+    port: int
+    parent: str
+    local: Address
+    mac: str
+    mtu: int
+    addresses: tuple[Interface, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return ("vxlan", self.name)
+
+
+KernelObject: TypeAlias = Route | Neighbour | FdbEntry | Rule | VxlanDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Create the object, or replace the one with its key in one step, without a moment of neither."""
+
+    value: KernelObject
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete the object; that it is absent already is success."""
+
+    value: KernelObject
+
+
+Change: TypeAlias = Put | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One change that the kernel refused; the others of the batch were still carried out."""
+
+    change: Change
+    error: KernelError
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One network device of the host, anybody's."""
+
+    name: str
+    index: int
+    mtu: int
+    up: bool
+    mac: str = ""
+    addresses: tuple[Interface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The host's default route of one family."""
+
+    family: Family
+    device: str
+    address: Address
+
+
+class Notices(Protocol):
+    """Tells that something in the kernel changed; use from one thread, close when done."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; return whether links, addresses, routes, rules or neighbours changed.
+
+        Our own writes are not reported. Many changes at once are one notice.
+        """
+
+    def close(self) -> None: ...
+
+
+class Kernel(Protocol):
+    """This host's links, routes and overlay devices, in the network namespace the door was opened in."""
+
+    def links(self) -> Mapping[str, Link]:
+        """Return every device by name."""
+
+    def gateways(self) -> Sequence[Gateway]:
+        """Return the default route of each family that has one with a gateway."""
+
+    def read(self) -> Mapping[Key, KernelObject]:
+        """Return all that carries our mark, by key."""
+
+    def apply(self, changes: Sequence[Change]) -> Sequence[Failure]:
+        """Carry the changes out in order, many in one system call; return those that the kernel refused."""
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        """Write e.g. ``net.ipv4.conf.eth0.rp_filter``; writing what stands there already costs only the read.
+
+        Raises:
+            KernelError: there is no such setting, or it may not be written.
+        """
+
+    def notices(self) -> Notices:
+        """Return a stream of notices on what others change from now on."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,266 @@
+"""What the store holds: Calico's resources that routing needs, and the few of our own.
+
+Every resource is a frozen value with ``meta`` first. Python names here; the spelling on the wire belongs to
+``calico.py`` (Calico's kinds, group ``projectcalico.org/v3``) and ``own.py`` (ours, ``cloudnet.io/v1``).
+Collections are tuples, frozensets, or mappings that nobody mutates.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from cloudnet.model.addresses import (
+    Address,
+    Family,
+    InstanceId,
+    Interface,
+    InterfaceId,
+    Network,
+    NodeName,
+    SubnetId,
+    TableId,
+)
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Name and labels of a resource; ``uid`` is empty until a store gives one."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    labels: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    annotations: Mapping[str, str] = field(default=_NOTHING, hash=False)
+
+
+class Resource(Protocol):
+    """Anything that a store can hold."""
+
+    @property
+    def meta(self) -> Metadata: ...
+
+
+# --- Calico's kinds -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Vtep:
+    """A node's VXLAN tunnel end: the address and MAC of its ``vxlan.calico`` device."""
+
+    address: Address
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine that runs pods. Calico ``Node`` (``internalapi/node.go``).
+
+    ``addresses`` are the node's own, with the prefix length of its subnet, one a family at most;
+    ``pod_cidrs`` come from Kubernetes (kubenet's way) and stand beside blocks from IPAM.
+    ``provider_id`` is Kubernetes' ``spec.providerID``, e.g. ``aws:///eu-west-1a/i-0abc``.
+    """
+
+    meta: Metadata
+    addresses: tuple[Interface, ...] = ()
+    vteps: tuple[Vtep, ...] = ()
+    pod_cidrs: tuple[Network, ...] = ()
+    provider_id: str = ""
+
+    @property
+    def name(self) -> NodeName:
+        return NodeName(self.meta.name)
+
+    def address(self, family: Family) -> Interface | None:
+        return next((a for a in self.addresses if a.version == family), None)
+
+    def vtep(self, family: Family) -> Vtep | None:
+        return next((v for v in self.vteps if v.address.version == family), None)
+
+
+class EncapMode(enum.Enum):
+    """How a pool's traffic is encapsulated. Calico ``vxlanMode`` and ``ipipMode``."""
+
+    NEVER = "Never"
+    ALWAYS = "Always"
+    CROSS_SUBNET = "CrossSubnet"
+
+
+@dataclass(frozen=True, slots=True)
+class IPPool:
+    """A range that pods take addresses from. Calico ``IPPool``.
+
+    What the modes mean here is decided in docs/decisions/pool-modes.md: ``Never`` asks for native routes with
+    VXLAN as ground, ``CrossSubnet`` for direct routes inside a subnet only, ``Always`` for VXLAN alone.
+    """
+
+    meta: Metadata
+    cidr: Network
+    vxlan_mode: EncapMode = EncapMode.NEVER
+    ipip_mode: EncapMode = EncapMode.NEVER
+    nat_outgoing: bool = False
+    disabled: bool = False
+    block_size: int = 26
+
+
+class AffinityState(enum.Enum):
+    """Life of a block's affinity; pending and pendingDeletion blocks must not be routed."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    PENDING_DELETION = "pendingDeletion"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAffinity:
+    """One block of pod addresses that belongs to a node. Calico ``BlockAffinity``, named ``<node>-<cidr>``."""
+
+    meta: Metadata
+    node: NodeName
+    cidr: Network
+    state: AffinityState = AffinityState.CONFIRMED
+    type: str = "host"
+    deleted: bool = False
+
+
+# --- our own kinds ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CloudNode:
+    """What the cloud says of one node; written by the controller, named like the node.
+
+    ``tables`` are the route tables that packets *leaving* this node are looked up in.
+    ``forwarding`` tells whether the fabric lets the node send and receive for pod addresses (source/destination
+    check off, IP forwarding on); ``problem`` says in one sentence why it does not.
+    """
+
+    meta: Metadata
+    instance: InstanceId
+    interface: InterfaceId
+    subnet: SubnetId
+    zone: str = ""
+    tables: tuple[TableId, ...] = ()
+    forwarding: bool = False
+    l2_adjacent: bool = False
+    mtu: int = 1500
+    problem: str = ""
+
+
+class RouteState(enum.Enum):
+    """Where one block stands in one cloud route table."""
+
+    PENDING = "pending"
+    PROGRAMMED = "programmed"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    BLACK_HOLED = "black-holed"
+    WITHDRAWING = "withdrawing"
+
+
+class Cause(enum.Enum):
+    """Why a cloud route is not programmed; one word for it in status, metrics and messages."""
+
+    NONE = "none"
+    QUOTA = "quota"
+    PERMISSION = "permission"
+    THROTTLED = "throttled"
+    CONFLICT = "conflict"
+    DUPLICATE = "duplicate"
+    NOT_FOUND = "not-found"
+    UNSUPPORTED = "unsupported"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """Where a cloud route points. Clouds name it differently, so any field may be unknown."""
+
+    interface: InterfaceId | None = None
+    instance: InstanceId | None = None
+    address: Address | None = None
+
+    def same_as(self, other: NextHop) -> bool:
+        """Tell whether both name one place: at least one field known to both, and none contradicting.
+
+        The interface decides alone when both sides know it: an instance may have several.
+        """
+        if self.interface and other.interface:
+            return self.interface == other.interface
+        pairs = ((self.instance, other.instance), (self.address, other.address))
+        known = [(mine, theirs) for mine, theirs in pairs if mine and theirs]
+        return bool(known) and all(mine == theirs for mine, theirs in known)
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """One block in one cloud route table.
+
+    ``next_hop`` is what we wrote or are about to write: it is the ownership ledger, recorded before the write.
+    ``since`` is wall-clock seconds, for people; ``detail`` is one sentence with the cause and the remedy.
+    """
+
+    table: TableId
+    state: RouteState
+    cause: Cause = Cause.NONE
+    detail: str = ""
+    next_hop: NextHop | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRoute:
+    """One block of pod addresses and where it stands in the cloud; named after the prefix (``10-65-1-0-26``).
+
+    Written by the controller alone. A block that needs no entry in a table has no ``TableStatus`` for it.
+    """
+
+    meta: Metadata
+    cidr: Network
+    node: NodeName
+    tables: tuple[TableStatus, ...] = ()
+
+    def status(self, table: TableId) -> TableStatus | None:
+        return next((s for s in self.tables if s.table == table), None)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What one agent tells the controller; named like the node, written only when it changes.
+
+    ``ready``: the VXLAN ground is in the kernel. ``observed``: the newest ``CloudRoute`` revision whose
+    withdrawal this agent has acted on; a cloud route is deleted only when every agent got there.
+    ``lost``: blocks whose cloud route is reported programmed while probes over it die.
+    """
+
+    meta: Metadata
+    ready: bool = False
+    observed: int = 0
+    lost: tuple[Network, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads. Holders renew by compare-and-swap; watchers time it on their own monotonic clock."""
+
+    meta: Metadata
+    holder: str = ""
+    duration: float = 15.0
+    renewals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCondition:
+    """The one owner's verdict on a node's network; named like the node, written by the controller."""
+
+    meta: Metadata
+    ready: bool
+    reason: str
+    message: str = ""
+    since: float = 0.0

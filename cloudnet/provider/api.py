@@ -1,0 +1,212 @@
+"""The cloud door: what a provider plugin promises.
+
+A provider is small and typed and honest about what it cannot do: ``routes`` or ``addresses`` is ``None`` where
+the cloud has no such thing. Only the controller calls it. Every call goes through the call budget; ``Throttled``
+and ``Unavailable`` are retried inside, under a deadline, and everything else leaves at once as one of
+``cloudnet.provider.errors``. ``cloudnet.testing.provider`` holds the suite that every plugin passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from cloudnet.model.addresses import (
+    Address,
+    Family,
+    InstanceId,
+    InterfaceId,
+    Network,
+    NodeName,
+    SubnetId,
+    TableId,
+)
+from cloudnet.model.resources import NextHop, Node
+from cloudnet.provider.errors import ProviderError
+
+
+class Encapsulation(enum.Enum):
+    """What the fabric lets through between nodes."""
+
+    VXLAN = "vxlan"
+    IPIP = "ipip"
+
+
+class RouteScope(enum.Enum):
+    """What one route table serves."""
+
+    SUBNET = "subnet"  # AWS, Azure: a table for each subnet or group of subnets
+    NETWORK = "network"  # Google: one table for the whole network
+    ZONE = "zone"  # IBM: routes hold in one zone
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this cloud and account can do; read once at start, never compiled in.
+
+    ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
+    allowed. ``routes_per_table`` is the quota for tables that do not tell their own.
+    """
+
+    families: frozenset[Family] = frozenset({Family.IPV4})
+    l2_adjacent: bool = False
+    encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.VXLAN})
+    route_scope: RouteScope = RouteScope.SUBNET
+    routes_per_table: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A node's machine, as the cloud sees it; ``interface`` carries the node's address."""
+
+    id: InstanceId
+    interface: InterfaceId
+    subnet: SubnetId
+    zone: str = ""
+    addresses: tuple[Address, ...] = ()
+    running: bool = True
+    forwarding: bool = False
+    mtu: int = 1500
+
+    @property
+    def next_hop(self) -> NextHop:
+        """What a cloud route to this node points at; the address is the first, IPv4 before IPv6."""
+        return NextHop(self.interface, self.id, self.addresses[0] if self.addresses else None)
+
+
+class Owner(enum.Enum):
+    """Whose a cloud route is, as far as the cloud itself can say."""
+
+    OURS = "ours"  # the route carries our mark
+    FOREIGN = "foreign"  # it surely is somebody else's (the local route, another kind of next hop, a propagated one)
+    UNMARKED = "unmarked"  # routes of this cloud carry no mark: our ledger decides
+
+
+@dataclass(frozen=True, slots=True)
+class TableRoute:
+    """One entry of a cloud route table. ``target`` is the next hop in the cloud's own words, for messages."""
+
+    destination: Network
+    next_hop: NextHop
+    owner: Owner = Owner.UNMARKED
+    black_hole: bool = False
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """One route table: whom it serves, what it holds, how much fits.
+
+    ``limits`` counts routes per family as the cloud counts them; a missing family has no known limit.
+    """
+
+    id: TableId
+    subnets: frozenset[SubnetId]
+    routes: tuple[TableRoute, ...] = ()
+    limits: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTables:
+    """Every table in scope, in the order of their ids."""
+
+    tables: tuple[RouteTable, ...] = ()
+
+    def of(self, subnet: SubnetId) -> tuple[RouteTable, ...]:
+        """Return the tables that packets leaving ``subnet`` are looked up in."""
+        return tuple(table for table in self.tables if subnet in table.subnets)
+
+
+class Verb(enum.Enum):
+    """What to do with one route."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """One change to one table. ``next_hop`` is the new one, for a delete the one that must still stand there."""
+
+    verb: Verb
+    table: TableId
+    destination: Network
+    next_hop: NextHop
+
+
+@dataclass(frozen=True, slots=True)
+class RouteResult:
+    """The outcome of one change; without ``error`` the cloud accepted it, which a read has yet to show."""
+
+    change: RouteChange
+    error: ProviderError | None = None
+
+
+class RouteProgrammer(Protocol):
+    """Programs the cloud's route tables."""
+
+    def read(self, tables: Collection[TableId] | None = None) -> RouteTables:
+        """Return every table in scope, or just these; found by subnet association, quota included.
+
+        Raises:
+            ProviderError: the read failed.
+        """
+
+    def apply(self, changes: Sequence[RouteChange]) -> Sequence[RouteResult]:
+        """Carry the changes out, in order; each has its own outcome and one refusal never hides another.
+
+        Creating what exists alike and deleting what is absent succeed. A replaced next hop leaves no gap.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Native pod addresses of one interface."""
+
+    interface: InterfaceId
+    cidr: Network
+
+
+class AddressAllocator(Protocol):
+    """Takes pod addresses from the cloud's own IPAM."""
+
+    def prefixes(self, instances: Collection[InstanceId]) -> Mapping[InstanceId, Sequence[Prefix]]: ...
+
+    def assign(self, instance: InstanceId, family: Family, length: int) -> Prefix: ...
+
+    def release(self, instance: InstanceId, prefix: Prefix) -> None: ...
+
+
+class Provider(Protocol):
+    """One cloud."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def routes(self) -> RouteProgrammer | None: ...
+
+    @property
+    def addresses(self) -> AddressAllocator | None: ...
+
+    def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
+        """Return the machine of each node, in bulk, never one call a node; nodes without one are left out.
+
+        Raises:
+            ProviderError: the read failed.
+        """
+
+    def allow_forwarding(self, instance: Instance) -> None:
+        """Let the instance's interface send and receive for addresses that are not its own.
+
+        Raises:
+            ProviderError: the cloud refused, or this can only be set when the machine is made.
+        """
