@@ -1,0 +1,1 @@
+"""The AWS provider: VPC route tables, by boto3."""
