@@ -35,8 +35,8 @@ class Metadata:
     name: str
     namespace: str = ""
     uid: str = ""
-    labels: Mapping[str, str] = field(default=_NOTHING, hash=False)
-    annotations: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
 
 
 class Resource(Protocol):
