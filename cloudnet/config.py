@@ -1,48 +1,230 @@
-"""The settings of the two programs: frozen values with their defaults, units and reasons."""
+"""The settings of the two programs: frozen values with their defaults, units and reasons, and where they come from.
+
+A setting is taken from the first of: the flag (``--probe-interval 0.2``), the environment
+(``CLOUDNET_PROBE_INTERVAL=0.2``), the file given with ``--config`` (TOML, ``probe_interval = 0.2``), the default.
+A wrong value is refused by name, wherever it came from; nothing is guessed.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from cloudnet.errors import BadInput
+
+C = TypeVar("C", "AgentConfig", "ControllerConfig")
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What a setting means, in one sentence, and which values make sense: numbers from ``low`` to ``high``."""
+
+    meaning: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+_PORT = 65535
+_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH or memory://")
+_LEVEL = Says("log from this level up", choices=_LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Settings of ``cloudnet agent``. All times are seconds."""
 
-    node: str
-    store: str = "sqlite:///var/lib/cloudnet/store.sqlite"
-    socket: str = "/run/cloudnet/agent.sock"
-    metrics: str = "127.0.0.1:9091"
-    allow_host_network: bool = False
-    log_level: str = "info"
-    resync_seconds: float = 90.0  # Calico's routeRefreshInterval
-    vxlan_vni: int = 4096
-    vxlan_port: int = 4789
-    vxlan_mtu: int = 0  # 0: the underlay's MTU less the encapsulation
-    probe_port: int = 4793
-    probe_interval: float = 0.1
-    probe_budget: float = 2000.0  # probes a second that one agent sends at most; the interval grows instead
-    lost_probes: int = 4  # unanswered in a row …
-    lost_after: float = 0.5  # … and this long since the last answer: the native path is lost
-    prove_seconds: float = 1.0  # answers this long in a row: the native path is proven
-    hold_first: float = 2.0  # hold-down after a native path was lost; doubles with each flap
-    hold_limit: float = 300.0
+    node: Annotated[str, Says("name of this node, as in its Node resource")]
+    store: Annotated[str, _STORE] = "sqlite:///var/lib/cloudnet/store.sqlite"
+    socket: Annotated[str, Says("Unix socket for `cloudnet routes` and `cloudnet status`")] = (
+        "/run/cloudnet/agent.sock"
+    )
+    metrics: Annotated[str, Says("address and port of /metrics, /healthz and /readyz")] = "127.0.0.1:9091"
+    allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
+        False
+    )
+    log_level: Annotated[str, _LEVEL] = "info"
+    resync_seconds: Annotated[
+        float, Says("how often the kernel is read again, to repair what others changed", low=1)
+    ] = 90.0  # Calico's routeRefreshInterval
+    vxlan_vni: Annotated[int, Says("VXLAN network identifier, the same on every node", low=1, high=2**24 - 1)] = 4096
+    vxlan_port: Annotated[int, Says("UDP port of VXLAN, the same on every node", low=1, high=_PORT)] = 4789
+    vxlan_mtu: Annotated[
+        int, Says("MTU of the VXLAN device in bytes; 0 is the underlay's less the encapsulation", low=0)
+    ] = 0
+    probe_port: Annotated[int, Says("UDP port of path probes, the same on every node", low=1, high=_PORT)] = 4793
+    probe_interval: Annotated[float, Says("seconds between probes of one destination", low=0.01)] = 0.1
+    probe_budget: Annotated[
+        float, Says("probes a second that the agent sends at most; with more destinations the interval grows", low=1)
+    ] = 2000.0
+    lost_probes: Annotated[int, Says("a native path is lost after this many unanswered probes in a row …", low=1)] = 4
+    lost_after: Annotated[float, Says("… and this many seconds since the last answer", low=0)] = 0.5
+    prove_seconds: Annotated[float, Says("a native path is proven after answers in a row for so long", low=0)] = 1.0
+    hold_first: Annotated[
+        float, Says("how long a native path stays unused after it was lost; doubles with each flap", low=0)
+    ] = 2.0
+    hold_limit: Annotated[float, Says("the longest such hold-down", low=0)] = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
     """Settings of ``cloudnet controller``. All times are seconds."""
 
-    store: str = "sqlite:///var/lib/cloudnet/store.sqlite"
-    provider: str = "aws"
-    provider_config: str = ""  # a JSON file
-    metrics: str = "127.0.0.1:9092"
-    identity: str = ""  # empty: host name and process id
-    log_level: str = "info"
-    lease_seconds: float = 15.0
-    resync_seconds: float = 900.0  # four table reads and four instance reads an hour
-    retry_first: float = 60.0  # after a refusal (quota, permission, conflict); doubles …
-    retry_limit: float = 600.0  # … up to this
-    withdraw_timeout: float = 10.0  # how long a silent agent can hold up the deletion of a cloud route
-    every_route_in_every_table: bool = False  # also for nodes of the table's own subnets
-    headroom: int = 0  # entries of each table left free for others
+    store: Annotated[str, _STORE] = "sqlite:///var/lib/cloudnet/store.sqlite"
+    provider: Annotated[str, Says("which cloud to program; `cloudnet providers` lists them")] = "aws"
+    provider_config: Annotated[str, Says("JSON file with the provider's own settings")] = ""
+    metrics: Annotated[str, Says("address and port of /metrics, /healthz and /readyz")] = "127.0.0.1:9092"
+    identity: Annotated[str, Says("name in the leader lease; empty is host name and process id")] = ""
+    log_level: Annotated[str, _LEVEL] = "info"
+    lease_seconds: Annotated[float, Says("how long a silent leader keeps its place", low=1)] = 15.0
+    resync_seconds: Annotated[float, Says("how often cloud tables and instances are read again", low=1)] = (
+        900.0  # four table reads and four instance reads an hour
+    )
+    retry_first: Annotated[
+        float,
+        Says("wait after a refusal (quota, permission, conflict) before trying again; doubles each time", low=0.1),
+    ] = 60.0
+    retry_limit: Annotated[float, Says("the longest such wait", low=0.1)] = 600.0
+    withdraw_timeout: Annotated[
+        float, Says("how long an agent that does not answer can hold up the deletion of a cloud route", low=0)
+    ] = 10.0
+    every_route_in_every_table: Annotated[
+        bool, Says("write a block's route also into the tables of its own node's subnet")
+    ] = False
+    headroom: Annotated[int, Says("entries of each cloud table left free for others", low=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, for flags and documentation; ``type`` is str, int, float or bool."""
+
+    name: str
+    type: type[str | int | float | bool]
+    default: object
+    says: Says
+
+    @property
+    def required(self) -> bool:
+        return self.default is dataclasses.MISSING
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "CLOUDNET_" + self.name.upper()
+
+
+def settings(kind: type[C]) -> tuple[Setting, ...]:
+    """Return every setting of a program, in the order of its class."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(Setting(f.name, *_split(hints[f.name], f.default)) for f in dataclasses.fields(kind))
+
+
+def load(
+    kind: type[C],
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    flags: Mapping[str, object] = MappingProxyType({}),
+) -> C:
+    """Return the settings of one program; a flag that is ``None`` was not given.
+
+    Other variables that begin with ``CLOUDNET_`` are left alone: Kubernetes makes such variables for a service
+    of that name.
+
+    Raises:
+        BadInput: a value is missing, of the wrong type or out of range, or the file names an unknown setting.
+    """
+    known = {setting.name: setting for setting in settings(kind)}
+    chosen: dict[str, object] = {}
+    for name, value in _from_file(file).items():
+        if name not in known:
+            raise BadInput(f"there is no such setting{_did_you_mean(name, known)}", path=f"{file}: {name}")
+        chosen[name] = _typed(known[name], value, path=f"{file}: {name}")
+    for setting in known.values():
+        if setting.variable in environment:
+            chosen[setting.name] = _parsed(setting, environment[setting.variable], path=setting.variable)
+        if (value := flags.get(setting.name)) is not None:
+            chosen[setting.name] = _typed(setting, value, path=setting.flag)
+        if setting.required and not chosen.get(setting.name):
+            raise BadInput(
+                f"not set: give {setting.flag}, {setting.variable}, or {setting.name} in the file of --config",
+                path=setting.name,
+            )
+    return kind(**chosen)  # type: ignore[arg-type]  # each value was checked against its field above
+
+
+def _split(hint: Any, default: object) -> tuple[type[str | int | float | bool], object, Says]:  # Any: a type form
+    type_, says = get_args(hint)
+    return type_, default, says
+
+
+def _from_file(file: Path | None) -> Mapping[str, object]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise BadInput(f"cannot be read ({(e.strerror or str(e)).lower()})", path=str(file)) from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise BadInput(f"not TOML: {e}", path=str(file)) from e
+
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _parsed(setting: Setting, text: str, *, path: str) -> object:
+    """Return the typed value of a text, as it comes from the environment."""
+    if setting.type is bool:
+        word = text.strip().lower()
+        if word not in _TRUE | _FALSE:
+            raise BadInput(f"expected true or false, found {text!r}", path=path)
+        return word in _TRUE
+    try:
+        value = setting.type(text)
+    except ValueError as e:
+        raise BadInput(f"expected {_expected(setting)}, found {text!r}", path=path) from e
+    return _typed(setting, value, path=path)
+
+
+def _typed(setting: Setting, value: object, *, path: str) -> object:
+    """Return the value if it fits the setting; an integer is a good float, a truth value is no number."""
+    if setting.type is float and type(value) is int:
+        value = float(value)
+    fits = type(value) is setting.type and all(_fits(setting.says, value))
+    if not fits:
+        raise BadInput(f"expected {_expected(setting)}, found {value!r}", path=path)
+    return value
+
+
+def _fits(says: Says, value: object) -> Iterator[bool]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield math.isfinite(value) and says.low <= value <= says.high
+    if says.choices:
+        yield value in says.choices
+
+
+def _expected(setting: Setting) -> str:
+    if setting.says.choices:
+        return "one of " + ", ".join(setting.says.choices)
+    noun = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}[setting.type]
+    low, high = setting.says.low, setting.says.high
+    if math.isfinite(high):
+        return f"{noun} from {low:g} to {high:.0f}"
+    return f"{noun} of at least {low:g}" if math.isfinite(low) else noun
+
+
+def _did_you_mean(name: str, known: Mapping[str, Setting]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
