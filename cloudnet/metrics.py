@@ -20,7 +20,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Address
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ def serve(
     return Server(server, thread)
 
 
-def parse_address(text: str) -> tuple[Address, int]:
+def parse_address(text: str) -> tuple[IPv4Address | IPv6Address, int]:
     """Return host and port of ``host:port``; an IPv6 host stands in brackets.
 
     Raises:

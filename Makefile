@@ -1,0 +1,45 @@
+# Every target sets up what it needs, on a fresh Debian 12 too; the second time that takes no time.
+
+SUITE ?= heart
+ARGS ?=
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help demo test unit bench lint format setup clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## a VPC on this machine, every fault, no lost connection; ARGS="--report build/demo.html"
+	@scripts/host
+	@$(PYTHON) -m cloudnet lab demo $(ARGS)
+
+test: setup  ## all tests; root, for the real kernel and the lab
+	@scripts/host
+	@$(PYTHON) -m pytest --alone $(ARGS)
+
+unit: setup  ## the tests that need no root
+	@$(PYTHON) -m pytest -m "not kernel and not lab" $(ARGS)
+
+bench: setup  ## measure the promises: build/bench/SUITE.json; SUITE=heart
+	@test -f tests/bench/$(SUITE).py || { echo "error: there is no suite '$(SUITE)'; there are:" \
+		$(basename $(notdir $(wildcard tests/bench/[a-z]*.py))) >&2; exit 2; }
+	@scripts/host
+	@$(PYTHON) tests/bench/$(SUITE).py $(ARGS)
+
+lint: setup  ## ruff, mypy, import contracts
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+format: setup  ## let ruff format and fix
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+setup:  ## the virtual environment in .venv
+	@scripts/setup $(VENV)
+
+clean:  ## remove what make and the tools made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
