@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from cloudnet.model.addresses import TableId
+from cloudnet.model.resources import NextHop
 from cloudnet.provider.api import Owner, RouteChange, RouteResult, RouteTables, TableRoute, Verb
 from cloudnet.provider.errors import Conflict, NotFound, ProviderError, Throttled, Unavailable
 
@@ -29,6 +30,16 @@ def apply(changes: Sequence[RouteChange], *, read: Read, write: Write, provider:
     """Return the outcome of each change, in order."""
     batch = _Batch(changes, read, write, provider)
     return tuple(RouteResult(change, batch.outcome(change)) for change in changes)
+
+
+def stands(route: TableRoute, change: RouteChange) -> bool:
+    """Tell whether ``route`` is what the change would write."""
+    return route.owner is not Owner.FOREIGN and route.next_hop.same_as(change.next_hop)
+
+
+def leads_nowhere(route: TableRoute) -> bool:
+    """Tell whether the cloud forgot where the route led: its machine is gone, the ledger says that it was ours."""
+    return route.owner is not Owner.FOREIGN and route.black_hole and route.next_hop == NextHop()
 
 
 class _Batch:
@@ -76,7 +87,7 @@ class _Batch:
             route = self._find(change) or self._find(change, fresh=True)
             if route is None:
                 raise
-            if route.owner is Owner.FOREIGN or not route.next_hop.same_as(change.next_hop):
+            if not stands(route, change):
                 raise self._in_the_way(change, route, error) from error
 
     def _replace(self, change: RouteChange) -> None:
@@ -89,7 +100,7 @@ class _Batch:
     def _delete(self, change: RouteChange) -> None:
         try:
             route = self._find(change)
-            if route is not None and (route.owner is Owner.FOREIGN or not route.next_hop.same_as(change.next_hop)):
+            if route is not None and not (stands(route, change) or leads_nowhere(route)):
                 raise self._in_the_way(change, route)
             self._send(change)
         except NotFound:

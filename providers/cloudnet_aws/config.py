@@ -1,0 +1,97 @@
+"""The settings of the AWS provider: what ``--provider-config`` holds. Every field is in docs/reference/aws.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from cloudnet.errors import BadInput
+from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class AwsConfig:
+    """Where to program routes and as whom. Without keys the SDK finds credentials its usual way (role, profile)."""
+
+    region: str
+    vpc_id: str
+    cluster: str = ""  # shown in the user agent, so CloudTrail tells clusters apart
+    endpoint_url: str = ""  # instead of the region's own: a VPC endpoint, a lab
+    access_key_id: str = field(default="", repr=False)
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    route_table_ids: tuple[str, ...] = ()  # empty: every table that serves a node's subnet
+    routes_per_table: int = 500  # AWS' default, where the account's own quota cannot be read
+    every_route_in_every_table: bool = False  # no shortcut inside a subnet: for clients that are not nodes
+    mtu: int = 9001  # of every instance type that EC2 offers today
+    read_rate: float = EC2_READ.rate  # calls a second …
+    read_burst: float = EC2_READ.burst  # … and at once
+    write_rate: float = EC2_WRITE.rate
+    write_burst: float = EC2_WRITE.burst
+    deadline: float = 10.0  # seconds that one call may take, all its attempts together
+    connect_timeout: float = 3.0
+    read_timeout: float = 10.0
+    quota_seconds: float = 3600.0  # how long a quota that was read stays true
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        return tuple(s for s in (self.access_key_id, self.secret_access_key, self.session_token) if s)
+
+    @property
+    def read(self) -> Bucket:
+        return Bucket(self.read_rate, self.read_burst)
+
+    @property
+    def write(self) -> Bucket:
+        return Bucket(self.write_rate, self.write_burst)
+
+
+_POSITIVE = (
+    *("routes_per_table", "mtu", "read_rate", "read_burst", "write_rate", "write_burst"),
+    *("connect_timeout", "read_timeout", "quota_seconds"),
+)
+
+
+def parse(
+    config: Mapping[str, Any],  # parsed JSON, checked here
+) -> AwsConfig:
+    """Return the checked settings.
+
+    Raises:
+        BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
+    """
+    known = [f.name for f in dataclasses.fields(AwsConfig)]
+    for name in config:
+        if name not in known:
+            raise BadInput(f"is not a setting of the aws provider; there are {', '.join(known)}", path=name)
+    try:
+        parsed = msgspec.convert(config, AwsConfig)
+    except msgspec.ValidationError as error:
+        raise BadInput(str(error), path="aws provider config") from error
+    check(parsed)
+    return parsed
+
+
+def check(config: AwsConfig) -> None:
+    """Refuse values that no call could work with."""
+    for name, value, prefix in (("region", config.region, ""), ("vpc_id", config.vpc_id, "vpc-")):
+        if not value or not value.startswith(prefix):
+            raise BadInput(f"expected {prefix or 'a region, e.g. eu-west-1'}…, found {value!r}", path=name)
+    for i, table in enumerate(config.route_table_ids):
+        if not table.startswith("rtb-"):
+            raise BadInput(f"expected rtb-…, found {table!r}", path=f"route_table_ids[{i}]")
+    if bool(config.access_key_id) != bool(config.secret_access_key):
+        raise BadInput("set both access_key_id and secret_access_key, or neither", path="access_key_id")
+    for name in _POSITIVE:
+        if getattr(config, name) <= 0:
+            raise BadInput(f"expected a number above 0, found {getattr(config, name)}", path=name)
+    for name in ("read_burst", "write_burst"):
+        if getattr(config, name) < 1:
+            raise BadInput(
+                f"expected 1 or more, found {getattr(config, name)}: no call could ever be made", path=name
+            )
