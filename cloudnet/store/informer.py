@@ -1,0 +1,161 @@
+"""A thread that keeps its owner told of some kinds: first everything there is, then every change.
+
+It outlives what a watch cannot: changes that are gone from the log (it lists again and makes up the deletions
+that it missed) and a store that does not answer (it tries again, ever more slowly). What it hands out is
+level-triggered: a value may come twice, never an older one after a newer one.
+
+The receiver runs on the informer's thread and should only put the batch on a queue. ``step`` is the whole
+loop body, so that a test needs no thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from cloudnet.model.resources import Resource
+from cloudnet.store.api import Compacted, Event, EventType, Revision, Store, StoreError, Watch
+
+log = logging.getLogger(__name__)
+
+WAIT = 1.0  # seconds that one step waits for a change; closing the watch ends it sooner
+RETRY_FIRST = 0.1  # seconds until the second try …
+RETRY_LIMIT = 5.0  # … which doubles up to this: a store that comes back is seen within seconds
+
+_Kind = type[Resource]
+_Name = tuple[str, str]  # namespace, name
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes in the order of their revisions.
+
+    ``synced`` marks a batch that completes a listing: it holds every resource of every kind, and deletions of
+    those that went unseen. The first batch is one; so is the one after each listing forced by ``Compacted``.
+    """
+
+    events: tuple[Event[Resource], ...]
+    synced: bool = False
+
+
+class Informer:
+    """Lists and watches ``kinds``, and calls ``deliver`` with batches until it is closed."""
+
+    def __init__(self, store: Store, kinds: Collection[_Kind], deliver: Callable[[Batch], None]) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._known: dict[_Kind, dict[_Name, Event[Resource]]] = {kind: {} for kind in kinds}
+        self._listed: dict[_Kind, Revision] = {}  # where each kind's listing stood
+        self._watch: Watch | None = None
+        self._pause = 0.0
+        self._problem = ""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="informer", daemon=True)
+
+    @property
+    def problem(self) -> str:
+        """Why the receiver may be behind; empty when it is not. For health endpoints; any thread may ask."""
+        return self._problem
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread; the store stays open."""
+        self._closing.set()
+        if (watch := self._watch) is not None:
+            watch.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    def step(self, wait: float = WAIT) -> float:
+        """Do the next thing, a listing or one wait for changes; return the seconds to pause before the next step."""
+        try:
+            if self._watch is None:
+                self._list()
+            else:
+                self._follow(self._watch, wait)
+        except Compacted as error:
+            log.info("listing again reason=%r", str(error))
+            self._stop_watching()
+            return 0.0
+        except StoreError as error:
+            return self._back_off(error)
+        if self._problem:
+            log.info("the store answers again")
+        self._problem, self._pause = "", 0.0
+        return 0.0
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._closing.wait(self.step())
+        except Exception as error:
+            # The receiver's own fault; the thread is lost, and health must show it.
+            self._problem = f"the informer stopped: {error}"
+            raise
+        finally:
+            self._stop_watching()
+
+    def _list(self) -> None:
+        listings = {kind: self._store.list(kind) for kind in self._known}
+        self._listed = {kind: listing.revision for kind, listing in listings.items()}
+        # From the oldest listing on; what later listings hold already is skipped by their revision.
+        watch = self._store.watch(tuple(self._known), since=min(self._listed.values(), default=Revision(0)))
+        events: list[Event[Resource]] = []
+        for kind, listing in listings.items():
+            fresh = {
+                (item.value.meta.namespace, item.value.meta.name): Event(EventType.PUT, item.value, item.revision)
+                for item in listing.items
+            }
+            events += [
+                Event(EventType.DELETED, known.value, listing.revision)
+                for name, known in self._known[kind].items()
+                if name not in fresh
+            ]
+            events += fresh.values()
+            self._known[kind] = fresh
+        events.sort(key=lambda event: event.revision)
+        self._watch = watch
+        self._deliver(Batch(tuple(events), synced=True))
+
+    def _follow(self, watch: Watch, wait: float) -> None:
+        fresh = tuple(event for event in watch.next(wait) if event.revision > self._listed[type(event.value)])
+        for event in fresh:
+            known = self._known[type(event.value)]
+            name = (event.value.meta.namespace, event.value.meta.name)
+            if event.type is EventType.PUT:
+                known[name] = event
+            else:
+                known.pop(name, None)
+        if fresh:
+            self._deliver(Batch(fresh))
+
+    def _back_off(self, error: StoreError) -> float:
+        if self._closing.is_set():
+            return 0.0
+        if not self._problem:
+            log.warning("the store does not answer problem=%r", str(error))
+        self._problem = str(error)
+        self._pause = min(max(RETRY_FIRST, self._pause * 2), RETRY_LIMIT)
+        return self._pause
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            with contextlib.suppress(StoreError):  # it is of no more use, whatever it says
+                self._watch.close()
+            self._watch = None
