@@ -1,0 +1,122 @@
+"""What one node's kernel should hold: for itself, for each remote node, for each block. Pure functions over values.
+
+The layers, from the bottom: the VXLAN device; per remote node a forwarding entry and a neighbour; per remote
+block the ground route (metric 1024); the probes' own table, where every block has its native way; and on top, for blocks that
+are proven, the native route (metric 512) in the main table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from socket import IPPROTO_UDP
+
+from cloudnet.agent.wishes import NATIVE_METRIC
+from cloudnet.config import AgentConfig
+from cloudnet.kernel.api import (
+    MAIN_TABLE,
+    FdbEntry,
+    KernelObject,
+    Link,
+    Neighbour,
+    Route,
+    RouteKind,
+    Rule,
+    VxlanDevice,
+)
+from cloudnet.model.addresses import Address, Family, Network, family
+from cloudnet.model.resources import Node
+from cloudnet.routes.path import Candidate
+
+PROBE_TABLE = 4793
+PROBE_PRIORITY = 98  # before Calico's 99 and the main table's 32766
+DEVICES = {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}  # Calico's names
+_OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}  # outer Ethernet, IP, UDP and VXLAN headers
+_WHOLE = {Family.IPV4: 32, Family.IPV6: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """The device that carries this node's own address, and the way out of its subnet."""
+
+    link: Link
+    gateway: Address | None
+
+
+def vxlan_mtu(config: AgentConfig, version: Family, underlay_mtu: int) -> int:
+    """Return the MTU that is safe inside the tunnel; pods get it too, so that no switch breaks a connection."""
+    return config.vxlan_mtu or underlay_mtu - _OVERHEAD[version]
+
+
+def mac(node: Node, version: Family) -> str:
+    """Return the MAC of a node's tunnel end: the published one, or Calico's rule (Felix ``vxlan_mgr.go``)."""
+    vtep = node.vtep(version)
+    if vtep is not None and vtep.mac:
+        return vtep.mac.lower()
+    name = node.name if version is Family.IPV4 else f"{node.name}-v6"
+    digest = hashlib.sha1(name.encode(), usedforsecurity=False).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x66, *digest[:5]))
+
+
+def for_itself(config: AgentConfig, node: Node, version: Family, underlay: Underlay) -> Iterator[KernelObject]:
+    """Yield the overlay device and the probes' rule of one family; nothing when the node has no tunnel address."""
+    address, vtep = node.address(version), node.vtep(version)
+    if address is None or vtep is None:
+        return
+    yield VxlanDevice(
+        name=DEVICES[version],
+        vni=config.vxlan_vni,
+        port=config.vxlan_port,
+        parent=underlay.link.name,
+        local=address.ip,
+        mac=mac(node, version),
+        mtu=vxlan_mtu(config, version, underlay.link.mtu),
+        addresses=(ip_interface(vtep.address),),
+    )
+    yield Rule(version, PROBE_PRIORITY, PROBE_TABLE, IPPROTO_UDP, config.probe_port)
+
+
+def for_remote_node(node: Node, version: Family) -> Iterator[KernelObject]:
+    """Yield how frames find a remote tunnel end."""
+    address, vtep = node.address(version), node.vtep(version)
+    if address is None or vtep is None:
+        return
+    device = DEVICES[version]
+    yield FdbEntry(device, mac(node, version), address.ip)
+    yield Neighbour(device, vtep.address, mac(node, version))
+
+
+def for_own_block(block: Network) -> Iterator[KernelObject]:
+    """Yield what stops packets for pods that are not there, and what lets probes into the block be answered."""
+    version = family(block)
+    yield Route(block, device="lo", table=PROBE_TABLE, kind=RouteKind.LOCAL)
+    if block.prefixlen != _WHOLE[version]:
+        yield Route(block, kind=RouteKind.BLACKHOLE)
+
+
+def for_remote_block(
+    block: Network, node: Node, offered: Candidate, underlay: Underlay, *, native: bool
+) -> Iterator[KernelObject]:
+    """Yield the ground, the probes' way when the cloud offers one, and the native route when it is in use."""
+    version = family(block)
+    vtep = node.vtep(version)
+    if vtep is None or node.address(version) is None:
+        return
+    yield Route(block, DEVICES[version], vtep.address, onlink=True)
+    if offered.native:
+        yield _native(block, offered, underlay, PROBE_TABLE)
+        if native:
+            yield native_route(block, offered, underlay)
+
+
+def native_route(block: Network, offered: Candidate, underlay: Underlay) -> Route:
+    """Return the route that lies over the ground while the native path is in use."""
+    return _native(block, offered, underlay, MAIN_TABLE)
+
+
+def _native(block: Network, offered: Candidate, underlay: Underlay, table: int) -> Route:
+    gateway = offered.next_hop
+    onlink = not any(gateway in address.network for address in underlay.link.addresses)
+    return Route(block, underlay.link.name, gateway, metric=NATIVE_METRIC, table=table, onlink=onlink)

@@ -1,0 +1,382 @@
+"""``cloudnet agent``: the loop's hands. One owner thread acts; the others only put what they hear on its queue.
+
+    store ── informer ──────┐
+    kernel ── notices ──────┤              ┌─▶ kernel changes, sysctls, reads (at once, on this thread)
+    probes ── UDP sockets ──┼─▶ queue ─▶ owner: Loop.step ─▶ probes (at once)
+    SIGTERM ────────────────┘              └─▶ reporter thread ─▶ store
+                                           └─▶ snapshot ◀── Unix socket, /metrics, /healthz, /readyz
+
+A store that is away stops nothing: the loop goes on with what it knows. SIGTERM ends the program and leaves the data
+path as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from cloudnet.agent import loop
+from cloudnet.agent.loop import Loop
+from cloudnet.agent.prober import ProbeSockets
+from cloudnet.agent.reporter import Reporter
+from cloudnet.agent.socket import SocketServer
+from cloudnet.clock import Clock, SystemClock
+from cloudnet.config import AgentConfig
+from cloudnet.errors import BadInput
+from cloudnet.kernel.api import Change, Kernel, KernelError
+from cloudnet.kernel.netlink import NetlinkKernel
+from cloudnet.model.addresses import order
+from cloudnet.model.paths import Path
+from cloudnet.model.resources import AgentReport
+from cloudnet.store.api import Store
+from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.registry import open_store
+
+if TYPE_CHECKING:
+    from cloudnet.agent.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_STUCK = 10.0  # seconds without a step, past the wake-up that was asked for: not healthy
+_NAMED_FAILURES = 5  # of one batch; the others have the same cause more often than not
+_NOTICE_POLL = 0.5  # seconds until the notices' thread sees that it should end
+_BATCH = 10_000  # inputs taken in before a step: probes must go out under any flood
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave the owner's loop."""
+
+
+class Sockets(Protocol):
+    """Where probes leave."""
+
+    def send(self, probes: Collection[loop.ProbeToSend]) -> int: ...
+
+    def answer_peers(self, peers: loop.AnswerPeers) -> None: ...
+
+
+class Reports(Protocol):
+    """Where the report goes."""
+
+    def report(self, report: AgentReport) -> None: ...
+
+
+class Closable(Protocol):
+    """Something to close at the end."""
+
+    def close(self) -> None: ...
+
+
+Heard: TypeAlias = loop.Input | Stop
+Inbox: TypeAlias = "queue.SimpleQueue[Heard]"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What other threads may know; replaced whole, never changed."""
+
+    paths: tuple[Path, ...] = ()
+    kinds: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    not_ready: str = "starting"
+    mtu: int = 0
+    observed: int = 0
+    flaps: int = 0
+    repairs: int = 0
+    failures: int = 0
+    heard_at: float = 0.0  # from the store
+    awake_until: float = 0.0  # the next step is due by then
+
+
+class Agent:
+    """The owner: runs the loop and carries its actions out. ``run`` returns when somebody says ``Stop``."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        inbox: Inbox,
+        clock: Clock,
+        *,
+        kernel: Kernel,
+        sockets: Sockets,
+        reporter: Reports,
+    ) -> None:
+        self.inbox = inbox
+        self.snapshot = Snapshot()
+        self.store_problem: Callable[[], str] = str
+        self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
+        self._loop = Loop(config)
+        self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
+        self._sysctl_problems: set[str] = set()
+
+    def run(self) -> None:
+        wakeup = self._clock.now()
+        while True:
+            heard = self._take(max(0.0, wakeup - self._clock.now()))
+            if any(isinstance(h, Stop) for h in heard):
+                return
+            self._loop.receive(h for h in heard if not isinstance(h, Stop))
+            wakeup = self._act()
+
+    def _take(self, timeout: float) -> Sequence[Heard]:
+        heard: list[Heard] = []
+        try:
+            heard.append(self.inbox.get(timeout=timeout))
+            while len(heard) < _BATCH:
+                heard.append(self.inbox.get_nowait())
+        except queue.Empty:
+            pass  # everything that was there has been taken
+        return heard
+
+    def _act(self) -> float:
+        """Step and carry out until nothing more is to do now; return when to wake up."""
+        while True:
+            actions, wakeup = self._loop.step(self._clock.now(), self._clock.wall())
+            answers = [answer for action in actions if (answer := self._carry_out(action)) is not None]
+            if not answers:
+                break
+            self._loop.receive(answers)
+        self._publish(wakeup)
+        return wakeup
+
+    def _carry_out(self, action: loop.Action) -> loop.Input | None:
+        match action:
+            case loop.ReadKernel():
+                return self._read()
+            case loop.ApplyKernel(changes):
+                return self._apply(changes)
+            case loop.SetSysctls(settings):
+                self._set_sysctls(settings)
+            case loop.SendProbes(probes):
+                unsent = self._sockets.send(probes)
+                if self.metrics:
+                    self.metrics.probes_sent.inc(len(probes) - unsent)
+                    self.metrics.probes_unsent.inc(unsent)
+            case loop.AnswerPeers():
+                self._sockets.answer_peers(action)
+            case loop.WriteReport(report):
+                self._reporter.report(report)
+            case loop.PathChanged():
+                self._tell(action)
+        return None
+
+    def _read(self) -> loop.Input:
+        try:
+            return loop.KernelRead(self._kernel.links(), tuple(self._kernel.gateways()), self._kernel.read())
+        except KernelError as e:
+            log.warning("cannot read the kernel, trying again reason=%r", str(e))
+            return loop.ReadFailed()
+
+    def _apply(self, changes: tuple[Change, ...]) -> loop.Input:
+        failures = tuple(self._kernel.apply(changes))
+        for failure in failures[:_NAMED_FAILURES]:
+            log.warning("kernel refused a change change=%r reason=%r", failure.change, str(failure.error))
+        if len(failures) > _NAMED_FAILURES:
+            log.warning("kernel refused more changes number=%d", len(failures) - _NAMED_FAILURES)
+        if self.metrics:
+            self.metrics.kernel_changes.inc(len(changes) - len(failures))
+            self.metrics.kernel_failures.inc(len(failures))
+        return loop.Applied(changes, failures)
+
+    def _set_sysctls(self, settings: tuple[tuple[str, str], ...]) -> None:
+        for name, value in settings:
+            try:
+                self._kernel.set_sysctl(name, value)
+            except KernelError as e:
+                if name not in self._sysctl_problems:
+                    log.warning("cannot set a kernel setting name=%s value=%s reason=%r", name, value, str(e))
+                self._sysctl_problems.add(name)
+
+    def _tell(self, change: loop.PathChanged) -> None:
+        path = change.after or change.before
+        if path is not None:
+            was, now = (p.kind.value if p else "gone" for p in (change.before, change.after))
+            log.info(
+                "path changed block=%s node=%s before=%s after=%s reason=%s detail=%r",
+                path.block, path.node, was, now, path.reason.value, path.detail,
+            )  # fmt: skip
+        if self.metrics:
+            self.metrics.path_changed(change)
+
+    def _publish(self, wakeup: float) -> None:
+        counts, before = self._loop.counts, self.snapshot
+        not_ready = self._loop.not_ready()
+        if not_ready != before.not_ready:
+            log.info("not ready reason=%r", not_ready) if not_ready else log.info("ready node=%s", self._loop.name)
+        self.snapshot = Snapshot(
+            paths=self._loop.paths,
+            kinds=dict(self._loop.kinds),
+            not_ready=not_ready,
+            mtu=self._loop.mtu(),
+            observed=self._loop.report.observed if self._loop.report else 0,
+            flaps=counts.flaps,
+            repairs=counts.repairs,
+            failures=counts.failures,
+            heard_at=self._loop.heard_at,
+            awake_until=wakeup,
+        )
+        if self.metrics:
+            self.metrics.show(self.snapshot.kinds, ready=not not_ready, repairs=counts.repairs, rtts=counts.rtts)
+        counts.rtts.clear()
+
+
+def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> object:
+    """Answer one request on the Unix socket.
+
+    Raises:
+        BadInput: there is no such verb.
+    """
+    seen = agent.snapshot
+    match request.get("verb"):
+        case "paths":
+            ordered = sorted(seen.paths, key=lambda path: order(path.block))
+            return {"node": config.node, "paths": [spell(path) for path in ordered]}
+        case "status":
+            return {
+                "node": config.node,
+                "ready": not seen.not_ready,
+                "message": seen.not_ready,
+                "store_problem": agent.store_problem(),
+                "pod_mtu": seen.mtu,
+                "observed": seen.observed,
+                "destinations": {f"{kind}/{reason}": n for (kind, reason), n in sorted(seen.kinds.items()) if n},
+                "flaps": seen.flaps,
+                "kernel_repairs": seen.repairs,
+                "kernel_failures": seen.failures,
+            }
+    raise BadInput(f"expected paths or status, found {request.get('verb')!r}", path="verb")
+
+
+def spell(path: Path) -> dict[str, object]:
+    """Return a path as the socket spells it."""
+    return {
+        "block": str(path.block),
+        "node": path.node,
+        "kind": path.kind.value,
+        "reason": path.reason.value,
+        "next_hop": str(path.next_hop) if path.next_hop else None,
+        "mtu": path.mtu,
+        "detail": path.detail,
+        "since": path.since,
+    }
+
+
+def run(config: AgentConfig) -> int:
+    """Run the agent until SIGTERM or SIGINT; the data path stays. Returns the exit status.
+
+    Raises:
+        CloudnetError: it cannot start; the message says why and what to do.
+    """
+    clock = SystemClock()
+    with ExitStack() as stack:
+        kernel = NetlinkKernel(allow_host_network=config.allow_host_network)
+        stack.callback(kernel.close)
+        store = open_store(config.store)
+        stack.callback(store.close)
+        inbox: Inbox = queue.SimpleQueue()
+        sockets = ProbeSockets(config.probe_port, secrets.randbits(32), clock, inbox.put)
+        stack.callback(sockets.close)
+        reporter = Reporter(store)
+        stack.callback(reporter.close)
+        agent = Agent(config, inbox, clock, kernel=kernel, sockets=sockets, reporter=reporter)
+        server = SocketServer(config.socket, lambda request: answer(config, agent, request))
+        stack.callback(server.close)
+        agent.store_problem = hear_resources(store, inbox, stack)
+        stack.enter_context(watching(kernel, inbox))
+        stack.enter_context(stopping_on_signals(inbox))
+        stack.enter_context(measuring(config, agent, clock))
+        agent.run()
+        log.info("stopping, the data path stays node=%s", config.node)
+    return 0
+
+
+def hear_resources(store: Store, inbox: Inbox, stack: ExitStack) -> Callable[[], str]:
+    """Put the store's resources on the inbox until the stack closes; returns what tells of trouble with the store."""
+
+    def deliver(batch: Batch) -> None:
+        inbox.put(loop.ResourcesChanged(batch.events, batch.synced))
+
+    informer = stack.enter_context(Informer(store, loop.KINDS, deliver))
+    return lambda: informer.problem
+
+
+@contextmanager
+def watching(kernel: Kernel, inbox: Inbox) -> Iterator[None]:
+    """Put a notice on the inbox whenever somebody else changes the kernel."""
+    ending = threading.Event()
+    notices = kernel.notices()
+
+    def listen() -> None:
+        while not ending.is_set():
+            if notices.wait(_NOTICE_POLL) and not ending.is_set():
+                inbox.put(loop.KernelStirred())
+
+    thread = threading.Thread(target=listen, name="notices", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+        notices.close()
+
+
+@contextmanager
+def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into ``Stop``; elsewhere than on the main thread signals are somebody else's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        inbox.put(Stop())  # SimpleQueue.put is reentrant, so a handler may call it
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]:
+    """Serve metrics and health, on a thread that first imports what that takes."""
+    servers: list[Closable] = []
+
+    def healthy() -> str:
+        late = clock.now() - agent.snapshot.awake_until
+        return f"the loop is {late:.0f} s late" if late > _STUCK else ""
+
+    def start() -> None:
+        from prometheus_client import CollectorRegistry  # noqa: PLC0415 - takes longer than laying the ground
+
+        from cloudnet import metrics  # noqa: PLC0415 - the same
+        from cloudnet.agent.metrics import Metrics  # noqa: PLC0415 - the same
+
+        registry = CollectorRegistry()
+        measured = Metrics(registry, store_age=lambda: clock.now() - agent.snapshot.heard_at)
+        try:
+            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=lambda: agent.snapshot.not_ready)
+        except BadInput as e:
+            log.error("running without metrics and health reason=%r", str(e))  # noqa: TRY400 - says it all
+            return
+        servers.append(server)
+        agent.metrics = measured
+
+    thread = threading.Thread(target=start, name="metrics start", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        for server in servers:
+            server.close()

@@ -1,0 +1,71 @@
+"""The agent's metrics, on a registry of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from cloudnet.agent.loop import PathChanged
+
+_RTTS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds: a zone … a continent
+
+
+class Metrics:
+    """What ``/metrics`` of an agent tells."""
+
+    def __init__(self, registry: CollectorRegistry, *, store_age: Callable[[], float]) -> None:
+        self.registry = registry
+        self.destinations = Gauge(
+            "cloudnet_destinations", "Remote blocks by path and reason.", ["kind", "reason"], registry=registry
+        )
+        self.path_changes = Counter(
+            "cloudnet_path_changes",
+            "Destinations that changed path.",
+            ["before", "after", "reason"],
+            registry=registry,
+        )
+        self.flaps = Counter("cloudnet_path_flaps", "Native paths lost under way and held down.", registry=registry)
+        self.probes_sent = Counter("cloudnet_probes_sent", "Probes sent over native paths.", registry=registry)
+        self.probes_unsent = Counter(
+            "cloudnet_probes_unsent", "Probes that could not leave this host.", registry=registry
+        )
+        self.probe_rtt = Histogram(
+            "cloudnet_probe_rtt_seconds",
+            "Round-trip time of answered probes; its count is the number of answers.",
+            buckets=_RTTS,
+            registry=registry,
+        )
+        self.kernel_changes = Counter("cloudnet_kernel_changes", "Changes given to the kernel.", registry=registry)
+        self.kernel_failures = Counter(
+            "cloudnet_kernel_failures", "Changes that the kernel refused.", registry=registry
+        )
+        self.repairs = Counter(
+            "cloudnet_kernel_repairs", "Objects of ours that somebody else had changed.", registry=registry
+        )
+        self.store_age = Gauge(
+            "cloudnet_store_age_seconds", "Seconds since the store last delivered a change.", registry=registry
+        )
+        self.store_age.set_function(store_age)
+        self.ready = Gauge("cloudnet_agent_ready", "1 when the ground is in the kernel.", registry=registry)
+        self._shown: set[tuple[str, str]] = set()
+        self._repairs = 0
+
+    def path_changed(self, change: PathChanged) -> None:
+        """Count a destination that goes another way than before; joining and leaving are no change."""
+        before, after = change.before, change.after
+        if before and after and before.kind is not after.kind:
+            self.path_changes.labels(before.kind.value, after.kind.value, after.reason.value).inc()
+        if change.flapped:
+            self.flaps.inc()
+
+    def show(self, kinds: Mapping[tuple[str, str], int], *, ready: bool, repairs: int, rtts: Iterable[float]) -> None:
+        """Publish what the loop counts: destinations of each kind and reason (what vanished is 0), and the rest."""
+        for labels in self._shown | set(kinds):
+            self.destinations.labels(*labels).set(kinds.get(labels, 0))
+        self._shown |= set(kinds)
+        self.ready.set(ready)
+        self.repairs.inc(repairs - self._repairs)
+        self._repairs = repairs
+        for rtt in rtts:
+            self.probe_rtt.observe(rtt)

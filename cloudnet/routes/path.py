@@ -1,0 +1,225 @@
+"""Which way packets for a remote block take from this node, and why no better one. Pure.
+
+Two questions, asked apart. ``candidate``: does the cloud offer a native way, by what the resources say? ``choose``:
+which way is taken, given also what the probes and the fallback state say? Every refusal has a ``Reason`` and a
+sentence for people. Nothing is installed here, and the ground never depends on the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cloudnet.model.addresses import Address, Family, Network, TableId, family
+from cloudnet.model.paths import Path, PathKind, Reason
+from cloudnet.model.resources import (
+    Cause,
+    CloudNode,
+    CloudRoute,
+    EncapMode,
+    IPPool,
+    Node,
+    RouteState,
+    TableStatus,
+)
+from cloudnet.routes.fallback import State
+
+_NO_GATEWAYS: Mapping[Family, Address] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this node knows of itself: the same for every block."""
+
+    node: Node
+    cloud: CloudNode | None = None
+    gateways: Mapping[Family, Address] = _NO_GATEWAYS
+    underlay_mtu: int = 1500
+    vxlan_mtu: int = 1450
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """One remote block, its node, and what cloud and pool say of them."""
+
+    block: Network
+    node: Node
+    cloud: CloudNode | None = None
+    route: CloudRoute | None = None
+    pool: IPPool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The native way that the cloud offers, or (kind VXLAN) why it offers none."""
+
+    kind: PathKind
+    next_hop: Address | None = None
+    reason: Reason = Reason.PROVING
+    detail: str = ""
+
+    @property
+    def native(self) -> bool:
+        return self.kind is not PathKind.VXLAN
+
+
+def encapsulation(pool: IPPool | None) -> EncapMode:
+    """Return the pool's mode; IP-in-IP is carried by VXLAN here, and a block outside all pools asks for nothing."""
+    if pool is None:
+        return EncapMode.NEVER
+    return pool.vxlan_mode if pool.vxlan_mode is not EncapMode.NEVER else pool.ipip_mode
+
+
+def candidate(here: Here, there: There) -> Candidate:
+    """Return the best native way to the block: direct inside an L2 subnet, else by the cloud's route tables."""
+    mode = encapsulation(there.pool)
+    if mode is EncapMode.ALWAYS:
+        return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation always")
+    if here.cloud is None or there.cloud is None:
+        silent = there.node if here.cloud else here.node
+        return _none(Reason.NO_CLOUD, f"no cloud provider speaks for node {silent.name!r}")
+    if closed := next((c for c in (here.cloud, there.cloud) if not c.forwarding), None):
+        why = closed.problem or "the source/destination check is on"
+        return _none(Reason.FORWARDING, f"the fabric drops pod addresses at node {closed.meta.name!r}: {why}")
+    if here.cloud.subnet == there.cloud.subnet and here.cloud.l2_adjacent and there.cloud.l2_adjacent:
+        return _direct(there)
+    if mode is EncapMode.CROSS_SUBNET:
+        return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation between subnets")
+    return _through_tables(here, here.cloud, there)
+
+
+def choose(here: Here, there: There, offered: Candidate, state: State, *, probes_lost: bool = False) -> Path:
+    """Return the path to take, with its reason.
+
+    ``offered`` is ``candidate(here, there)``, kept by callers because it changes less often than ``state``;
+    ``probes_lost`` tells that the latest probes over the offered way died.
+    """
+    version = family(there.block)
+    for node in (here.node, there.node):
+        if missing := _missing_end(node, version):
+            return Path(there.block, there.node.name, PathKind.NONE, Reason.NO_VTEP, detail=missing)
+    if offered.native and state is State.NATIVE:
+        return Path(
+            there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, _native_mtu(here, there)
+        )
+    reason, detail = _why_not_yet(offered, state, probes_lost=probes_lost)
+    vtep = there.node.vtep(version)
+    next_hop = vtep.address if vtep else None
+    return Path(there.block, there.node.name, PathKind.VXLAN, reason, next_hop, here.vxlan_mtu, detail)
+
+
+def refused(block: Network, node: Node, why: str) -> Path:
+    """Return the path to a block that several nodes claim: none, because nobody can tell whose it is."""
+    return Path(block, node.name, PathKind.NONE, Reason.DUPLICATE, detail=why)
+
+
+def _missing_end(node: Node, version: Family) -> str:
+    if node.vtep(version) is None:
+        return f"node {node.name!r} has published no IPv{version} tunnel address"
+    if node.address(version) is None:
+        return f"node {node.name!r} has no IPv{version} address of its own to send the tunnel to"
+    return ""
+
+
+def _direct(there: There) -> Candidate:
+    version = family(there.block)
+    address = there.node.address(version)
+    if address is None:
+        return _none(Reason.UNSUPPORTED, f"node {there.node.name!r} has no IPv{version} address to route to")
+    return Candidate(PathKind.DIRECT, address.ip)
+
+
+def _through_tables(here: Here, cloud: CloudNode, there: There) -> Candidate:
+    gateway = here.gateways.get(family(there.block))
+    if gateway is None:
+        return _none(
+            Reason.UNAVAILABLE, f"this node has no IPv{there.block.version} default gateway: add a default route"
+        )
+    if not cloud.tables:
+        return _none(Reason.PENDING, f"no route table of subnet {cloud.subnet} is known yet")
+    if there.route is None or there.route.node != there.node.name:
+        return _none(Reason.PENDING, "the controller has not taken up this block yet")
+    worst = min((_standing(there.route, table) for table in cloud.tables), key=_gravity)
+    if worst.state is RouteState.PROGRAMMED:
+        return Candidate(PathKind.NATIVE, gateway)
+    return _none(_reason(worst), f"table {worst.table}: {worst.detail or worst.state.value}")
+
+
+def _standing(route: CloudRoute, table: TableId) -> TableStatus:
+    return route.status(table) or TableStatus(table, RouteState.PENDING)
+
+
+# Which table to name when several stand in the way: the one that somebody must act on first.
+_GRAVITY: Mapping[RouteState, int] = MappingProxyType(
+    {
+        RouteState.WITHDRAWING: 0,
+        RouteState.BLACK_HOLED: 1,
+        RouteState.CONFLICT: 2,
+        RouteState.REFUSED: 3,
+        RouteState.PENDING: 4,
+        RouteState.PROGRAMMED: 5,
+    }
+)
+
+
+def _gravity(status: TableStatus) -> tuple[int, str]:
+    return _GRAVITY[status.state], status.table
+
+
+BY_STATE: Mapping[RouteState, Reason] = MappingProxyType(
+    {
+        RouteState.PENDING: Reason.PENDING,
+        RouteState.PROGRAMMED: Reason.PROVING,
+        RouteState.REFUSED: Reason.UNAVAILABLE,
+        RouteState.CONFLICT: Reason.CONFLICT,
+        RouteState.BLACK_HOLED: Reason.BLACK_HOLED,
+        RouteState.WITHDRAWING: Reason.WITHDRAWING,
+    }
+)
+"""The reason of a table status that names no cause."""
+
+BY_CAUSE: Mapping[Cause, Reason | None] = MappingProxyType(
+    {
+        Cause.NONE: None,
+        Cause.QUOTA: Reason.QUOTA,
+        Cause.PERMISSION: Reason.PERMISSION,
+        Cause.THROTTLED: Reason.THROTTLED,
+        Cause.CONFLICT: Reason.CONFLICT,
+        Cause.DUPLICATE: Reason.DUPLICATE,
+        Cause.NOT_FOUND: Reason.UNAVAILABLE,  # the table or the next hop is gone; the detail says which
+        Cause.UNSUPPORTED: Reason.UNSUPPORTED,
+        Cause.UNAVAILABLE: Reason.UNAVAILABLE,
+    }
+)
+"""A cause says more than the bare state, except where the state itself is the news."""
+
+_STATE_IS_THE_NEWS = frozenset({RouteState.WITHDRAWING, RouteState.BLACK_HOLED, RouteState.CONFLICT})
+
+
+def _reason(status: TableStatus) -> Reason:
+    by_cause = None if status.state in _STATE_IS_THE_NEWS else BY_CAUSE[status.cause]
+    return by_cause or BY_STATE[status.state]
+
+
+def _why_not_yet(offered: Candidate, state: State, *, probes_lost: bool) -> tuple[Reason, str]:
+    if not offered.native:
+        return offered.reason, offered.detail
+    if probes_lost:
+        return Reason.PROBES_LOST, f"the {offered.kind.value} way is offered, but probes over it are lost"
+    if state is State.HELD:
+        return Reason.HELD, "probes come back again; waiting out the hold-down"
+    return Reason.PROVING, "waiting for probes to come back"
+
+
+def _native_mtu(here: Here, there: There) -> int:
+    clouds = (here.cloud, there.cloud)
+    return min([here.underlay_mtu, *(c.mtu for c in clouds if c is not None)])
+
+
+def _none(reason: Reason, detail: str) -> Candidate:
+    return Candidate(PathKind.VXLAN, None, reason, detail)
+
+
+def _pool(there: There) -> str:
+    return repr(there.pool.meta.name) if there.pool else "none"

@@ -1,0 +1,263 @@
+"""Probes over the native path: which are due, what their answers mean, and the packet itself. Pure.
+
+A probe is sent to an address *inside* the remote block over the native way, whatever the main routing table
+says; the remote agent answers from its node's own address, so that an answer tells of our way there and of nothing
+else. Verdicts are by evidence alone:
+
+* ``LOST``: at least ``lost_probes`` in a row went unanswered and the last sign of life is ``lost_after`` seconds
+  ago. A destination that never answered gets ``patience`` seconds: its agent may not have started yet.
+* ``PROVEN``: at least ``prove_answers`` probes in a row were answered, over at least ``prove_seconds``.
+
+The interval is stretched so that all destinations together stay within ``budget`` probes a second. When our own
+loop stood still, the probes of that time were never sent or their answers wait unread: nobody is blamed.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import ipaddress
+import struct
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cloudnet.model.addresses import Network
+
+# --- the packet: UDP, the same port on both sides, network byte order ------------------------------------------
+#
+#   offset size field
+#        0    4 magic        "cnpb"
+#        4    1 version      1
+#        5    1 kind         1 probe, 2 answer
+#        6    1 family       4 or 6, of the block
+#        7    1 prefix       prefix length of the block
+#        8    4 run          random number of the prober's process: answers to an earlier one do not count
+#       12    4 sequence     of this destination, wraps
+#       16   16 block        network address; IPv4 in the first four bytes, then zeros
+
+_PACKET = struct.Struct("!4sBBBBII16s")
+_MAGIC = b"cnpb"
+_VERSION = 1
+SIZE = _PACKET.size
+_LENGTHS = {4: 4, 6: 16}  # bytes of an address
+_WRAP = 1 << 32
+
+
+class PacketKind(enum.IntEnum):
+    """What a probe packet is."""
+
+    PROBE = 1
+    ANSWER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One probe or its answer; the answer repeats the probe's block, run and sequence."""
+
+    kind: PacketKind
+    block: Network
+    run: int
+    sequence: int
+
+
+def encode(packet: Packet) -> bytes:
+    block = packet.block
+    address = block.network_address.packed.ljust(16, b"\0")
+    return _PACKET.pack(
+        _MAGIC, _VERSION, packet.kind, block.version, block.prefixlen, packet.run, packet.sequence, address
+    )
+
+
+def decode(data: bytes) -> Packet | None:
+    """Return the packet, or ``None`` for anything that is not one of ours in a version that we know."""
+    if len(data) != SIZE:
+        return None
+    magic, version, kind, family, prefix, run, sequence, address = _PACKET.unpack(data)
+    length = _LENGTHS.get(family, 0)
+    if magic != _MAGIC or version != _VERSION or not length or any(address[length:]):
+        return None
+    try:
+        block = ipaddress.ip_network((address[:length], prefix))
+        return Packet(PacketKind(kind), block, run, sequence)
+    except ValueError:
+        return None
+
+
+# --- the prober ---------------------------------------------------------------------------------------------
+
+
+class Verdict(enum.Enum):
+    """What the probes say of one destination's native path."""
+
+    UNKNOWN = "unknown"
+    PROVEN = "proven"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """When to probe and what to conclude; all times in seconds."""
+
+    interval: float = 0.1
+    budget: float = 2000.0  # probes a second, all destinations together
+    lost_probes: int = 4
+    lost_after: float = 0.5
+    prove_answers: int = 5
+    prove_seconds: float = 1.0
+    patience: float = 10.0  # with a destination that never answered
+    stall: float = 0.25  # our own loop came this much too late: judge nobody by that time
+    tick: float = 0.01  # probes due this soon are sent together: a hundred wake-ups a second at most
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One probe to send now."""
+
+    block: Network
+    sequence: int
+
+
+@dataclass(slots=True)
+class _Destination:
+    number: int  # tells a destination from an earlier one of the same block
+    due_at: float
+    heard_at: float  # the last sign of life, or when we began to listen
+    patience: float
+    sequence: int = 0
+    unanswered: OrderedDict[int, float] = field(default_factory=OrderedDict)  # sequence -> sent at
+    streak: int = 0
+    streak_at: float = 0.0
+    verdict: Verdict = Verdict.UNKNOWN
+
+
+_REMEMBERED = 32  # unanswered probes a destination; an answer to an older one tells nothing of now
+_FORGIVE_EVERY = 5.0  # seconds
+_GOLDEN = 0.6180339887498949  # its multiples modulo 1 lie evenly spread, however many are taken
+
+
+class Prober:
+    """Schedule and verdicts for all destinations. Not thread-safe; driven by ``due`` and ``answered``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._destinations: dict[Network, _Destination] = {}
+        self._queue: list[tuple[float, int, Network]] = []
+        self._changed: dict[Network, None] = {}
+        self._watched = 0
+        self._forgave_at = float("-inf")
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two probes of one destination, stretched by the budget."""
+        return max(self._settings.interval, len(self._destinations) / self._settings.budget)
+
+    @property
+    def next_due(self) -> float | None:
+        """When ``due`` should be called again; ``None`` while nobody is watched."""
+        while self._queue and self._stale(self._queue[0]):
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
+
+    def __contains__(self, block: Network) -> bool:
+        return block in self._destinations
+
+    def watch(self, block: Network, now: float, *, trusted: bool = False) -> None:
+        """Begin with a destination; a ``trusted`` one is believed to work and is lost as fast as a proven one."""
+        if block in self._destinations:
+            return
+        self._watched += 1
+        due_at = now + (self._watched * _GOLDEN % 1.0) * self.interval
+        patience = self._settings.lost_after if trusted else self._settings.patience
+        self._destinations[block] = _Destination(self._watched, due_at, now, patience)
+        self._schedule(block, due_at)
+
+    def forget(self, block: Network) -> None:
+        self._destinations.pop(block, None)
+        self._changed.pop(block, None)
+
+    def verdict(self, block: Network) -> Verdict:
+        destination = self._destinations.get(block)
+        return destination.verdict if destination else Verdict.UNKNOWN
+
+    def changed(self) -> tuple[Network, ...]:
+        """Return the destinations whose verdict changed since the last call."""
+        blocks = tuple(self._changed)
+        self._changed.clear()
+        return blocks
+
+    def due(self, now: float) -> Sequence[Probe]:
+        """Judge the destinations whose turn it is, and return the probes to send now."""
+        self._forgive_a_stall(now)
+        probes = []
+        while self._queue and self._queue[0][0] <= now + self._settings.tick:
+            item = heapq.heappop(self._queue)
+            if self._stale(item):
+                continue
+            block = item[2]
+            destination = self._destinations[block]
+            self._judge(block, destination, now)
+            probes.append(self._next_probe(block, destination, now))
+        return probes
+
+    def answered(self, block: Network, sequence: int, at: float) -> float | None:
+        """Take an answer in; return its round-trip time, or ``None`` when it tells nothing: unknown or repeated."""
+        destination = self._destinations.get(block)
+        sent_at = destination.unanswered.pop(sequence, None) if destination else None
+        if destination is None or sent_at is None:
+            return None
+        skipped = [s for s, sent in destination.unanswered.items() if sent < sent_at]
+        for older in skipped:
+            del destination.unanswered[older]
+        if skipped or destination.streak == 0:
+            destination.streak, destination.streak_at = 0, sent_at
+        destination.streak += 1
+        destination.heard_at = max(destination.heard_at, at)
+        destination.patience = self._settings.lost_after
+        long_enough = at - destination.streak_at >= self._settings.prove_seconds
+        if destination.streak >= self._settings.prove_answers and long_enough:
+            self._decide(block, destination, Verdict.PROVEN)
+        return max(0.0, at - sent_at)
+
+    def _judge(self, block: Network, destination: _Destination, now: float) -> None:
+        silent = now - destination.heard_at
+        if len(destination.unanswered) >= self._settings.lost_probes and silent >= destination.patience - 1e-6:
+            destination.streak = 0
+            self._decide(block, destination, Verdict.LOST)
+
+    def _decide(self, block: Network, destination: _Destination, verdict: Verdict) -> None:
+        if destination.verdict is not verdict:
+            destination.verdict = verdict
+            self._changed[block] = None
+
+    def _next_probe(self, block: Network, destination: _Destination, now: float) -> Probe:
+        sequence = destination.sequence
+        destination.sequence = (sequence + 1) % _WRAP
+        destination.unanswered[sequence] = now
+        while len(destination.unanswered) > _REMEMBERED:
+            destination.unanswered.popitem(last=False)
+            destination.streak = 0
+        destination.due_at += self.interval
+        if destination.due_at <= now:  # we were late: go on from now instead of catching up
+            destination.due_at = now + self.interval
+        self._schedule(block, destination.due_at)
+        return Probe(block, sequence)
+
+    def _forgive_a_stall(self, now: float) -> None:
+        """Give unread answers two intervals to arrive; only once in a while, or a slow host would see nothing."""
+        due = self.next_due
+        late = due is not None and now - due > self._settings.stall
+        if not late or now - self._forgave_at < _FORGIVE_EVERY:
+            return
+        self._forgave_at = now
+        grace = now - self._settings.lost_after + 2 * self.interval
+        for destination in self._destinations.values():
+            destination.heard_at = max(destination.heard_at, min(now, grace))
+
+    def _schedule(self, block: Network, due_at: float) -> None:
+        heapq.heappush(self._queue, (due_at, self._destinations[block].number, block))
+
+    def _stale(self, item: tuple[float, int, Network]) -> bool:
+        due_at, number, block = item
+        destination = self._destinations.get(block)
+        return destination is None or destination.number != number or destination.due_at != due_at
