@@ -1,0 +1,177 @@
+"""What a lab breaks on purpose, by name: one table of what each fault does and how it heals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from types import MappingProxyType
+from typing import Protocol
+
+from cloudnet.errors import BadInput
+from cloudnet.lab.clouds.ec2 import ROUTE_WRITES
+from cloudnet.lab.clouds.vpc import Aws
+from cloudnet.lab.state import Fault, LabState
+
+
+class Breakable(Protocol):
+    """What faults need of a lab."""
+
+    @property
+    def state(self) -> LabState: ...
+
+    @property
+    def aws(self) -> Aws: ...
+
+    def block_of(self, target: str) -> IPv4Network: ...
+
+    def start_agent(self, node: str) -> None: ...
+
+    def kill_agent(self, node: str) -> None: ...
+
+    def start_controller(self) -> None: ...
+
+    def kill_controller(self) -> None: ...
+
+    def power_off(self, node: str) -> None: ...
+
+    def power_on(self, node: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A fault. ``target`` and ``value`` say in a word what is expected there; empty means nothing."""
+
+    about: str
+    make: Callable[[Breakable, Fault], None]
+    heal: Callable[[Breakable, Fault], None]
+    target: str = ""
+    value: str = ""
+
+
+def _quota(lab: Breakable, fault: Fault) -> None:
+    lab.aws.set(routes_per_table=_number(fault.value or "3", path="value"))
+
+
+def _permission(lab: Breakable, fault: Fault) -> None:
+    lab.aws.set(denied=sorted(fault.value.split(",")) if fault.value else sorted(ROUTE_WRITES))
+
+
+def _throttle(lab: Breakable, fault: Fault) -> None:
+    lab.aws.set(throttled=True, retry_after=_number(fault.value, path="value") if fault.value else None)
+
+
+def _delete_route(lab: Breakable, fault: Fault) -> None:
+    block = lab.block_of(fault.target)
+    for table in lab.state.cloud.tables.values():
+        lab.aws.delete_route(table, block)
+
+
+def _silence(lab: Breakable, blocks: set[IPv4Network]) -> None:
+    lab.aws.set(silent=sorted(str(block) for block in blocks))
+
+
+def _silent(lab: Breakable) -> set[IPv4Network]:
+    return {IPv4Network(text) for text in lab.aws.stats()["conditions"]["silent"]}
+
+
+def _api_down(lab: Breakable, fault: Fault) -> None:
+    if fault.value not in {"", "down", "unavailable"}:
+        raise BadInput(f"expected down or unavailable, found {fault.value!r}", path="value")
+    lab.aws.set(api=fault.value or "down")
+
+
+def _nothing(_lab: Breakable, _fault: Fault) -> None:
+    """Heal by itself: cloudnet repairs what was deleted."""
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "quota": Kind(
+            "a route table holds no more than value entries (3), its local route included",
+            _quota,
+            lambda lab, _: lab.aws.set(routes_per_table=lab.state.spec.routes_per_table),
+            value="limit",
+        ),
+        "permission": Kind(
+            "calls to write routes are denied, or those actions that value names",
+            _permission,
+            lambda lab, _: lab.aws.set(denied=[]),
+            value="action,action",
+        ),
+        "throttle": Kind(
+            "every call is refused with RequestLimitExceeded, with Retry-After: value where given",
+            _throttle,
+            lambda lab, _: lab.aws.set(throttled=False, retry_after=None),
+            value="seconds",
+        ),
+        "foreign-route": Kind(
+            "somebody else leads the block to his own machine, in every table",
+            lambda lab, fault: lab.aws.claim(lab.state.cloud, lab.block_of(fault.target)),
+            lambda lab, fault: lab.aws.unclaim(lab.state.cloud, lab.block_of(fault.target)),
+            target="block",
+        ),
+        "delete-route": Kind(
+            "somebody else deletes the block's routes, in every table", _delete_route, _nothing, target="block"
+        ),
+        "blackhole": Kind(
+            "the API says that all is well, but native packets to the block vanish",
+            lambda lab, fault: _silence(lab, _silent(lab) | {lab.block_of(fault.target)}),
+            lambda lab, fault: _silence(lab, _silent(lab) - {lab.block_of(fault.target)}),
+            target="block",
+        ),
+        "stop-node": Kind(
+            "the node's instance is stopped",
+            lambda lab, fault: lab.power_off(fault.target),
+            lambda lab, fault: lab.power_on(fault.target),
+            target="node",
+        ),
+        "api-down": Kind(
+            "the API refuses connections, or answers 503 to all with value unavailable",
+            _api_down,
+            lambda lab, _: lab.aws.set(api="up"),
+            value="down|unavailable",
+        ),
+        "agent-kill": Kind(
+            "the node's agent is killed with SIGKILL",
+            lambda lab, fault: lab.kill_agent(fault.target),
+            lambda lab, fault: lab.start_agent(fault.target),
+            target="node",
+        ),
+        "controller-kill": Kind(
+            "the controller is killed with SIGKILL",
+            lambda lab, _: lab.kill_controller(),
+            lambda lab, _: lab.start_controller(),
+        ),
+    }
+)
+
+
+def kind(fault: Fault) -> Kind:
+    """Return what a fault is.
+
+    Raises:
+        BadInput: no fault has that name, or it needs a target.
+    """
+    found = KINDS.get(fault.name)
+    if found is None:
+        raise BadInput(f"expected one of {', '.join(KINDS)}, found {fault.name!r}", path="fault")
+    if found.target and not fault.target:
+        raise BadInput(f"{fault.name} needs a {found.target}", path="target")
+    return found
+
+
+def _number(text: str, *, path: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise BadInput(f"expected a whole number, found {text!r}", path=path) from error
+
+
+def needs_target(name: str) -> bool:
+    """Tell whether a fault aims at something.
+
+    Raises:
+        BadInput: no fault has that name.
+    """
+    return bool(kind(Fault(name, target="any")).target)

@@ -1,0 +1,162 @@
+"""What a lab is made of, and the names and addresses that follow from it. Pure; builds nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import MappingProxyType
+
+from cloudnet.errors import BadInput
+
+VPC = IPv4Network("10.0.0.0/16")
+POOL = IPv4Network("10.65.0.0/16")
+BLOCK_LENGTH = 26
+FIRST_HOST = 10  # node k has host number 10 + k: low ones belong to the cloud, .1 is the gateway
+FIRST_POD = 2  # .0 is the node's tunnel address, .1 stays free for a probe or a gateway
+MAX_NODES = 200
+MAX_SUBNETS = 26
+VXLAN_OVERHEAD = 50  # outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8
+
+_NAME = re.compile(r"[a-z][a-z0-9]{0,9}")  # no dash: it separates the parts of a namespace's name
+
+LAB_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "CLOUDNET_RETRY_FIRST": "2",  # a person who watches does not wait a minute for the next try
+        "CLOUDNET_RETRY_LIMIT": "8",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabSpec:
+    """The whole description of a lab. ``mtu`` is the underlay's, in bytes; times are seconds.
+
+    ``propagation`` is how long the fabric takes to follow the control plane, ``read_delay`` how long a new
+    route stays invisible to readers of the API. ``settings`` are environment variables of agents and controller.
+    """
+
+    name: str = "lab"
+    nodes: int = 3
+    subnets: int = 3
+    zones: int = 3
+    pods: int = 2
+    cloud: str = "aws"
+    mtu: int = 1500
+    routes_per_table: int = 50
+    propagation: float = 0.2
+    read_delay: float = 0.3
+    agents: bool = True
+    controller: bool = True
+    settings: Mapping[str, str] = field(default_factory=lambda: dict(LAB_SETTINGS), hash=False)
+
+    def check(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            BadInput: a field is out of range.
+        """
+        check_name(self.name, path="name")
+        for name, value, limit in (
+            ("nodes", self.nodes, MAX_NODES),
+            ("subnets", self.subnets, MAX_SUBNETS),
+            ("zones", self.zones, MAX_SUBNETS),
+        ):
+            if not 1 <= value <= limit:
+                raise BadInput(f"expected a number from 1 to {limit}, found {value}", path=name)
+        if not 0 <= self.pods <= (1 << (32 - BLOCK_LENGTH)) - FIRST_POD - 1:
+            raise BadInput(f"does not fit a block of /{BLOCK_LENGTH}, found {self.pods}", path="pods")
+        if not 1280 + VXLAN_OVERHEAD <= self.mtu <= 9216:  # noqa: PLR2004 - IPv6's least MTU; jumbo frames
+            raise BadInput(f"expected 1330 to 9216 bytes, found {self.mtu}", path="mtu")
+
+    @property
+    def pod_mtu(self) -> int:
+        """What fits into VXLAN, so that a switch of paths never breaks an open connection."""
+        return self.mtu - VXLAN_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetPlan:
+    """One subnet: a bridge in the cloud's namespace."""
+
+    name: str
+    cidr: IPv4Network
+    gateway: IPv4Address
+    zone: str
+
+    @property
+    def bridge(self) -> str:
+        return bridge_name(self.name)
+
+
+def check_name(name: str, *, path: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"expected a letter and up to nine letters or digits, all small, found {name!r}", path=path)
+
+
+def subnets(spec: LabSpec) -> tuple[SubnetPlan, ...]:
+    return tuple(
+        SubnetPlan(
+            name=f"s{i}",
+            cidr=IPv4Network(f"10.0.{i}.0/24"),
+            gateway=IPv4Address(f"10.0.{i}.1"),
+            zone=f"eu-west-1{chr(ord('a') + (i - 1) % spec.zones)}",
+        )
+        for i in range(1, spec.subnets + 1)
+    )
+
+
+def node_address(subnet: SubnetPlan, number: int) -> IPv4Interface:
+    """Return the address of node ``number`` (counted from 1) with the prefix length of its subnet."""
+    return IPv4Interface((subnet.cidr.network_address + FIRST_HOST + number, subnet.cidr.prefixlen))
+
+
+def block(number: int, index: int = 0) -> IPv4Network:
+    """Return a node's block: the first four lie in its own /24, further ones from the top of the pool down."""
+    if index < 4:  # noqa: PLR2004 - a /24 holds four /26
+        return IPv4Network(f"{POOL.network_address + 256 * number + 64 * index}/{BLOCK_LENGTH}")
+    offset = 64 * (MAX_NODES * (index - 4) + number)
+    return IPv4Network((int(POOL.broadcast_address) + 1 - 64 - offset, BLOCK_LENGTH))
+
+
+def pod_address(of: IPv4Network, index: int) -> IPv4Address:
+    """Return the address of the block's pod ``index``, counted from 0."""
+    return of.network_address + FIRST_POD + index
+
+
+def cloud_namespace(lab: str) -> str:
+    return f"cn-{lab}-cloud"
+
+
+def node_namespace(lab: str, node: str) -> str:
+    return f"cn-{lab}-{node}"
+
+
+def pod_namespace(lab: str, node: str, pod: str) -> str:
+    return f"cn-{lab}-{node}-{pod}"
+
+
+def namespace_prefix(lab: str) -> str:
+    return f"cn-{lab}-"
+
+
+def bridge_name(subnet: str) -> str:
+    return f"br-{subnet}"
+
+
+def port_name(node: str) -> str:
+    return f"p-{node}"
+
+
+def workload_device(workload: str, *, namespace: str = "default") -> str:
+    """Return the name of a pod's host side. Follows Calico ``libcalico-go/lib/backend/k8s`` VethNameForWorkload."""
+    digest = hashlib.sha1(f"{namespace}.{workload}".encode(), usedforsecurity=False)
+    return "cali" + digest.hexdigest()[:11]
+
+
+def vtep_mac(node: str) -> str:
+    """Return the MAC of a node's VXLAN device. Follows Calico ``felix/dataplane/linux/vxlan_mgr.go``."""
+    digest = hashlib.sha1(node.encode(), usedforsecurity=False).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x66, *digest[:5]))
