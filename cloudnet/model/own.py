@@ -102,6 +102,7 @@ class _TableStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     detail: str = ""
     next_hop: _NextHop | None = None
     since: float = 0.0
+    previous: _NextHop | None = None
 
 
 class _CloudRouteStatus(msgspec.Struct, omit_defaults=True):
@@ -135,6 +136,7 @@ def _read_table(status: _TableStatus, index: int) -> TableStatus:
         detail=status.detail,
         next_hop=_read_next_hop(status.next_hop, index) if status.next_hop else None,
         since=status.since,
+        previous=_read_next_hop(status.previous, index) if status.previous else None,
     )
 
 
@@ -157,15 +159,19 @@ def write_cloud_route(route: CloudRoute) -> CloudRouteDocument:
 
 
 def _write_table(status: TableStatus) -> _TableStatus:
-    hop = status.next_hop
     return _TableStatus(
         table=status.table,
         state=status.state,
         cause=status.cause,
         detail=status.detail,
-        next_hop=_NextHop(hop.interface, hop.instance, str(hop.address) if hop.address else None) if hop else None,
+        next_hop=_write_next_hop(status.next_hop) if status.next_hop else None,
         since=status.since,
+        previous=_write_next_hop(status.previous) if status.previous else None,
     )
+
+
+def _write_next_hop(hop: NextHop) -> _NextHop:
+    return _NextHop(hop.interface, hop.instance, str(hop.address) if hop.address else None)
 
 
 # --- AgentReport --------------------------------------------------------------------------------------------

@@ -201,7 +201,8 @@ class NextHop:
 class TableStatus:
     """One block in one cloud route table.
 
-    ``next_hop`` is what we wrote or are about to write: it is the ownership ledger, recorded before the write.
+    ``next_hop`` is what we wrote or are about to write: it is the ownership ledger, recorded before the write;
+    ``previous`` is what we wrote before, while a replacement is on its way and either may stand in the table.
     ``since`` is wall-clock seconds, for people; ``detail`` is one sentence with the cause and the remedy.
     """
 
@@ -211,6 +212,7 @@ class TableStatus:
     detail: str = ""
     next_hop: NextHop | None = None
     since: float = 0.0
+    previous: NextHop | None = None
 
 
 @dataclass(frozen=True, slots=True)
