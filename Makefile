@@ -5,10 +5,10 @@ ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help demo test unit bench lint format setup clean
+.PHONY: help demo test unit bench lint format reference setup clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup  ## a VPC on this machine, every fault, no lost connection; ARGS="--report build/demo.html"
 	@scripts/host
@@ -36,6 +36,9 @@ lint: setup  ## ruff, mypy, import contracts
 format: setup  ## let ruff format and fix
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
+
+reference: setup  ## write the pages of docs/reference that follow from the code
+	@$(PYTHON) scripts/reference.py
 
 setup:  ## the virtual environment in .venv
 	@scripts/setup $(VENV)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module, metadata
-from importlib.util import find_spec
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -22,8 +21,11 @@ from cloudnet.errors import BadInput, CloudnetError, MissingTool
 EXIT_CODES: tuple[tuple[type[CloudnetError], int], ...] = ((BadInput, 2), (MissingTool, 3), (CloudnetError, 1))
 
 
-def build() -> typer.Typer:
-    """Return the whole command line."""
+def build(*, lab: bool) -> typer.Typer:
+    """Return the command line, with the lab's commands or just their name.
+
+    A lab contains a cloud, which takes most of a second to import: agents and controllers start without it.
+    """
     app = typer.Typer(
         name="cloudnet",
         no_args_is_help=True,
@@ -40,8 +42,16 @@ def build() -> typer.Typer:
         ("providers", providers.run),
     ):
         app.command(name)(run)
-    if find_spec("cloudnet.cli.lab"):
-        app.add_typer(import_module("cloudnet.cli.lab").app, name="lab")
+    app.add_typer(_lab() if lab else typer.Typer(help=_LAB), name="lab", help=_LAB)
+    return app
+
+
+_LAB = "Build a cloud on this machine, break it, heal it."
+
+
+def _lab() -> typer.Typer:
+    from cloudnet.cli.lab import app  # noqa: PLC0415 - as build says
+
     return app
 
 
@@ -63,7 +73,7 @@ def root(
 def main() -> None:
     """Run the command line; the entry point of the ``cloudnet`` program."""
     try:
-        build()()
+        build(lab=sys.argv[1:2] == ["lab"])()
     except CloudnetError as e:
         if os.environ.get("CLOUDNET_DEBUG", "") not in {"", "0"}:
             raise

@@ -51,7 +51,7 @@ def test_a_provider_without_an_sdk_is_usable(plugin):
 
 
 def test_the_command_lists_the_installed_providers():
-    done = CliRunner().invoke(main.build(), ["providers", "-o", "json"])
+    done = CliRunner().invoke(main.build(lab=False), ["providers", "-o", "json"])
 
     listed = {row["name"]: row for row in json.loads(done.stdout)["providers"]}
     assert listed["memory"]["usable"]
