@@ -25,7 +25,7 @@ Target = Annotated[str, typer.Option("--target", help="a node or a block, as the
 
 
 @app.command()
-def up(  # noqa: PLR0913 - a command's options
+def up(
     *,
     nodes: Annotated[int, typer.Option(help="machines")] = 3,
     subnets: Annotated[int, typer.Option(help="subnets, a route table each")] = 3,

@@ -16,10 +16,15 @@ def url(lab: str) -> str:
     return f"sqlite://{state.directory(lab) / 'store.sqlite'}"
 
 
+def open_store(lab: str) -> api.Store:
+    """Open the lab's store; the caller closes it."""
+    return registry.open_store(url(lab))
+
+
 @contextmanager
 def opened(lab: str) -> Iterator[api.Store]:
     """Open the lab's store for a few calls."""
-    store = registry.open_store(url(lab))
+    store = open_store(lab)
     try:
         yield store
     finally:

@@ -33,9 +33,9 @@ def ask(path: Path, message: Message, *, timeout: float = 10.0) -> dict[str, Any
             connection.sendall(json.dumps(message, default=str).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
-        answer = json.loads(line)
+        answer = json.loads(line or b"")
     except (OSError, ValueError) as error:
-        raise LabError(f"{path}: no answer to {verb!r} ({error or 'connection closed'}); is the lab up?") from error
+        raise LabError(f"{path}: no answer to {verb!r} ({error}); is the lab up?") from error
     if not isinstance(answer, dict):
         raise LabError(f"{path}: the answer to {verb!r} is no object")
     if "error" in answer:

@@ -98,7 +98,7 @@ def restrict(state: FabricState, devices: Collection[str]) -> FabricState:
 
 
 def render(state: FabricState) -> dict[str, Item]:
-    """Return the links, bridge entries, neighbours, rules and routes of a state, by name, in the order to make them."""
+    """Return the kernel objects of a state by name, in the order to make them."""
     items: dict[str, Item] = {}
     for port in state.ports:
         items |= _render_port(port)
@@ -177,12 +177,14 @@ table bridge {TABLE} {{
     ether type ip ip daddr @silent counter name black_hole drop
     ether type ip6 ip6 daddr @silent6 counter name black_hole drop
     iifname @guarded ether type ip iifname . ip saddr != @owned counter name not_owned_source drop
-    iifname @guarded ether type ip6 ip6 saddr != fe80::/10 iifname . ip6 saddr != @owned6 counter name not_owned_source drop
+    iifname @guarded ip6 saddr != fe80::/10 iifname . ip6 saddr != @owned6 \\
+      counter name not_owned_source drop
   }}
   chain to_instance {{
     type filter hook postrouting priority 200; policy accept;
     oifname @guarded ether type ip oifname . ip daddr != @owned counter name not_owned_destination drop
-    oifname @guarded ether type ip6 ip6 daddr != {{ fe80::/10, ff00::/8 }} oifname . ip6 daddr != @owned6 counter name not_owned_destination drop
+    oifname @guarded ip6 daddr != {{ fe80::/10, ff00::/8 }} oifname . ip6 daddr != @owned6 \\
+      counter name not_owned_destination drop
   }}
 }}
 """

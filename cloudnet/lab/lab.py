@@ -340,7 +340,7 @@ class Lab:
 
     def store(self) -> api.Store:
         """Open the lab's store; the caller closes it."""
-        return cluster.registry.open_store(cluster.url(self.name))
+        return cluster.open_store(self.name)
 
     # --- processes ----------------------------------------------------------------------------------------------
 

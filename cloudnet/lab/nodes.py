@@ -105,12 +105,12 @@ def build_pod(lab: str, node: str, pod: PodRecord, *, mtu: int) -> None:
     namespace = spec.pod_namespace(lab, node, pod.name)
     host_side = spec.workload_device(f"{node}-{pod.name}")
     node_namespace = spec.node_namespace(lab, node)
+    peer = f"name eth0 mtu {mtu} netns {namespace}"
     add_namespace(namespace)
     in_namespace(
         node_namespace,
         [
-            f"link add {host_side} mtu {mtu} address {HOST_SIDE_MAC} type veth peer name eth0 mtu {mtu} "
-            f"netns {namespace}",
+            f"link add {host_side} mtu {mtu} address {HOST_SIDE_MAC} type veth peer {peer}",
             f"link set {host_side} up",
         ],
     )

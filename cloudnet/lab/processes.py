@@ -45,7 +45,7 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in _DEAD else int(fields[19])
 
 
-def start(  # noqa: PLR0913 - the five things a process has
+def start(
     command: Sequence[str], *, namespace: str, log: Path, mark: Path, environment: Mapping[str, str]
 ) -> Process:
     """Start a long-running program inside a namespace; its output goes to ``log``.

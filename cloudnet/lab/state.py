@@ -1,4 +1,4 @@
-"""What a running lab remembers: one JSON file in the lab's directory, replaced whole, so that any crash leaves a good one."""
+"""What a running lab remembers: one JSON file in its directory, replaced whole, so that a crash leaves a good one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LabState:
-    """The whole memory of a lab. ``processes``: ``{role: process}``, roles ``cloud``, ``controller``, ``agent n1``."""
+    """The whole memory of a lab. ``processes`` by role: ``cloud``, ``controller``, ``agent n1``."""
 
     spec: LabSpec
     cloud: CloudRecord = field(default_factory=CloudRecord)

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import boto3
 from botocore.config import Config
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
@@ -166,7 +166,7 @@ class Listener:
             self._server = None
 
 
-class _QuietHandler(WSGIRequestHandler):  # type: ignore[misc]  # werkzeug is imported without types
+class _QuietHandler(WSGIRequestHandler):
     def log_request(self, *_args: object, **_kwargs: object) -> None:
         """Say nothing: calls are counted."""
 

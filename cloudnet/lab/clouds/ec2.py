@@ -1,4 +1,6 @@
-"""What EC2 holds of a VPC, and what it refuses: rules that moto leaves out. Pure: a request and a state in, a verdict out.
+"""What EC2 holds of a VPC, and what it refuses: the rules that moto leaves out.
+
+Pure: a request and a state go in, a verdict comes out.
 
 Codes and messages follow the EC2 API reference ("Error codes") and the texts that EC2 sends. What is assumed is
 marked so.
@@ -255,7 +257,7 @@ def _addressed(parameters: Parameters, vpcs: Vpcs) -> tuple[Table | None, Networ
                 f"Value ({text}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block."
             ),
         )
-    if (destination.version == Family.IPV6) != ("DestinationIpv6CidrBlock" in parameters):
+    if (family(destination) is Family.IPV6) != ("DestinationIpv6CidrBlock" in parameters):
         return (
             None,
             None,

@@ -5,12 +5,12 @@ Machines and subnets are matched to the fabric's devices by their ``Name`` tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cloudnet.lab import spec
 from cloudnet.lab.clouds.ec2 import Eni, Entry, Table, Vpcs
 from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Port
-from cloudnet.model.addresses import Network, SubnetId
+from cloudnet.model.addresses import InterfaceId, Network, SubnetId
 
 FIRST_TABLE = 1001  # kernel tables of the cloud's namespace, one a subnet
 
@@ -33,7 +33,7 @@ def _entries(table: Table | None, subnets: list[Network]) -> list[Entry]:
     return [entry for entry in table.entries if entry.destination not in subnets] if table else []
 
 
-def _route(entry: Entry, vpcs: Vpcs, ports: dict[str, Port]) -> FabricRoute:
+def _route(entry: Entry, vpcs: Vpcs, ports: Mapping[InterfaceId, Port]) -> FabricRoute:
     target = None if entry.other else vpcs.target(entry)
     if target is None or not vpcs.delivers(target):
         return FabricRoute(entry.destination)  # local: the VPC's addresses outside any subnet; else a black hole

@@ -11,7 +11,7 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
-from cloudnet.lab.clouds.ec2 import Entry, Eni, Machine, Subnet, Table, Vpcs
+from cloudnet.lab.clouds.ec2 import Eni, Entry, Machine, Subnet, Table, Vpcs
 from cloudnet.model.addresses import InstanceId, InterfaceId, SubnetId, TableId
 
 ACCOUNT = "123456789012"  # moto's own

@@ -1,4 +1,4 @@
-"""The lab's hand on its AWS: makes the VPC and its machines through the outsider's port, by way of the control socket."""
+"""The lab's hand on its AWS: makes the VPC and its machines, by way of the cloud's control socket."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from cloudnet.lab.clouds.ec2 import Entry, Refusal, Table, Vpcs
-from cloudnet.model.addresses import Family, TableId
+from cloudnet.model.addresses import Family, TableId, family
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
 OWNER = "123456789012"
@@ -68,11 +68,12 @@ def with_routes(body: bytes, tables: Mapping[TableId, Table], vpcs: Vpcs) -> byt
             continue
         routes.clear()
         routes.extend(_item(entry, vpcs) for entry in tables[name].entries)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
 
 
 def _item(entry: Entry, vpcs: Vpcs) -> ET.Element:
-    v6 = entry.destination.version == Family.IPV6
+    v6 = family(entry.destination) is Family.IPV6
     target = None if entry.other else vpcs.target(entry)
     instance = entry.instance or (target.instance if target else None)
     interface = entry.interface or (target.id if target else None)
