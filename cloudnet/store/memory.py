@@ -178,7 +178,7 @@ class MemoryWatch:
     def _take(self) -> tuple[Event[Resource], ...]:
         data = self._data
         if not data.compacted <= self._since <= data.revision:
-            raise Compacted(f"changes after {self._since} are gone, the oldest kept is after {data.compacted}")
+            raise Compacted(f"the changes after revision {self._since} are gone: list again")
         fresh: deque[Event[Resource]] = deque()
         for event in reversed(data.changes):
             if event.revision <= self._since:

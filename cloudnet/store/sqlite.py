@@ -90,6 +90,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._connection = _open(path, busy_timeout)
+        self._identity = _identity(path)
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -221,6 +222,7 @@ class SqliteStore:
         with self._lock, _translated(self._path):
             if self._closing.is_set():
                 raise records.closed("store")
+            _check_identity(self._path, self._identity)
             connection = self._connection
             try:
                 connection.execute(begin)
@@ -252,6 +254,7 @@ class SqliteWatch:
         self._lock = threading.Lock()
         self._version = -1  # of the data as last read; sqlite's are positive
         self._connection = _open(path, busy_timeout)
+        self._identity = _identity(path)
 
     def next(self, timeout: float) -> tuple[Event[Resource], ...]:
         if self._closed.is_set() or self._store_closing.is_set():
@@ -269,6 +272,7 @@ class SqliteWatch:
             self._closed.wait(min(POLL, left))
 
     def _take(self) -> tuple[Event[Resource], ...]:
+        _check_identity(self._path, self._identity)
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return ()
@@ -320,7 +324,9 @@ def _open(path: Path, busy_timeout: float) -> sqlite3.Connection:
         _create(path)
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute("BEGIN")  # one moment: another process may be making the schema just now
             _check_version(connection, path)
+            connection.execute("COMMIT")
             _use_wal(connection, busy_timeout)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 16777216")  # bytes: gives back what a burst took
@@ -342,6 +348,24 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
+_Identity = tuple[int, int]  # device, inode
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Return which file stands at the path; ``None`` when none does."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - five times as fast as Path.stat, and every poll asks
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_identity(path: Path, opened: _Identity | None) -> None:
+    """Refuse to go on with a file that was deleted or replaced: its writes would be lost, its watches silent."""
+    if opened is None or _identity(path) != opened:
+        raise StoreUnavailable(f"{path} was deleted or replaced while it was open: restart this program")
+
+
 def _use_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
     """Switch to WAL; sqlite does not wait by itself while another process does the same."""
     deadline = time.monotonic() + busy_timeout
@@ -357,17 +381,15 @@ def _use_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 
 def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
-    if _check_version(connection, path) == SCHEMA_VERSION:
-        return
     connection.execute("BEGIN IMMEDIATE")
-    if _check_version(connection, path) == 0:  # another process may have been first
+    if _check_version(connection, path) == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
     connection.execute("COMMIT")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the schema version, 0 for an empty file.
+    """Return the schema version, 0 for an empty file; to be called inside a transaction.
 
     Raises:
         StoreDamaged: the file belongs to a newer program, or to another one.

@@ -1,0 +1,260 @@
+"""Hypothesis strategies for the values of this program, for our tests and for plugin authors.
+
+Everything drawn here is valid: a store takes it and gives it back equal.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from cloudnet.model.addresses import (
+    Address,
+    Family,
+    InstanceId,
+    Interface,
+    InterfaceId,
+    Network,
+    NodeName,
+    SubnetId,
+    TableId,
+)
+from cloudnet.model.resources import (
+    AffinityState,
+    AgentReport,
+    BlockAffinity,
+    Cause,
+    CloudNode,
+    CloudRoute,
+    EncapMode,
+    IPPool,
+    Lease,
+    Metadata,
+    NextHop,
+    Node,
+    NodeCondition,
+    Resource,
+    RouteState,
+    TableStatus,
+    Vtep,
+)
+
+_EDGE = string.ascii_lowercase + string.digits
+_WORD = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=12)
+_TEXT = st.text(max_size=20)
+_SECONDS = st.floats(min_value=0, max_value=4e9, allow_nan=False)
+
+
+def names() -> SearchStrategy[str]:
+    """Names of resources: RFC 1123 subdomains."""
+    label = st.builds(
+        "{}{}{}".format,
+        st.sampled_from(_EDGE),
+        st.text(_EDGE + "-", max_size=10),
+        st.sampled_from(_EDGE),
+    )
+    return st.lists(label, min_size=1, max_size=3).map(".".join)
+
+
+def node_names() -> SearchStrategy[NodeName]:
+    return names().map(NodeName)
+
+
+def metadata() -> SearchStrategy[Metadata]:
+    marks = st.dictionaries(_WORD, _TEXT, max_size=2)
+    return st.builds(Metadata, name=names(), uid=st.uuids().map(str), labels=marks, annotations=marks)
+
+
+# --- addresses ----------------------------------------------------------------------------------------------
+
+
+def families() -> SearchStrategy[Family]:
+    return st.sampled_from(Family)
+
+
+def addresses(of: Family | None = None) -> SearchStrategy[Address]:
+    if of is None:
+        return families().flatmap(addresses)
+    return st.ip_addresses(v=4 if of is Family.IPV4 else 6)
+
+
+def interfaces(of: Family) -> SearchStrategy[Interface]:
+    """Addresses with the prefix length of their subnet."""
+    lengths = st.integers(8, 32 if of is Family.IPV4 else 128)
+    return st.builds(lambda address, length: ip_interface((address, length)), addresses(of), lengths)
+
+
+def networks(of: Family | None = None, *, shortest: int = 8, longest: int | None = None) -> SearchStrategy[Network]:
+    """Prefixes without host bits."""
+    if of is None:
+        return families().flatmap(lambda drawn: networks(drawn, shortest=shortest, longest=longest))
+    lengths = st.integers(shortest, (32 if of is Family.IPV4 else 128) if longest is None else longest)
+    return st.builds(lambda address, length: ip_network((address, length), strict=False), addresses(of), lengths)
+
+
+def macs() -> SearchStrategy[str]:
+    return st.binary(min_size=5, max_size=5).map(lambda tail: ":".join(f"{byte:02x}" for byte in b"\x66" + tail))
+
+
+# --- Calico's kinds -----------------------------------------------------------------------------------------
+
+
+def nodes() -> SearchStrategy[Node]:
+    vteps = {of: st.builds(Vtep, address=addresses(of), mac=macs() | st.just("")) for of in Family}
+    return st.builds(
+        Node,
+        meta=metadata(),
+        addresses=_one_a_family({of: interfaces(of) for of in Family}),
+        vteps=_one_a_family(vteps),
+        pod_cidrs=st.lists(networks(), max_size=2).map(tuple),
+        provider_id=st.just("") | st.builds("aws:///eu-west-1a/i-{}".format, _WORD),
+    )
+
+
+def _one_a_family(each: Mapping[Family, SearchStrategy[object]]) -> SearchStrategy[tuple[object, ...]]:
+    maybe = [st.none() | each[of] for of in Family]
+    return st.tuples(*maybe).map(lambda drawn: tuple(one for one in drawn if one is not None))
+
+
+_POOLS = {Family.IPV4: ("10.0.0.0/8", 20, 32), Family.IPV6: ("fd00::/8", 116, 128)}
+
+
+@st.composite
+def ip_pools(draw: st.DrawFn) -> IPPool:
+    of = draw(families())
+    within, smallest, largest = _POOLS[of]
+    block_size = draw(st.integers(smallest, largest))
+    cidr = draw(subnets(ip_network(within), longest=block_size))
+    vxlan, ipip = draw(st.sampled_from(EncapMode)), EncapMode.NEVER
+    if of is Family.IPV4 and vxlan is EncapMode.NEVER:
+        ipip = draw(st.sampled_from(EncapMode))
+    return IPPool(draw(metadata()), cidr, vxlan, ipip, draw(st.booleans()), draw(st.booleans()), block_size)
+
+
+@st.composite
+def subnets(draw: st.DrawFn, within: Network, *, longest: int) -> Network:
+    """Prefixes inside another one."""
+    length = draw(st.integers(within.prefixlen, longest))
+    index = draw(st.integers(0, 2 ** (length - within.prefixlen) - 1))
+    first = int(within.network_address) + (index << (within.max_prefixlen - length))
+    return IPv4Network((first, length)) if isinstance(within, IPv4Network) else IPv6Network((first, length))
+
+
+def block_affinities() -> SearchStrategy[BlockAffinity]:
+    return st.builds(
+        BlockAffinity,
+        meta=metadata(),
+        node=node_names(),
+        cidr=networks(),
+        state=st.sampled_from(AffinityState),
+        type=st.sampled_from(["host", "virtual"]),
+        deleted=st.booleans(),
+    )
+
+
+# --- our own kinds ------------------------------------------------------------------------------------------
+
+
+def tables() -> SearchStrategy[TableId]:
+    return _WORD.map(lambda word: TableId(f"rtb-{word}"))
+
+
+def instances() -> SearchStrategy[InstanceId]:
+    return _WORD.map(lambda word: InstanceId(f"i-{word}"))
+
+
+def cloud_interfaces() -> SearchStrategy[InterfaceId]:
+    return _WORD.map(lambda word: InterfaceId(f"eni-{word}"))
+
+
+def cloud_nodes() -> SearchStrategy[CloudNode]:
+    return st.builds(
+        CloudNode,
+        meta=metadata(),
+        instance=instances(),
+        interface=cloud_interfaces(),
+        subnet=_WORD.map(lambda word: SubnetId(f"subnet-{word}")),
+        zone=_TEXT,
+        tables=st.lists(tables(), max_size=3).map(tuple),
+        forwarding=st.booleans(),
+        l2_adjacent=st.booleans(),
+        mtu=st.integers(576, 9216),
+        problem=_TEXT,
+    )
+
+
+def next_hops() -> SearchStrategy[NextHop]:
+    return st.builds(
+        NextHop,
+        interface=st.none() | cloud_interfaces(),
+        instance=st.none() | instances(),
+        address=st.none() | addresses(),
+    )
+
+
+def table_statuses() -> SearchStrategy[TableStatus]:
+    return st.builds(
+        TableStatus,
+        table=tables(),
+        state=st.sampled_from(RouteState),
+        cause=st.sampled_from(Cause),
+        detail=_TEXT,
+        next_hop=st.none() | next_hops(),
+        since=_SECONDS,
+    )
+
+
+def cloud_routes() -> SearchStrategy[CloudRoute]:
+    return st.builds(
+        CloudRoute,
+        meta=metadata(),
+        cidr=networks(),
+        node=node_names(),
+        tables=st.lists(table_statuses(), max_size=3, unique_by=lambda status: status.table).map(tuple),
+    )
+
+
+def agent_reports() -> SearchStrategy[AgentReport]:
+    return st.builds(
+        AgentReport,
+        meta=metadata(),
+        ready=st.booleans(),
+        observed=st.integers(0, 2**53),
+        lost=st.lists(networks(), max_size=2).map(tuple),
+        message=_TEXT,
+    )
+
+
+def leases() -> SearchStrategy[Lease]:
+    return st.builds(
+        Lease,
+        meta=metadata(),
+        holder=_TEXT,
+        duration=st.floats(min_value=0.125, max_value=3600),
+        renewals=st.integers(0, 2**53),
+    )
+
+
+def node_conditions() -> SearchStrategy[NodeCondition]:
+    return st.builds(NodeCondition, meta=metadata(), ready=st.booleans(), reason=_TEXT, message=_TEXT, since=_SECONDS)
+
+
+OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
+    Node: nodes(),
+    IPPool: ip_pools(),
+    BlockAffinity: block_affinities(),
+    CloudNode: cloud_nodes(),
+    CloudRoute: cloud_routes(),
+    AgentReport: agent_reports(),
+    Lease: leases(),
+    NodeCondition: node_conditions(),
+}
+"""A strategy for each kind that a store can hold."""
+
+
+def resources() -> SearchStrategy[Resource]:
+    return st.one_of(*OF.values())
