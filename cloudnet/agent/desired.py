@@ -1,8 +1,8 @@
 """What one node's kernel should hold: for itself, for each remote node, for each block. Pure functions over values.
 
 The layers, from the bottom: the VXLAN device; per remote node a forwarding entry and a neighbour; per remote
-block the ground route (metric 1024); the probes' own table, where every block has its native way; and on top, for blocks that
-are proven, the native route (metric 512) in the main table.
+block the ground route (metric 1024); the probes' own table, where every block has its native way; and on top,
+for blocks that are proven, the native route (metric 512) in the main table.
 """
 
 from __future__ import annotations

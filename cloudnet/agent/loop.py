@@ -36,7 +36,6 @@ from cloudnet.kernel.api import (
 from cloudnet.model.addresses import Address, Family, Network, NodeName, family, order
 from cloudnet.model.paths import Path, PathKind
 from cloudnet.model.resources import (
-    AffinityState,
     AgentReport,
     BlockAffinity,
     CloudNode,
@@ -48,6 +47,7 @@ from cloudnet.model.resources import (
     RouteState,
 )
 from cloudnet.routes import fallback, path, probe
+from cloudnet.routes.claims import counts, pool_of
 from cloudnet.routes.fallback import Damping, Fallback, State
 from cloudnet.routes.path import Candidate, Here, There
 from cloudnet.routes.probe import Prober, Verdict
@@ -267,6 +267,12 @@ class Loop:
     def report(self) -> AgentReport | None:
         return self._report
 
+    def responder(self, block: Network) -> Address | None:
+        """Return who must answer the probes of a block: its node's own address."""
+        destination = self._destinations.get(block)
+        address = destination.node.address(family(block)) if destination else None
+        return address.ip if address else None
+
     def mtu(self) -> int:
         """Return the MTU that pods can use on every path; 0 while unknown."""
         return self._here.vxlan_mtu if self._here else 0
@@ -307,11 +313,7 @@ class Loop:
                     self._applied(heard)
 
     def _answered(self, heard: Answered) -> None:
-        destination = self._destinations.get(heard.block)
-        if destination is None:
-            return
-        address = destination.node.address(family(heard.block))
-        if address is None or address.ip != heard.source:
+        if heard.source != self.responder(heard.block):
             return
         rtt = self._prober.answered(heard.block, heard.sequence, heard.at)
         if rtt is not None:
@@ -324,8 +326,7 @@ class Loop:
             case Node():
                 self._node(value, gone=gone)
             case BlockAffinity():
-                valid = value.state is AffinityState.CONFIRMED and not value.deleted and value.type != "virtual"
-                blocks = frozenset({value.cidr}) if valid and not gone else frozenset[Network]()
+                blocks = frozenset({value.cidr}) if counts(value) and not gone else frozenset[Network]()
                 self._touch(self._blocks.claim(("affinity", value.meta.name), value.node, blocks))
             case IPPool():
                 _put(self._pools, value.meta.name, value, gone=gone)
@@ -511,7 +512,7 @@ class Loop:
 
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
-        there = There(block, node, self._clouds.get(node.name), self._routes.get(block), self._pool(block))
+        there = There(block, node, self._clouds.get(node.name), self._routes.get(block), pool_of(block, self._pools.values()))
         offered = path.candidate(self._here, there)
         underlay = self._underlays.get(family(block))
         if underlay is None or node.vtep(family(block)) is None:
@@ -602,17 +603,6 @@ class Loop:
             self._kinds[chosen.kind.value, chosen.reason.value] += 1
             self._paths[block] = chosen
         return [PathChanged(before, chosen, flapped)]
-
-    def _pool(self, block: Network) -> IPPool | None:
-        """Return the narrowest enabled pool around a block; of equals the first by name."""
-        around = (
-            pool
-            for pool in self._pools.values()
-            if pool.cidr.version == block.version
-            and pool.cidr.prefixlen <= block.prefixlen
-            and block.network_address in pool.cidr
-        )
-        return min(around, key=lambda pool: (-pool.cidr.prefixlen, pool.meta.name), default=None)
 
     # kernel, probes, report
 

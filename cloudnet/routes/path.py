@@ -8,7 +8,7 @@ sentence for people. Nothing is installed here, and the ground never depends on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from cloudnet.model.addresses import Address, Family, Network, TableId, family
@@ -25,8 +25,6 @@ from cloudnet.model.resources import (
 )
 from cloudnet.routes.fallback import State
 
-_NO_GATEWAYS: Mapping[Family, Address] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -34,7 +32,7 @@ class Here:
 
     node: Node
     cloud: CloudNode | None = None
-    gateways: Mapping[Family, Address] = _NO_GATEWAYS
+    gateways: Mapping[Family, Address] = field(default_factory=dict, hash=False)
     underlay_mtu: int = 1500
     vxlan_mtu: int = 1450
 

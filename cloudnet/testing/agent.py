@@ -1,0 +1,105 @@
+"""An agent's loop over any kernel door, without threads, sockets or sleep: for tests and measurements.
+
+``Host`` does what ``agent/main.py`` does, on a clock that it moves itself; ``answers`` decides which probes come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cloudnet.agent import loop
+from cloudnet.agent.loop import Loop
+from cloudnet.config import AgentConfig
+from cloudnet.kernel.api import Kernel
+from cloudnet.model.addresses import Network
+from cloudnet.model.paths import Path
+from cloudnet.model.resources import AgentReport, Resource
+from cloudnet.store.api import Event, EventType, Revision
+
+RTT = 0.001  # seconds
+
+
+class Host:
+    """One agent on one host. Everything that it did is kept for assertions."""
+
+    def __init__(self, config: AgentConfig, kernel: Kernel, *, now: float = 0.0) -> None:
+        self.now = now
+        self.kernel = kernel
+        self.loop = Loop(config)
+        self.answers: Callable[[Network], bool] = lambda _block: True
+        self.reports: list[AgentReport] = []
+        self.changes: list[loop.PathChanged] = []
+        self.sysctls: dict[str, str] = {}
+        self.peers: loop.AnswerPeers | None = None
+        self.applied: list[loop.ApplyKernel] = []
+        self.probes: list[loop.ProbeToSend] = []
+        self._revision = 0
+        self._wakeup = now
+
+    def put(self, *resources: Resource, revision: int | None = None) -> None:
+        """Let the store deliver new or changed resources, in one batch."""
+        self.hear(*(self._event(EventType.PUT, value, revision) for value in resources))
+
+    def delete(self, *resources: Resource) -> None:
+        """Let the store deliver deletions, in one batch."""
+        self.hear(*(self._event(EventType.DELETED, value, None) for value in resources))
+
+    def hear(self, *events: Event[Resource], synced: bool = True) -> None:
+        """Let the store deliver events, and act on them."""
+        self.loop.receive([loop.ResourcesChanged(events, synced)])
+        self.act()
+
+    def stir(self) -> None:
+        """Let the kernel tell that somebody else changed something."""
+        self.loop.receive([loop.KernelStirred()])
+        self.act()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, stepping when the loop asked for it."""
+        end = self.now + seconds
+        while self._wakeup <= end:
+            self.now = max(self.now, self._wakeup)
+            self.act()
+            self._wakeup = max(self._wakeup, self.now + 0.001)
+        self.now = end
+
+    def act(self) -> None:
+        """Step and carry out until nothing more is to do now."""
+        while True:
+            actions, self._wakeup = self.loop.step(self.now, self.now)
+            answers = [answer for action in actions for answer in self._carry_out(action)]
+            self.loop.receive(answers)
+            if all(isinstance(answer, loop.Answered) for answer in answers):
+                return
+
+    def path(self, block: Network) -> Path | None:
+        return next((path for path in self.loop.paths if path.block == block), None)
+
+    def _event(self, kind: EventType, value: Resource, revision: int | None) -> Event[Resource]:
+        self._revision = self._revision + 1 if revision is None else revision
+        return Event(kind, value, Revision(self._revision))
+
+    def _carry_out(self, action: loop.Action) -> Iterable[loop.Input]:
+        match action:
+            case loop.ReadKernel():
+                yield loop.KernelRead(self.kernel.links(), tuple(self.kernel.gateways()), self.kernel.read())
+            case loop.ApplyKernel(changes):
+                self.applied.append(action)
+                yield loop.Applied(changes, tuple(self.kernel.apply(changes)))
+            case loop.SetSysctls(settings):
+                self.sysctls.update(settings)
+            case loop.SendProbes(probes):
+                self.probes += probes
+                yield from self._answered(probes)
+            case loop.AnswerPeers():
+                self.peers = action
+            case loop.WriteReport(report):
+                self.reports.append(report)
+            case loop.PathChanged():
+                self.changes.append(action)
+
+    def _answered(self, probes: Iterable[loop.ProbeToSend]) -> Iterable[loop.Answered]:
+        for probe in probes:
+            source = self.loop.responder(probe.block)
+            if source is not None and self.answers(probe.block):
+                yield loop.Answered(probe.block, probe.sequence, source, self.now + RTT)
