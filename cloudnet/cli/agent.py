@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from cloudnet import logs
 from cloudnet.cli import settings
 from cloudnet.config import AgentConfig
 
@@ -9,7 +12,8 @@ from cloudnet.config import AgentConfig
 def start(config: AgentConfig) -> None:
     from cloudnet.agent import main  # noqa: PLC0415 - netlink and metrics are for those who run it
 
-    main.run(config)
+    logs.setup(config.log_level)
+    raise typer.Exit(main.run(config))
 
 
 run = settings.command(

@@ -1,16 +1,19 @@
-"""Put one question to a running agent: a JSON line into its Unix socket, a JSON line back."""
+"""Where commands look things up: a running agent, by a JSON line into its socket and one back, and the store."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cloudnet.errors import CloudnetError
+from cloudnet.errors import BadInput, CloudnetError
+from cloudnet.store.api import Store
 
 TIMEOUT = 5.0  # seconds; an agent answers from memory, in milliseconds
 LABS = Path("/run/cloudnet-lab")
@@ -52,6 +55,28 @@ def agent(path: str, verb: str) -> bytes:
         raise AgentUnreachable(f"the agent at {path!r} hung up in the middle of its answer: look into its log")
     _refuse_error(line)
     return line
+
+
+@contextmanager
+def store(url: str) -> Iterator[Store]:
+    """Open a store to read in; one that is not there is not made.
+
+    Raises:
+        BadInput: there is no such store.
+        StoreError: it cannot be opened.
+    """
+    from cloudnet.store.registry import open_store  # noqa: PLC0415 - `cloudnet --help` needs no store
+
+    scheme, _, path = url.partition("://")
+    if scheme == "sqlite" and not Path(path).exists():
+        raise BadInput(
+            f"there is no store at {path!r}: start a controller or agent with it, or name another", path="store"
+        )
+    opened = open_store(url)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def lab_socket(lab: str, node: str) -> str:

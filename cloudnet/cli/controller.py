@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudnet import logs
 from cloudnet.cli import settings
 from cloudnet.config import ControllerConfig
 
@@ -9,6 +10,7 @@ from cloudnet.config import ControllerConfig
 def start(config: ControllerConfig) -> None:
     from cloudnet.controller import main  # noqa: PLC0415 - cloud and metrics are for those who run it
 
+    logs.setup(config.log_level)
     main.run(config)
 
 

@@ -120,13 +120,8 @@ def read_paths(socket: str) -> Paths:
 
 def read_cloud(url: str) -> tuple[CloudRow, ...]:
     """Return where each block stands in each cloud table, as the controller wrote it down."""
-    from cloudnet.store.registry import open_store  # noqa: PLC0415 - `cloudnet --help` needs no store
-
-    store = open_store(url)
-    try:
+    with ask.store(url) as store:
         routes = [stored.value for stored in store.list(CloudRoute).items]
-    finally:
-        store.close()
     return tuple(
         CloudRow(
             block=str(route.cidr),

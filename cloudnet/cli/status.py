@@ -80,16 +80,11 @@ def read(socket: str, store: str) -> Status:
 
 def read_cluster(url: str) -> Cluster:
     """Return what the store tells of the cluster."""
-    from cloudnet.store.registry import open_store  # noqa: PLC0415 - `cloudnet --help` needs no store
-
-    store = open_store(url)
-    try:
+    with ask.store(url) as store:
         nodes = store.list(Node).items
         conditions = [stored.value for stored in store.list(NodeCondition).items]
         tables = [status for stored in store.list(CloudRoute).items for status in stored.value.tables]
         leases = [stored.value for stored in store.list(Lease).items]
-    finally:
-        store.close()
     return Cluster(
         nodes=len(nodes),
         ready=sum(condition.ready for condition in conditions),

@@ -1,39 +1,9 @@
 import json
-import socket
-import threading
 
 import pytest
 
 from cloudnet.cli import ask
-
-
-@pytest.fixture
-def agent(tmp_path):
-    """Answer one question at a socket with the given bytes; the question is kept."""
-    running = []
-
-    def listen(answer):
-        path = tmp_path / "agent.sock"
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(str(path))
-        server.listen()
-        questions = []
-
-        def serve():
-            connection, _ = server.accept()
-            with connection:
-                questions.append(connection.makefile("rb").readline())
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        running.append((server, thread))
-        return str(path), questions
-
-    yield listen
-    for server, thread in running:
-        thread.join(5)
-        server.close()
+from cloudnet.errors import BadInput
 
 
 def test_the_question_is_one_json_line_and_so_is_the_answer(agent):
@@ -75,6 +45,13 @@ def test_somebody_else_at_the_socket_is_noticed(agent):
 def test_a_path_that_is_too_long_for_a_socket_is_an_error_of_ours(tmp_path):
     with pytest.raises(ask.AgentUnreachable, match="no agent answers"):
         ask.agent(str(tmp_path / ("x" * 200)), "paths")
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path):
+    with pytest.raises(BadInput, match="store: there is no store at"), ask.store(f"sqlite://{tmp_path}/none.sqlite"):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labs_are_found_by_name():
