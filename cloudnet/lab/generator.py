@@ -203,7 +203,7 @@ def _connect(command: Command) -> socket.socket:
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.bind((command["source"], 0))
-        connection.setblocking(False)
+        connection.settimeout(0)
         with contextlib.suppress(BlockingIOError):  # a stream goes on connecting
             connection.connect((command["destination"], int(command["port"])))
     except OSError:
@@ -335,7 +335,7 @@ class Receiver:
             self._inboxes[descriptor].drain()
         elif descriptor in self._listeners:
             connection, _ = self._listeners[descriptor].accept()
-            connection.setblocking(False)
+            connection.settimeout(0)
             self._readers[connection.fileno()] = Reader(self._journal, connection)
             self._ready.register(connection, select.EPOLLIN)
         elif not self._readers[descriptor].drain():
@@ -351,7 +351,7 @@ def _listen(address: str, port: int) -> tuple[socket.socket, socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for each in (inbox, listener):
             each.bind((address, port))
-            each.setblocking(False)
+            each.settimeout(0)
         listener.listen(64)
     except OSError:
         inbox.close()

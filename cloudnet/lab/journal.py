@@ -81,7 +81,7 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Packets lost in a row. ``after`` and ``until``: when the last that arrived before, and the first after, left."""
+    """Packets lost in a row. ``after``: when the last that arrived before left; ``until``: the first after."""
 
     lost: int
     after: int
