@@ -418,11 +418,11 @@ class Loop:
 
     def _next_wakeup(self, now: float) -> float:
         times = [now + _IDLE, self._read_due, self._read_at + self._config.resync_seconds]
-        times += self._holds.values()
-        times += (refusal[0] for refusal in self._refused.values())
-        probe_at = self._prober.next_due
-        if probe_at is not None:
-            times.append(probe_at)
+        if self._synced and self._here is not None:  # otherwise nobody would act on these
+            times += self._holds.values()
+            times += (refusal[0] for refusal in self._refused.values())
+            probe_at = self._prober.next_due
+            times += () if probe_at is None else (probe_at,)
         return max(now, min(times))
 
     # settling what is dirty
@@ -432,6 +432,7 @@ class Loop:
         assert self._read is not None  # noqa: S101 - step() has seen to it
         node = self._nodes.get(self.name)
         self._look_due = False
+        self._report_due = True
         before = self._here, self._underlays
         self._here, self._underlays = None, {}
         if node is None:
@@ -512,7 +513,9 @@ class Loop:
 
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
-        there = There(block, node, self._clouds.get(node.name), self._routes.get(block), pool_of(block, self._pools.values()))
+        there = There(
+            block, node, self._clouds.get(node.name), self._routes.get(block), pool_of(block, self._pools.values())
+        )
         offered = path.candidate(self._here, there)
         underlay = self._underlays.get(family(block))
         if underlay is None or node.vtep(family(block)) is None:

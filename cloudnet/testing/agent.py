@@ -11,7 +11,7 @@ from cloudnet.agent import loop
 from cloudnet.agent.loop import Loop
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import Kernel
-from cloudnet.model.addresses import Network
+from cloudnet.model.addresses import Address, Network
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, Resource
 from cloudnet.store.api import Event, EventType, Revision
@@ -27,6 +27,7 @@ class Host:
         self.kernel = kernel
         self.loop = Loop(config)
         self.answers: Callable[[Network], bool] = lambda _block: True
+        self.answers_from: Callable[[Network], Address | None] = self.loop.responder
         self.reports: list[AgentReport] = []
         self.changes: list[loop.PathChanged] = []
         self.sysctls: dict[str, str] = {}
@@ -100,6 +101,6 @@ class Host:
 
     def _answered(self, probes: Iterable[loop.ProbeToSend]) -> Iterable[loop.Answered]:
         for probe in probes:
-            source = self.loop.responder(probe.block)
+            source = self.answers_from(probe.block)
             if source is not None and self.answers(probe.block):
                 yield loop.Answered(probe.block, probe.sequence, source, self.now + RTT)

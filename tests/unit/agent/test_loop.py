@@ -1,0 +1,636 @@
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloudnet.config import AgentConfig
+from cloudnet.kernel.api import (
+    MAIN_TABLE,
+    FdbEntry,
+    Gateway,
+    KernelError,
+    Link,
+    Neighbour,
+    Put,
+    Remove,
+    Route,
+    RouteKind,
+    Rule,
+    VxlanDevice,
+)
+from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
+from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import (
+    AffinityState,
+    BlockAffinity,
+    Cause,
+    CloudNode,
+    CloudRoute,
+    Metadata,
+    Node,
+    RouteState,
+    TableStatus,
+    Vtep,
+)
+from cloudnet.testing.agent import Host
+
+CONFIG = AgentConfig(node="n1", hold_first=2.0)
+TABLE = TableId("rtb-1")
+GATEWAY = ip_address("10.0.1.1")
+ETH0 = Link("eth0", 2, 9001, up=True, addresses=(ip_interface("10.0.1.11/24"),))
+
+
+class KernelStub:
+    """A dictionary that answers like the kernel door; ``refuses`` picks the keys that fail."""
+
+    def __init__(self, objects=()):
+        self.objects = {value.key: value for value in objects}
+        self.link = ETH0
+        self.refuses = lambda _key: False
+        self.watcher = lambda _objects: None
+
+    def links(self):
+        return {"eth0": self.link}
+
+    def gateways(self):
+        return (Gateway(Family.IPV4, "eth0", GATEWAY),)
+
+    def read(self):
+        return dict(self.objects)
+
+    def apply(self, changes):
+        failures = []
+        for change in changes:
+            if self.refuses(change.value.key):
+                failures.append(failure(change))
+            elif isinstance(change, Put):
+                self.objects[change.value.key] = change.value
+            else:
+                self.objects.pop(change.value.key, None)
+            self.watcher(self.objects)
+        return failures
+
+
+def failure(change):
+    from cloudnet.kernel.api import Failure
+
+    return Failure(change, KernelError("operation not supported", errno=95))
+
+
+def node(k, *, subnet=None, address=None):
+    address = address or f"10.0.{subnet or k}.{10 + k}"
+    return Node(
+        Metadata(f"n{k}"),
+        addresses=(ip_interface(f"{address}/24"),),
+        vteps=(Vtep(ip_address(f"10.65.{k}.0"), ""),),
+    )
+
+
+def block(k, i=0):
+    return ip_network(f"10.65.{k}.{64 * i}/26")
+
+
+def affinity(k, i=0, *, of=None, state=AffinityState.CONFIRMED):
+    owner = f"n{of or k}"
+    return BlockAffinity(Metadata(f"{owner}-{block(k, i)}"), NodeName(owner), block(k, i), state)
+
+
+def cloud(k, *, subnet=None, forwarding=True):
+    name = f"n{k}"
+    return CloudNode(
+        Metadata(name),
+        InstanceId(f"i-{k}"),
+        InterfaceId(f"eni-{k}"),
+        SubnetId(f"subnet-{subnet or k}"),
+        tables=(TABLE,),
+        forwarding=forwarding,
+        l2_adjacent=True,
+        mtu=9001,
+    )
+
+
+def route(k, state=RouteState.PROGRAMMED, cause=Cause.NONE, *, i=0):
+    name = str(block(k, i)).replace(".", "-").replace("/", "-")
+    return CloudRoute(Metadata(name), block(k, i), NodeName(f"n{k}"), (TableStatus(TABLE, state, cause),))
+
+
+def ground(k, i=0):
+    return Route(block(k, i), "vxlan.calico", ip_address(f"10.65.{k}.0"), onlink=True)
+
+
+def native(k, i=0):
+    return Route(block(k, i), "eth0", GATEWAY, metric=512)
+
+
+OWN = (node(1), affinity(1), cloud(1))
+SECOND = (node(2), affinity(2), cloud(2))
+
+
+def start(*resources, kernel=None, now=0.0):
+    host = Host(CONFIG, kernel or KernelStub(), now=now)
+    host.act()
+    host.put(*resources)
+    return host
+
+
+def goes_native(host, k):
+    host.put(route(k))
+    host.run(1.5)
+    assert host.path(block(k)).kind is PathKind.NATIVE
+    return host
+
+
+def holds(host, value):
+    return host.kernel.objects.get(value.key) == value
+
+
+def test_the_ground_is_laid_in_one_step():
+    host = start(*OWN, *SECOND)
+
+    mac = "66:49:7c:2a:17:06"
+    second = next(v for v in host.kernel.objects.values() if isinstance(v, FdbEntry))
+    assert set(host.kernel.objects.values()) == {
+        VxlanDevice(
+            "vxlan.calico", 4096, 4789, "eth0", ip_address("10.0.1.11"),
+            next(v.mac for v in host.kernel.objects.values() if isinstance(v, VxlanDevice)), 8951,
+            (ip_interface("10.65.1.0/32"),),
+        ),
+        FdbEntry("vxlan.calico", second.mac, ip_address("10.0.2.12")),
+        Neighbour("vxlan.calico", ip_address("10.65.2.0"), second.mac),
+        ground(2),
+        Rule(Family.IPV4, 98, 4793, 17, 4793),
+        Route(block(1), kind=RouteKind.BLACKHOLE),
+        Route(block(1), "lo", table=4793, kind=RouteKind.LOCAL),
+    }  # fmt: skip
+    assert second.mac != mac
+    assert host.reports[-1].ready
+
+
+def test_device_entries_and_neighbours_come_before_the_routes_that_need_them():
+    host = start(*OWN, *SECOND)
+
+    kinds = [type(change.value) for change in host.applied[0].changes]
+
+    assert kinds.index(VxlanDevice) < kinds.index(FdbEntry) < kinds.index(Neighbour) < kinds.index(Route)
+
+
+def test_nothing_is_written_before_the_stores_first_full_answer():
+    stale = ground(9)
+    host = Host(CONFIG, KernelStub([stale]))
+    host.act()
+
+    host.hear(synced=False)
+    host.run(200.0)
+
+    assert host.applied == []
+    assert holds(host, stale)
+    assert host.loop.not_ready() == "waiting for the store"
+
+
+def test_stale_routes_of_ours_are_swept_after_it():
+    host = start(*OWN, *SECOND, kernel=KernelStub([ground(9), native(9)]))
+
+    assert not holds(host, ground(9))
+    assert not holds(host, native(9))
+
+
+def test_a_programmed_route_is_taken_after_a_second_of_answers():
+    host = start(*OWN, *SECOND, route(2))
+
+    host.run(0.9)
+    assert host.path(block(2)).reason is Reason.PROVING
+    host.run(0.6)
+
+    assert host.path(block(2)).reason is Reason.PROVEN
+    assert holds(host, native(2))
+    assert holds(host, ground(2))
+
+
+def test_probes_leave_from_our_tunnel_end_to_the_block_by_a_table_of_their_own():
+    host = start(*OWN, *SECOND, route(2))
+    host.run(0.3)
+
+    probe = host.probes[0]
+
+    assert (probe.source, probe.destination in block(2)) == (ip_address("10.65.1.0"), True)
+    assert holds(host, replace(native(2), table=4793))
+
+
+def test_a_block_without_a_native_way_is_not_probed():
+    host = start(*OWN, *SECOND, route(2, RouteState.REFUSED, Cause.QUOTA))
+    host.run(5.0)
+
+    assert host.probes == []
+    assert host.path(block(2)).reason is Reason.QUOTA
+
+
+def test_lost_probes_move_the_block_to_vxlan_in_less_than_a_second():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.answers = lambda _block: False
+    host.run(0.8)
+
+    path = host.path(block(2))
+    assert (path.kind, path.reason) == (PathKind.VXLAN, Reason.PROBES_LOST)
+    assert not holds(host, native(2))
+    assert host.reports[-1].lost == (block(2),)
+    assert host.loop.counts.flaps == 1
+
+
+def test_after_the_hold_down_it_returns_by_proof():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    host.answers = lambda _block: False
+    host.run(1.0)
+
+    host.answers = lambda _block: True
+    host.run(1.2)
+    assert host.path(block(2)).reason is Reason.HELD
+    host.run(1.5)
+
+    assert host.path(block(2)).kind is PathKind.NATIVE
+    assert host.reports[-1].lost == ()
+
+
+def test_a_withdrawn_route_is_left_before_it_is_acknowledged():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.put(route(2, RouteState.WITHDRAWING), revision=77)
+
+    assert not holds(host, native(2))
+    assert host.reports[-1].observed == 77
+
+
+def test_a_withdrawal_is_not_acknowledged_while_the_kernel_refuses_to_leave():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    host.kernel.refuses = lambda key: key == native(2).key
+
+    host.put(route(2, RouteState.WITHDRAWING), revision=77)
+    before = host.reports[-1].observed
+    host.kernel.refuses = lambda _key: False
+    host.run(2.0)
+
+    assert before < 77
+    assert host.reports[-1].observed == 77
+
+
+def test_a_withdrawal_of_an_unused_route_is_acknowledged_at_once():
+    host = start(*OWN, *SECOND)
+
+    host.put(route(2, RouteState.WITHDRAWING), revision=50)
+
+    assert host.reports[-1].observed == 50
+
+
+def test_a_withdrawal_in_a_table_that_we_do_not_use_holds_nobody_up():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    elsewhere = TableStatus(TableId("rtb-9"), RouteState.WITHDRAWING)
+
+    host.put(replace(route(2), tables=(*route(2).tables, elsewhere)), revision=60)
+
+    assert host.path(block(2)).kind is PathKind.NATIVE
+    assert host.reports[-1].observed == 60
+
+
+def test_a_restart_adopts_native_routes_and_changes_nothing():
+    kernel = goes_native(start(*OWN, *SECOND), 2).kernel
+
+    again = start(*OWN, *SECOND, route(2), kernel=kernel, now=100.0)
+    again.run(5.0)
+
+    assert again.applied == []
+    assert again.path(block(2)).reason is Reason.PROVEN
+
+
+def test_an_adopted_route_that_is_a_black_hole_is_left_in_less_than_a_second():
+    kernel = goes_native(start(*OWN, *SECOND), 2).kernel
+
+    again = start(*OWN, *SECOND, route(2), kernel=kernel, now=100.0)
+    again.answers = lambda _block: False
+    again.run(0.9)
+
+    assert not holds(again, native(2))
+
+
+def test_a_native_route_that_the_cloud_no_longer_has_is_not_adopted():
+    kernel = goes_native(start(*OWN, *SECOND), 2).kernel
+
+    again = start(*OWN, *SECOND, route(2, RouteState.BLACK_HOLED), kernel=kernel, now=100.0)
+
+    assert not holds(again, native(2))
+    assert holds(again, ground(2))
+
+
+def test_a_neighbour_is_reached_directly_once_proven():
+    host = start(*OWN, node(2, subnet=1), affinity(2), cloud(2, subnet=1))
+    host.run(1.5)
+
+    assert host.path(block(2)).kind is PathKind.DIRECT
+    assert holds(host, Route(block(2), "eth0", ip_address("10.0.1.12"), metric=512))
+
+
+def test_a_gateway_outside_the_nodes_subnet_is_reached_on_link():
+    kernel = KernelStub()
+    kernel.link = replace(ETH0, addresses=(ip_interface("10.0.1.11/32"),))
+
+    host = goes_native(start(*OWN, *SECOND, kernel=kernel), 2)
+
+    assert holds(host, replace(native(2), onlink=True))
+
+
+def test_a_node_that_goes_takes_everything_of_its_with_it():
+    host = start(*OWN)
+    alone = dict(host.kernel.objects)
+    host.put(*SECOND)
+    goes_native(host, 2)
+
+    host.delete(*SECOND, route(2))
+
+    assert host.kernel.objects == alone
+    assert host.loop.paths == ()
+
+
+def test_a_node_with_a_new_address_is_proven_anew():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.put(node(2, address="10.0.2.99"))
+
+    assert host.path(block(2)).reason is Reason.PROVING
+    assert ip_address("10.0.2.99") in {v.address for v in host.kernel.objects.values() if isinstance(v, FdbEntry)}
+    host.run(1.5)
+    assert host.path(block(2)).kind is PathKind.NATIVE
+
+
+def test_a_node_made_anew_with_another_block_leaves_nothing_of_the_old_one():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.delete(affinity(2), route(2))
+    host.put(affinity(3, of=2))
+
+    assert not any(isinstance(v, Route) and v.destination == block(2) for v in host.kernel.objects.values())
+    assert host.kernel.objects[ground(3).key].gateway == ip_address("10.65.2.0")
+
+
+def test_own_blocks_may_come_and_go():
+    host = start(*OWN)
+
+    host.put(affinity(1, 1))
+    host.delete(affinity(1))
+
+    assert holds(host, Route(block(1, 1), kind=RouteKind.BLACKHOLE))
+    assert not holds(host, Route(block(1), kind=RouteKind.BLACKHOLE))
+
+
+def test_a_single_address_block_of_ours_gets_no_black_hole():
+    single = BlockAffinity(Metadata("n1-one"), NodeName("n1"), ip_network("10.65.200.7/32"))
+    host = start(*OWN, single)
+
+    assert not holds(host, Route(single.cidr, kind=RouteKind.BLACKHOLE))
+    assert holds(host, Route(single.cidr, "lo", table=4793, kind=RouteKind.LOCAL))
+
+
+@pytest.mark.parametrize("state", [AffinityState.PENDING, AffinityState.PENDING_DELETION])
+def test_a_block_whose_affinity_is_not_confirmed_is_not_routed(state):
+    host = start(*OWN, *SECOND, affinity(2, 1, state=state))
+
+    assert not holds(host, ground(2, 1))
+
+
+def test_a_block_that_two_nodes_claim_has_no_path_and_names_both():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.put(node(3), cloud(3), affinity(2, of=3))
+
+    path = host.path(block(2))
+    assert (path.kind, path.reason) == (PathKind.NONE, Reason.DUPLICATE)
+    assert "'n2'" in path.detail
+    assert "'n3'" in path.detail
+    assert not holds(host, native(2))
+
+
+def test_a_dispute_that_is_settled_brings_the_block_back():
+    host = start(*OWN, *SECOND, node(3), affinity(2, of=3))
+
+    host.delete(affinity(2, of=3))
+
+    assert holds(host, ground(2))
+
+
+def test_a_block_of_a_node_nobody_has_described_has_no_path_yet():
+    host = start(*OWN, affinity(2))
+    assert host.path(block(2)).reason is Reason.NO_VTEP
+
+    host.put(node(2))
+
+    assert holds(host, ground(2))
+
+
+def test_without_the_own_node_the_kernel_is_left_alone():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    before = dict(host.kernel.objects)
+
+    host.delete(OWN[0])
+    host.run(200.0)
+
+    assert host.kernel.objects == before
+    assert not host.reports[-1].ready
+    assert "'n1' is not in the store" in host.reports[-1].message
+
+
+def test_an_own_address_that_no_device_carries_is_named():
+    host = start(node(1, address="10.0.1.99"), affinity(1))
+
+    assert "10.0.1.99" in host.reports[-1].message
+
+
+def test_what_somebody_else_deletes_is_repaired_at_his_notice():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    host.run(5.0)
+
+    del host.kernel.objects[ground(2).key]
+    host.stir()
+    host.run(0.1)
+
+    assert holds(host, ground(2))
+    assert host.loop.counts.repairs == 1
+
+
+def test_what_nobody_tells_of_is_repaired_by_the_resync():
+    host = start(*OWN, *SECOND)
+    del host.kernel.objects[ground(2).key]
+
+    host.run(CONFIG.resync_seconds + 1)
+
+    assert holds(host, ground(2))
+
+
+def test_notices_without_end_cost_a_read_in_two_seconds_at_most():
+    host = start(*OWN, *SECOND)
+    reads = []
+    read, host.kernel.read = host.kernel.read, lambda: reads.append(1) or read()
+
+    for _ in range(100):
+        host.stir()
+        host.run(0.1)
+
+    assert len(reads) <= 6
+
+
+def test_a_refused_change_is_tried_again_ever_more_slowly():
+    kernel = KernelStub()
+    kernel.refuses = lambda key: key == ground(2).key
+    host = start(*OWN, *SECOND, kernel=kernel)
+    host.run(60.0)
+
+    assert 5 <= host.loop.counts.failures <= 8
+    assert not host.reports[-1].ready
+    assert "operation not supported" in host.reports[-1].message
+    kernel.refuses = lambda _key: False
+    host.run(31.0)
+
+    assert host.reports[-1].ready
+
+
+def test_a_report_is_written_only_when_it_changes():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    written = len(host.reports)
+
+    host.run(300.0)
+    host.put(*SECOND)
+
+    assert len(host.reports) == written
+
+
+def test_settings_of_the_kernel_follow_the_device():
+    host = start(*OWN)
+
+    assert host.sysctls == {
+        "net.ipv4.ip_forward": "1",
+        "net.ipv4.conf.eth0.rp_filter": "2",
+        "net.ipv4.conf.vxlan.calico.rp_filter": "2",
+    }
+
+
+def test_only_known_tunnel_ends_are_answered():
+    host = start(*OWN, *SECOND)
+
+    assert host.peers.peers == {ip_address("10.65.2.0"): (ip_address("10.0.1.11"), ip_address("10.0.2.12"))}
+
+
+def test_an_answer_from_elsewhere_proves_nothing():
+    host = start(*OWN, *SECOND, route(2))
+    host.answers_from = lambda _block: ip_address("10.0.9.9")
+
+    host.run(5.0)
+
+    assert host.path(block(2)).kind is PathKind.VXLAN
+
+
+def test_one_change_among_thousands_costs_one_change():
+    others = [(node(k, address=f"10.0.{k}.12"), cloud(k)) for k in range(2, 200)]
+    blocks = [affinity(k, i) for k in range(2, 200) for i in range(4)]
+    host = start(*OWN, *(r for pair in others for r in pair), *blocks)
+    host.applied.clear()
+
+    host.delete(affinity(7, 3))
+
+    assert [a.changes for a in host.applied] == [(Remove(ground(7, 3)),)]
+
+
+def _worlds():
+    """Yield resources with a final version each, and a stale version that may be seen before."""
+    state = st.sampled_from(
+        [(RouteState.PROGRAMMED, Cause.NONE), (RouteState.REFUSED, Cause.QUOTA), (RouteState.WITHDRAWING, Cause.NONE)]
+    )
+    remote = st.tuples(st.integers(2, 5), state, state, st.booleans(), st.booleans(), st.booleans())
+    return st.lists(remote, max_size=4, unique_by=lambda r: r[0])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_worlds(), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_the_kernel_depends_on_the_state_never_on_the_way_there(world, rng, size):
+    final, stale, gone = [*OWN], [*OWN], []
+    for k, (state, cause), (old_state, old_cause), forwards, renumbered, disputed in world:
+        final += [node(k), affinity(k), cloud(k, forwarding=forwards), route(k, state, cause)]
+        stale += [
+            node(k, address="10.0.2.77") if renumbered else node(k),
+            affinity(k),
+            cloud(k, forwarding=not forwards),
+            route(k, old_state, old_cause),
+        ]
+        gone += [node(9), affinity(9), route(9), *([affinity(k, of=9)] if disputed else [])]
+
+    straight = start(*final)
+    straight.run(20.0)
+
+    winding = Host(CONFIG, KernelStub())
+    rng.shuffle(stale)
+    before = stale + gone
+    rng.shuffle(before)
+    for at in range(0, len(before), size):
+        winding.put(*before[at : at + size])
+        winding.run(rng.choice([0.0, 0.5, 2.0]))
+    after = final * rng.choice([1, 2])
+    rng.shuffle(after)
+    removals = list(gone)
+    rng.shuffle(removals)
+    for at in range(0, len(after), size):
+        winding.put(*after[at : at + size])
+        winding.run(rng.choice([0.0, 0.3]))
+        winding.delete(*removals[at : at + size])
+    winding.delete(*removals)
+    winding.run(20.0)
+
+    assert winding.kernel.objects == straight.kernel.objects
+    assert {(p.block, p.kind, p.reason, p.detail) for p in winding.loop.paths} == {
+        (p.block, p.kind, p.reason, p.detail) for p in straight.loop.paths
+    }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from("prwbdhkst"), st.integers(2, 4), st.floats(0.0, 2.0)), max_size=30))
+def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(story):
+    """The model: once laid, the ground of a block stays until its node or block goes."""
+    remotes = [r for k in (2, 3, 4) for r in (node(k), affinity(k), cloud(k))]
+    host = start(*OWN, *remotes)
+    dead = set()
+    host.answers = lambda b: b not in dead
+
+    def watch(objects):
+        for k in (2, 3, 4):
+            assert ground(k).key in objects
+        for value in objects.values():
+            if isinstance(value, Route) and value.table == MAIN_TABLE and value.metric == 512:
+                assert Route(value.destination).key in objects
+
+    host.kernel.watcher = watch
+    for what, k, pause in story:
+        match what:
+            case "p":
+                host.put(route(k))
+            case "r":
+                host.put(route(k, RouteState.REFUSED, Cause.QUOTA))
+            case "w":
+                host.put(route(k, RouteState.WITHDRAWING))
+            case "b":
+                dead.add(block(k))
+            case "h":
+                dead.discard(block(k))
+            case "d":
+                host.delete(route(k))
+            case "k":
+                host.put(cloud(k, forwarding=bool(int(pause * 10) % 2)))
+            case "s":
+                host.stir()
+            case "t":
+                host = Host(CONFIG, host.kernel, now=host.now)
+                host.answers = lambda b: b not in dead
+                host.act()
+                host.put(*OWN, *remotes)
+        host.run(pause)
+
+    for path in host.loop.paths:
+        assert path.kind is not PathKind.NONE
+        native_there = native(int(str(path.block).split(".")[2])).key in host.kernel.objects
+        assert native_there == (path.kind is PathKind.NATIVE)
