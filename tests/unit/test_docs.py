@@ -57,6 +57,18 @@ def test_every_file_that_a_page_names_exists(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_function_that_a_page_names_is_in_its_file(page):
+    named = re.findall(r"`((?:cloudnet|providers)/[\w/]+\.py)`\s+`(\w+)\(\)`", page.read_text())
+    missing = [
+        (file, name)
+        for file, name in named
+        if not re.search(rf"^ *def {name}\b", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+
+    assert not missing
+
+
 def test_every_page_is_reached_from_the_index():
     seen, todo = set(), [DOCS / "index.md"]
     while todo:
