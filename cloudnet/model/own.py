@@ -26,6 +26,12 @@ from cloudnet.model.resources import (
 
 API_VERSION: Final = "cloudnet.io/v1"
 
+_MTU = 1500  # what an unsaid MTU means: Ethernet's
+_DURATION = 15.0  # what an unsaid lease means, as Lease has it
+
+# Defaults of the structs are None, 0, "" or empty throughout: msgspec leaves a field out when it *is* its
+# default, and only of these there is one object.
+
 
 # --- CloudNode ----------------------------------------------------------------------------------------------
 
@@ -41,7 +47,7 @@ class _CloudNodeStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     tables: list[str] = []
     forwarding: bool = False
     l2_adjacent: bool = False
-    mtu: int = 1500
+    mtu: int = 0
     problem: str = ""
 
 
@@ -66,7 +72,7 @@ def read_cloud_node(document: CloudNodeDocument) -> CloudNode:
         tables=tuple(TableId(table) for table in status.tables),
         forwarding=status.forwarding,
         l2_adjacent=status.l2_adjacent,
-        mtu=status.mtu,
+        mtu=status.mtu or _MTU,
         problem=status.problem,
     )
 
@@ -101,7 +107,7 @@ class _TableStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     cause: Cause = Cause.NONE
     detail: str = ""
     next_hop: _NextHop | None = None
-    since: float = 0.0
+    since: float | None = None
     previous: _NextHop | None = None
 
 
@@ -135,7 +141,7 @@ def _read_table(status: _TableStatus, index: int) -> TableStatus:
         cause=status.cause,
         detail=status.detail,
         next_hop=_read_next_hop(status.next_hop, index) if status.next_hop else None,
-        since=status.since,
+        since=status.since or 0.0,
         previous=_read_next_hop(status.previous, index) if status.previous else None,
     )
 
@@ -165,7 +171,7 @@ def _write_table(status: TableStatus) -> _TableStatus:
         cause=status.cause,
         detail=status.detail,
         next_hop=_write_next_hop(status.next_hop) if status.next_hop else None,
-        since=status.since,
+        since=status.since or None,
         previous=_write_next_hop(status.previous) if status.previous else None,
     )
 
@@ -218,7 +224,7 @@ def write_agent_report(report: AgentReport) -> AgentReportDocument:
 
 class _LeaseSpec(msgspec.Struct, omit_defaults=True, gc=False):
     holder: str = ""
-    duration: float = 15.0
+    duration: float | None = None
     renewals: int = 0
 
 
@@ -233,9 +239,10 @@ class LeaseDocument(msgspec.Struct, rename="camel", omit_defaults=True):
 
 def read_lease(document: LeaseDocument) -> Lease:
     spec = document.spec
-    if spec.duration <= 0:
-        raise BadInput(f"expected seconds above 0, found {spec.duration}", path="spec.duration")
-    return Lease(wire.metadata(document.metadata), spec.holder, spec.duration, spec.renewals)
+    duration = _DURATION if spec.duration is None else spec.duration
+    if duration <= 0:
+        raise BadInput(f"expected seconds above 0, found {duration}", path="spec.duration")
+    return Lease(wire.metadata(document.metadata), spec.holder, duration, spec.renewals)
 
 
 def write_lease(lease: Lease) -> LeaseDocument:
@@ -254,7 +261,7 @@ class _NodeConditionStatus(msgspec.Struct, omit_defaults=True, gc=False):
     ready: bool
     reason: str
     message: str = ""
-    since: float = 0.0
+    since: float | None = None
 
 
 class NodeConditionDocument(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -268,13 +275,15 @@ class NodeConditionDocument(msgspec.Struct, rename="camel", omit_defaults=True):
 
 def read_node_condition(document: NodeConditionDocument) -> NodeCondition:
     status = document.status
-    return NodeCondition(wire.metadata(document.metadata), status.ready, status.reason, status.message, status.since)
+    return NodeCondition(
+        wire.metadata(document.metadata), status.ready, status.reason, status.message, status.since or 0.0
+    )
 
 
 def write_node_condition(condition: NodeCondition) -> NodeConditionDocument:
     return NodeConditionDocument(
         metadata=wire.meta(condition.meta),
-        status=_NodeConditionStatus(condition.ready, condition.reason, condition.message, condition.since),
+        status=_NodeConditionStatus(condition.ready, condition.reason, condition.message, condition.since or None),
         api_version=API_VERSION,
         kind="NodeCondition",
     )

@@ -66,7 +66,6 @@ _WORDS = {
     "bool": "true or false",
     "array": "a list",
     "object": "an object",
-    "null": "nothing",
 }
 
 
@@ -78,7 +77,7 @@ def explain(message: str, document: bytes) -> BadInput:
     if missing := _MISSING.fullmatch(text):
         return BadInput("missing, and needed", path=f"{path}.{missing['field']}".lstrip("."))
     if expected := _EXPECTED.fullmatch(text):
-        want = " or ".join(_WORDS.get(word, word) for word in expected["want"].split(" | "))
+        want = " or ".join(_WORDS.get(word, word) for word in expected["want"].split(" | ") if word != "null")
         return BadInput(f"expected {want}, found {_found(document, path)}", path=path)
     if _INVALID.fullmatch(text):
         return BadInput(f"has no meaning here, found {_found(document, path)}", path=path)

@@ -325,12 +325,13 @@ def _open(path: Path, busy_timeout: float) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("BEGIN")  # one moment: another process may be making the schema just now
-            _check_version(connection, path)
+            version = _check_version(connection, path)
             connection.execute("COMMIT")
             _use_wal(connection, busy_timeout)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 16777216")  # bytes: gives back what a burst took
-            _make_schema(connection, path)
+            if version == 0:
+                _make_schema(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -382,7 +383,7 @@ def _use_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
 
 def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    if _check_version(connection, path) == 0:
+    if _check_version(connection, path) == 0:  # nobody was faster
         for statement in _SCHEMA:
             connection.execute(statement)
     connection.execute("COMMIT")

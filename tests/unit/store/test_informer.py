@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import queue
+from dataclasses import replace
+
+import pytest
+
+from cloudnet.model.resources import AgentReport, Lease, Metadata, Node
+from cloudnet.store.api import EventType
+from cloudnet.store.informer import RETRY_FIRST, RETRY_LIMIT, Batch, Informer
+from cloudnet.store.memory import MemoryData, MemoryStore
+
+
+@pytest.fixture
+def data():
+    return MemoryData()
+
+
+@pytest.fixture
+def store(data):
+    return MemoryStore(data)
+
+
+class Receiver:
+    """Follows an informer step by step, without its thread."""
+
+    def __init__(self, store, *kinds):
+        self.batches = []
+        self.informer = Informer(store, kinds, self.batches.append)
+
+    def step(self):
+        """Take one step, and return what it delivered: names, a deleted one with a minus; `synced` first."""
+        self.batches.clear()
+        self.pause = self.informer.step(wait=0)
+        return [word for batch in self.batches for word in words(batch)]
+
+
+def words(batch):
+    marks = {EventType.PUT: "", EventType.DELETED: "-"}
+    names = [marks[event.type] + event.value.meta.name for event in batch.events]
+    return ["synced", *names] if batch.synced else names
+
+
+def test_the_first_batch_is_everything_there_is(store):
+    store.create(Node(Metadata("n1")))
+    store.create(Lease(Metadata("l1")))
+    store.create(AgentReport(Metadata("unasked")))
+    receiver = Receiver(store, Node, Lease)
+
+    assert receiver.step() == ["synced", "n1", "l1"]
+
+
+def test_an_empty_store_is_synced_too(store):
+    receiver = Receiver(store, Node)
+
+    assert receiver.step() == ["synced"]
+
+
+def test_later_batches_are_the_changes(store):
+    receiver = Receiver(store, Node)
+    receiver.step()
+    store.create(Node(Metadata("n1")))
+    store.create(Node(Metadata("n2")))
+    store.delete(Node, "n1")
+
+    assert receiver.step() == ["n1", "n2", "-n1"]
+    assert receiver.step() == []
+
+
+def test_compaction_leads_to_a_new_listing_with_the_deletions_that_went_unseen(store, data):
+    receiver = Receiver(store, Node, Lease)
+    store.create(Node(Metadata("stays")))
+    store.create(Node(Metadata("goes")))
+    receiver.step()
+    store.delete(Node, "goes")
+    store.create(Node(Metadata("comes")))
+    data.compact()
+
+    assert receiver.step() == []
+    assert receiver.pause == 0.0
+    assert sorted(receiver.step()) == ["-goes", "comes", "stays", "synced"]
+    store.create(Node(Metadata("later")))
+    assert receiver.step() == ["later"]
+
+
+def test_a_deletion_that_was_seen_is_not_made_up_again(store, data):
+    receiver = Receiver(store, Node)
+    store.create(Node(Metadata("n1")))
+    receiver.step()
+    store.delete(Node, "n1")
+    assert receiver.step() == ["-n1"]
+    store.create(Node(Metadata("n2")))
+    data.compact()
+
+    receiver.step()
+    assert receiver.step() == ["synced", "n2"]
+
+
+class BetweenLists(MemoryStore):
+    """A store in which something happens after the first kind was listed and before the second."""
+
+    def list(self, kind, namespace=None):
+        listing = super().list(kind, namespace)
+        if kind is Node:
+            self.create(Lease(Metadata("short-lived")))
+            self.delete(Lease, "short-lived")
+            self.create(Node(Metadata("n1")))
+        return listing
+
+
+def test_what_a_later_listing_knows_better_is_not_told_again(data):
+    store = BetweenLists(data)
+    receiver = Receiver(store, Node, Lease)
+
+    assert receiver.step() == ["synced"]
+    assert receiver.step() == ["n1"]
+
+
+def test_a_store_that_is_out_is_tried_again_ever_more_slowly(store, data):
+    receiver = Receiver(store, Node)
+    data.outage = "no answer from the disk"
+
+    pauses = []
+    for _ in range(8):
+        receiver.step()
+        pauses.append(receiver.pause)
+
+    assert pauses[:3] == [RETRY_FIRST, RETRY_FIRST * 2, RETRY_FIRST * 4]
+    assert pauses[-1] == RETRY_LIMIT
+    assert receiver.informer.problem == "no answer from the disk"
+
+
+def test_after_an_outage_the_watch_goes_on_without_a_gap(store, data):
+    receiver = Receiver(store, Node)
+    receiver.step()
+    store.create(Node(Metadata("n1")))
+    data.outage = "no answer"
+    assert receiver.step() == []
+    assert receiver.pause > 0
+
+    data.outage = ""
+
+    assert receiver.step() == ["n1"]
+    assert (receiver.pause, receiver.informer.problem) == (0.0, "")
+
+
+def test_its_thread_delivers_and_ends_when_closed(store):
+    batches = queue.Queue()
+    made = store.create(Node(Metadata("n1")))
+    with Informer(store, [Node], batches.put) as informer:
+        assert words(batches.get(timeout=5)) == ["synced", "n1"]
+        updated = store.update(replace(made.value, provider_id="aws:///a/i-1"), expected=made.revision)
+        batch = batches.get(timeout=5)
+
+    assert not informer._thread.is_alive()
+    assert batch == Batch((batch.events[0],))
+    assert batch.events[0].value == updated.value
+
+
+def test_closing_the_store_first_does_no_harm(store):
+    batches = queue.Queue()
+    with Informer(store, [Node], batches.put) as informer:
+        batches.get(timeout=5)
+        store.close()
+
+    assert not informer._thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_that_fails_is_seen_by_health(store):
+    def deliver(batch):
+        raise RuntimeError("queue gone")
+
+    informer = Informer(store, [Node], deliver)
+    informer.start()
+    informer._thread.join(5)
+
+    assert informer.problem == "the informer stopped: queue gone"
+    informer.close()
