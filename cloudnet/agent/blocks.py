@@ -63,7 +63,8 @@ class Blocks:
         """Return a sentence naming the nodes and blocks in each other's way, or nothing when there is no conflict."""
         if len(self.claimants(block)) <= 1:
             return ""
-        involved = sorted({block, *self._overlapping(block)}, key=order)
+        rivals = (other for other in self._overlapping(block) if self._disputed(block, other))
+        involved = sorted({block, *rivals}, key=order)
         claims = [
             f"{other} of node {name!r}" for other in involved for name in sorted(set(self._claims[other].values()))
         ]
@@ -102,6 +103,10 @@ class Blocks:
         self._lengths[size] -= 1
         if not self._lengths[size]:
             del self._lengths[size]
+
+    def _disputed(self, block: Network, other: Network) -> bool:
+        mine, theirs = set(self._claims[block].values()), set(self._claims[other].values())
+        return mine != theirs or len(mine) > 1
 
     def _overlapping(self, block: Network) -> Iterator[Network]:
         """Yield the claimed blocks, other than this one, that contain it or lie within it."""

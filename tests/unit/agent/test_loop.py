@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
     MAIN_TABLE,
+    Failure,
     FdbEntry,
     Gateway,
     KernelError,
@@ -74,8 +75,6 @@ class KernelStub:
 
 
 def failure(change):
-    from cloudnet.kernel.api import Failure
-
     return Failure(change, KernelError("operation not supported", errno=95))
 
 
@@ -588,8 +587,13 @@ def test_the_kernel_depends_on_the_state_never_on_the_way_there(world, rng, size
     }
 
 
+HAPPENINGS = [
+    "programmed", "refused", "withdrawing", "deleted", "black hole", "healed", "forwarding", "stirred", "restart",
+]  # fmt: skip
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from("prwbdhkst"), st.integers(2, 4), st.floats(0.0, 2.0)), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(2, 4), st.floats(0.0, 2.0)), max_size=30))
 def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(story):
     """The model: once laid, the ground of a block stays until its node or block goes."""
     remotes = [r for k in (2, 3, 4) for r in (node(k), affinity(k), cloud(k))]
@@ -605,29 +609,28 @@ def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(sto
                 assert Route(value.destination).key in objects
 
     host.kernel.watcher = watch
+
+    def restart():
+        again = Host(CONFIG, host.kernel, now=host.now)
+        again.answers = host.answers
+        again.act()
+        again.put(*OWN, *remotes)
+        return again
+
+    happenings = {
+        "programmed": lambda k, _: host.put(route(k)),
+        "refused": lambda k, _: host.put(route(k, RouteState.REFUSED, Cause.QUOTA)),
+        "withdrawing": lambda k, _: host.put(route(k, RouteState.WITHDRAWING)),
+        "deleted": lambda k, _: host.delete(route(k)),
+        "black hole": lambda k, _: dead.add(block(k)),
+        "healed": lambda k, _: dead.discard(block(k)),
+        "forwarding": lambda k, pause: host.put(cloud(k, forwarding=pause < 1.0)),
+        "stirred": lambda _k, _: host.stir(),
+        "restart": lambda _k, _: restart(),
+    }
     for what, k, pause in story:
-        match what:
-            case "p":
-                host.put(route(k))
-            case "r":
-                host.put(route(k, RouteState.REFUSED, Cause.QUOTA))
-            case "w":
-                host.put(route(k, RouteState.WITHDRAWING))
-            case "b":
-                dead.add(block(k))
-            case "h":
-                dead.discard(block(k))
-            case "d":
-                host.delete(route(k))
-            case "k":
-                host.put(cloud(k, forwarding=bool(int(pause * 10) % 2)))
-            case "s":
-                host.stir()
-            case "t":
-                host = Host(CONFIG, host.kernel, now=host.now)
-                host.answers = lambda b: b not in dead
-                host.act()
-                host.put(*OWN, *remotes)
+        outcome = happenings[what](k, pause)
+        host = outcome if what == "restart" else host
         host.run(pause)
 
     for path in host.loop.paths:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,3 +117,9 @@ def test_the_printed_table_has_a_row_for_each_event():
     assert rows[0] == "| event \\ state | ground | proving | native | held |"
     assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {event.value}" for event in Event]
     assert "| probes lost | · | · | held | · |" in rows
+
+
+def test_the_design_page_prints_the_very_table():
+    page = Path(__file__).parents[3] / "docs/design/paths.md"
+
+    assert render() in page.read_text()

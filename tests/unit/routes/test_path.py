@@ -182,7 +182,7 @@ def test_of_several_obstacles_the_gravest_is_named():
         (replace(HERE, cloud=cloud_node("n1", "subnet-1")), THERE, Reason.PENDING, "subnet-1"),
     ],
     ids=[
-        "no cloud route", "route of another node", "pool always", "pool cross subnet", "pool always for a neighbour",
+        "no cloud route", "route of another node", "pool always", "pool cross subnet", "pool always, neighbour",
         "remote unknown to the cloud", "own node unknown to the cloud", "remote forwards not", "own node forwards not",
         "no gateway", "no tables",
     ],
