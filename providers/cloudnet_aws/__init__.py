@@ -13,7 +13,7 @@ from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
 from cloudnet_aws import instances
-from cloudnet_aws.client import Client
+from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import AwsConfig, parse
 from cloudnet_aws.errors import NAME
 from cloudnet_aws.limits import Limits
@@ -83,4 +83,5 @@ def make(
     parsed = parse(config)
     rng = random.Random()  # noqa: S311  spreads retries, guards nothing
     spend = budget or Budget(clock, read=parsed.read, write=parsed.write)
-    return AwsProvider(parsed, Client(parsed, clock=clock, budget=spend, rng=rng), clock)
+    client = Client(parsed, connect(parsed), clock=clock, budget=spend, rng=rng)
+    return AwsProvider(parsed, client, clock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudnet.clock import Clock
@@ -41,14 +42,25 @@ INSTANCES_A_PAGE = 1000
 ROUTES_QUOTA = "L-93826ACB"  # Service Quotas' code of "Routes per route table"
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The SDK's clients of the two services that we talk to."""
+
+    ec2: EC2Client
+    quotas: ServiceQuotasClient
+
+
 class Client:
     """AWS, one method a call. ``deadline`` is seconds for all attempts; ``None`` the configured one."""
 
-    def __init__(self, config: AwsConfig, *, clock: Clock, budget: Budget, rng: random.Random) -> None:
+    def __init__(
+        self, config: AwsConfig, connection: Connection, *, clock: Clock, budget: Budget, rng: random.Random
+    ) -> None:
         self.budget = budget
         self._config = config
         self._retry = Retry(clock, rng, deadline=config.deadline)
-        self._ec2, self._quotas = connect(config)
+        self._ec2 = connection.ec2
+        self._quotas = connection.quotas
 
     def route_tables(self) -> list[RouteTableTypeDef]:
         """Return every route table of the VPC."""
@@ -128,7 +140,7 @@ class Client:
         return self._retry.call(lambda: self.budget.call(action, kind, attempt), deadline=deadline)
 
 
-def connect(config: AwsConfig) -> tuple[EC2Client, ServiceQuotasClient]:
+def connect(config: AwsConfig) -> Connection:
     """Return the SDK's clients; nothing is sent yet.
 
     Raises:
@@ -156,9 +168,9 @@ def connect(config: AwsConfig) -> tuple[EC2Client, ServiceQuotasClient]:
     )
     endpoint = config.endpoint_url or None
     try:
-        return (
-            session.client("ec2", config=options, endpoint_url=endpoint),
-            session.client("service-quotas", config=options, endpoint_url=endpoint),
+        return Connection(
+            ec2=session.client("ec2", config=options, endpoint_url=endpoint),
+            quotas=session.client("service-quotas", config=options, endpoint_url=endpoint),
         )
     except ValueError as error:  # botocore's answer to an endpoint that is no URL
         raise BadInput(str(error), path="endpoint_url") from error

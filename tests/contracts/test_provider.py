@@ -1,6 +1,7 @@
 """Every provider keeps the contract: the twin in memory, and AWS against moto."""
 
 import functools
+import random
 from collections import Counter
 from ipaddress import ip_interface, ip_network
 from urllib.parse import parse_qs
@@ -15,9 +16,12 @@ from moto.core.models import botocore_stubber
 from cloudnet.clock import ManualClock
 from cloudnet.model.addresses import Family, TableId
 from cloudnet.model.resources import Metadata, NextHop, Node
+from cloudnet.provider.budget import Budget
 from cloudnet.provider.memory import Fault, MemoryCloud, MemoryProvider
 from cloudnet.testing.provider import ProviderContract
-from cloudnet_aws import make
+from cloudnet_aws import AwsProvider
+from cloudnet_aws.client import Client, connect
+from cloudnet_aws.config import AwsConfig
 
 
 class MemoryWorld:
@@ -74,7 +78,7 @@ def an_image():
 class AwsWorld:
     """A VPC in moto. CreateRoute refuses duplicates as EC2 does; moto overwrites a route to an interface."""
 
-    def __init__(self):
+    def __init__(self, connection):
         self.clock = ManualClock()
         self.faults = []
         self.seen = Counter()
@@ -83,11 +87,13 @@ class AwsWorld:
         self.gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         image = an_image()
         self.nodes = [self.add_node(k, image) for k in (1, 2, 3)]
-        config = {"region": "eu-west-1", "vpc_id": self.vpc, "access_key_id": "test", "secret_access_key": "test"}
-        self.provider = make(config, clock=self.clock)
-        events = self.provider._client._ec2.meta.events
+        config = AwsConfig(region="eu-west-1", vpc_id=self.vpc)
+        client = Client(config, connection, clock=self.clock, budget=Budget(self.clock), rng=random.Random(1))
+        self.provider = AwsProvider(config, client, self.clock)
+        events = connection.ec2.meta.events
         events.unregister("before-send", botocore_stubber)
-        events.register("before-send.ec2", self.answer)
+        events.unregister("before-send.ec2", unique_id="world")
+        events.register("before-send.ec2", self.answer, unique_id="world")
 
     def add_node(self, k, image):
         subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{k}.0/24")["Subnet"]["SubnetId"]
@@ -196,8 +202,16 @@ class TestMemory(ProviderContract):
         assert len(world.truth("rtb-1")) == 2
 
 
+@pytest.fixture(scope="module")
+def connection():
+    """One account for all tests, a VPC for each: starting moto and the SDK takes seconds."""
+    with mock_aws():
+        yield connect(
+            AwsConfig("eu-west-1", "vpc-1", **{k.removeprefix("aws_"): v for k, v in KEYS.items() if "key" in k})
+        )
+
+
 class TestAws(ProviderContract):
     @pytest.fixture
-    def world(self):
-        with mock_aws():
-            yield AwsWorld()
+    def world(self, connection):
+        return AwsWorld(connection)
