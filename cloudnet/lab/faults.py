@@ -50,7 +50,8 @@ class Kind:
 
 
 def _quota(lab: Breakable, fault: Fault) -> None:
-    lab.aws.set(routes_per_table=_number(fault.value or "3", path="value"))
+    limit = _number(fault.value or "3", path="value")
+    lab.aws.set(routes_per_table=limit)
 
 
 def _permission(lab: Breakable, fault: Fault) -> None:

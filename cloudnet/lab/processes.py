@@ -32,17 +32,18 @@ class Process:
     started: int
 
     def alive(self) -> bool:
-        return _started(self.pid) == self.started
+        seen = _stat(self.pid)
+        return seen is not None and seen[1] == self.started and seen[0] not in _DEAD
 
 
-def _started(pid: int) -> int | None:
-    """Return when the process started, or nothing when there is none or only its remains."""
+def _stat(pid: int) -> tuple[str, int] | None:
+    """Return a process' state and when it started, or nothing when there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
-    return None if fields[0] in _DEAD else int(fields[19])
+    return fields[0], int(fields[19])
 
 
 def start(
@@ -51,7 +52,7 @@ def start(
     """Start a long-running program inside a namespace; its output goes to ``log``.
 
     Raises:
-        LabError: it ended at once.
+        LabError: somebody else took it away.
     """
     with log.open("ab") as sink:
         child = subprocess.Popen(
@@ -63,10 +64,10 @@ def start(
             env={**os.environ, **environment, MARK: str(mark)},
         )
     child.returncode = 0  # it outlives us: Popen shall neither wait for it nor warn; ``kill`` reaps it by pid
-    started = _started(child.pid)
-    if started is None:
-        raise LabError(f"{command[0]} ended at once; see {log}")
-    return Process(child.pid, started)
+    seen = _stat(child.pid)  # there is one, dead or alive: nobody but us can reap it
+    if seen is None:
+        raise LabError(f"{command[0]} is gone; see {log}")
+    return Process(child.pid, seen[1])
 
 
 def kill(processes: Collection[Process], *, grace: float = 0.0) -> None:
@@ -93,13 +94,26 @@ def _signal(processes: Collection[Process], number: signal.Signals) -> None:
 def _wait(processes: Collection[Process], seconds: float) -> list[Process]:
     end = time.monotonic() + seconds
     while True:
-        for process in processes:
-            with contextlib.suppress(ChildProcessError):  # somebody else's child: init reaps it
-                os.waitpid(process.pid, os.WNOHANG)
-        left = [process for process in processes if process.alive()]
+        left = [process for process in processes if not _gone(process)]
         if not left or time.monotonic() >= end:
             return left
         time.sleep(0.01)
+
+
+def _gone(process: Process) -> bool:
+    """Tell whether a process has ended, and take away its remains when it was our child.
+
+    The first thread of a process may be dead while others still end; only then ``waitpid`` succeeds.
+    """
+    seen = _stat(process.pid)
+    if seen is None or seen[1] != process.started:
+        return True
+    if seen[0] not in _DEAD:
+        return False
+    try:
+        return os.waitpid(process.pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:  # somebody else's child: init reaps it
+        return True
 
 
 def inside(namespaces: Collection[str], *, mark: Path) -> list[Process]:
@@ -110,9 +124,11 @@ def inside(namespaces: Collection[str], *, mark: Path) -> list[Process]:
     for pid in _pids():
         if pid == os.getpid():
             continue
-        started = _started(pid)
-        if started is not None and (_identity(Path(f"/proc/{pid}/ns/net")) in wanted or _has_mark(pid, marked)):
-            found.append(Process(pid, started))
+        seen = _stat(pid)
+        if seen is None or seen[0] in _DEAD:
+            continue
+        if _identity(Path(f"/proc/{pid}/ns/net")) in wanted or _has_mark(pid, marked):
+            found.append(Process(pid, seen[1]))
     return found
 
 

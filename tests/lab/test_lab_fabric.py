@@ -112,15 +112,22 @@ def test_a_deleted_route_still_works_until_the_fabric_has_followed(lab):
     assert is_lost(lab, "n1/p1", "n2/p1")
 
 
-@pytest.mark.parametrize("guarded", ["n1", "n2"], ids=["source", "destination"])
-def test_the_check_of_either_end_drops_pod_addresses(lab, guarded):
+@pytest.mark.parametrize(
+    ("guarded", "counter"),
+    [("n1", "not_owned_source"), ("n2", "not_owned_destination")],
+    ids=["source", "destination"],
+)
+def test_the_check_of_either_end_drops_pod_addresses(lab, guarded, counter):
     program(lab, "s1", "n2")
     program(lab, "s2", "n1")
     assert reaches(lab, "n1/p1", "n2/p1")
+    before = lab.status().drops
 
     allow_forwarding(lab, guarded, allowed=False)
 
     assert is_lost(lab, "n1/p1", "n2/p1")
+    after = lab.status().drops
+    assert {name for name in after if after[name] > before[name]} == {counter}
 
 
 @pytest.mark.parametrize("guarded", ["", "n1", "n4"], ids=["both off", "source on", "destination on"])

@@ -142,10 +142,13 @@ def _send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
 
 
 class Listener:
-    """An HTTP server that can be closed and opened again: closed, the kernel refuses connections."""
+    """An HTTP server on loopback that can be closed and opened again: closed, the kernel refuses connections.
+
+    Port 0 takes a free one on the first opening and keeps it.
+    """
 
     def __init__(self, port: int, application: Callable[[Environ, StartResponse], Iterable[bytes]]) -> None:
-        self._port = port
+        self.port = port
         self._application = application
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
@@ -153,8 +156,9 @@ class Listener:
     def open(self) -> None:
         if self._server is None:
             self._server = make_server(
-                "127.0.0.1", self._port, self._application, threaded=True, request_handler=_QuietHandler
+                "127.0.0.1", self.port, self._application, threaded=True, request_handler=_QuietHandler
             )
+            self.port = self._server.server_port
             self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
             self._thread.start()
 

@@ -346,8 +346,8 @@ def _invalid(message: str) -> Refusal:
 class Views:
     """What readers of the API see: states of the past, for reads that lag behind writes.
 
-    ``add`` takes states in the order of time; ``tables(at)`` gives the route tables of that moment. Tables that
-    did not exist then are shown as they are now: only routes arrive late.
+    ``add`` takes states in the order of time; ``tables(at)`` gives the route tables of that moment. A table that
+    did not exist then is shown as it was made: only routes arrive late.
     """
 
     _states: list[tuple[float, Vpcs]] = field(default_factory=list)
@@ -359,9 +359,12 @@ class Views:
         del self._states[: max(old[-1], 0) if old else 0]
 
     def tables(self, at: float) -> Mapping[TableId, Table]:
-        seen = [state for then, state in self._states if then <= at] or [self._states[0][1]]
-        latest = self._states[-1][1].tables
-        return {name: seen[-1].tables.get(name, table) for name, table in latest.items()}
+        then = [state.tables for when, state in self._states if when <= at][-1:]
+        later = [state.tables for when, state in self._states if when > at]
+        shown = {}
+        for name, latest in self._states[-1][1].tables.items():
+            shown[name] = next((tables[name] for tables in (*then, *later) if name in tables), latest)
+        return shown
 
 
 def change(conditions: Conditions, **fields: object) -> Conditions:
