@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from cloudnet.errors import CloudnetError
@@ -21,6 +22,12 @@ ROUTE_PROTOCOL = 67
 Calico's 80 nor BIRD's 12, so that each program knows its own routes on a shared host."""
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
+
+OVERLAY_DEVICES: Mapping[Family, str] = MappingProxyType(
+    {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}
+)
+"""Our overlay devices have Calico's names (``felix/dataplane/linux/vxlan_mgr.go``). Devices carry no owner, so the
+name is the mark: a device so called is ours with all its permanent entries, and entries elsewhere never are."""
 
 Key: TypeAlias = tuple[Hashable, ...]
 
@@ -47,7 +54,7 @@ class RouteKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of ours. A smaller ``metric`` wins among equal prefixes."""
+    """One route of ours. A smaller ``metric`` wins among equal prefixes; it is 1 at least."""
 
     destination: Network
     device: str | None = None
@@ -106,7 +113,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class VxlanDevice:
-    """Our overlay device, up, with exactly these addresses; an incompatible one is made anew."""
+    """Our overlay device, up, with exactly these addresses; an incompatible one is made anew.
+
+    ``sound`` is false only in what ``read`` returns, for a device that is down, learns from packets, or is no
+    VXLAN device at all: it differs from every wish, and putting it again repairs it.
+    """
 
     name: str
     vni: int
@@ -116,6 +127,7 @@ class VxlanDevice:
     mac: str
     mtu: int
     addresses: tuple[Interface, ...] = ()
+    sound: bool = True
 
     @property
     def key(self) -> Key:
@@ -177,7 +189,8 @@ class Notices(Protocol):
     def wait(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether links, addresses, routes, rules or neighbours changed.
 
-        Our own writes are not reported. Many changes at once are one notice.
+        Our own writes are not reported, though what the kernel does by itself about a new device may be. Many
+        changes at once are one notice. Neighbours count on our overlay devices only: elsewhere they come and go.
         """
 
     def close(self) -> None: ...
@@ -200,6 +213,8 @@ class Kernel(Protocol):
 
     def set_sysctl(self, name: str, value: str) -> None:
         """Write e.g. ``net.ipv4.conf.eth0.rp_filter``; writing what stands there already costs only the read.
+
+        A device's name may hold dots, ``net.ipv4.conf.vxlan.calico.rp_filter``; slashes separate as well.
 
         Raises:
             KernelError: there is no such setting, or it may not be written.
