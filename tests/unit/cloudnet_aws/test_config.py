@@ -1,3 +1,6 @@
+import dataclasses
+from pathlib import Path
+
 import pytest
 
 from cloudnet.errors import BadInput
@@ -44,3 +47,10 @@ def test_secrets_do_not_show():
     shown = repr(parse({**GOOD, "access_key_id": "AKIA", "secret_access_key": "hush", "session_token": "shh"}))
 
     assert not any(s in shown for s in ("AKIA", "hush", "shh"))
+
+
+@pytest.mark.parametrize("setting", [f.name for f in dataclasses.fields(AwsConfig)])
+def test_every_setting_is_in_the_reference(setting):
+    page = Path(__file__).parents[3] / "docs" / "reference" / "aws.md"
+
+    assert f"| `{setting}` |" in page.read_text(encoding="utf-8")

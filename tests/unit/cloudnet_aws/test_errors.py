@@ -46,6 +46,7 @@ CASES = [
     (500, "InternalError", Unavailable),
     (503, "Unavailable", Unavailable),
     (502, "", Unavailable),
+    (500, "AccessDenied", Unavailable),
     (400, "InvalidParameterValue", Unsupported),
     (400, "SomethingNew", Unsupported),
 ]

@@ -212,6 +212,16 @@ def test_prefix_lists_are_asked_for_once_an_hour(routes, script, clock):
     assert len(script.sent("DescribeManagedPrefixLists")) == 1
 
 
+def test_a_gateway_endpoints_list_counts_one_and_costs_no_call(routes, script):
+    listed = "<item><destinationPrefixListId>pl-s3</destinationPrefixListId><gatewayId>vpce-1</gatewayId></item>"
+    script.say("DescribeRouteTables", tables(table("rtb-a", subnets=["subnet-a"], routes=listed)))
+
+    (found,) = routes.read().tables
+
+    assert found.limits == {Family.IPV4: 49, Family.IPV6: 49}
+    assert script.sent("DescribeManagedPrefixLists") == []
+
+
 def test_a_prefix_list_that_cannot_be_read_counts_as_the_largest(routes, script):
     script.say("DescribeRouteTables", tables(table("rtb-a", subnets=["subnet-a"], routes=TO_A_LIST)))
     script.refuse("DescribeManagedPrefixLists", 403, "UnauthorizedOperation")

@@ -65,6 +65,15 @@ def test_the_full_rate_comes_back_bit_by_bit(clock):
     assert budget.rate(Kind.WRITE) == 6.0
 
 
+def test_a_recovering_bucket_fills_by_what_the_rate_was_meanwhile():
+    bucket = TokenBucket(Bucket(rate=6.0, burst=50.0), 0.0)
+    bucket.slow_down(0.0)
+
+    bucket.wait(10.0)
+
+    assert bucket.tokens == pytest.approx((3.0 + 4.0) / 2 * 10.0)
+
+
 def test_the_rate_never_falls_to_nothing(clock):
     budget = Budget(clock, write=Bucket(rate=6.4, burst=50.0))
 
