@@ -1,0 +1,278 @@
+"""Real agents in namespaces of their own, a router between them that follows its own mind, and real packets.
+
+n1 and n3 share a subnet, n2 has another; ``cloud`` is the router between both and the bridge within each.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from cloudnet.kernel import netns
+from cloudnet.model.addresses import InstanceId, InterfaceId, NodeName, SubnetId, TableId
+from cloudnet.model.resources import (
+    AgentReport,
+    BlockAffinity,
+    Cause,
+    CloudNode,
+    CloudRoute,
+    Metadata,
+    Node,
+    RouteState,
+    TableStatus,
+    Vtep,
+)
+from cloudnet.store import api
+from cloudnet.store.registry import open_store
+
+pytestmark = pytest.mark.kernel
+
+SUBNETS = {1: 1, 2: 2, 3: 1}
+TABLES = {1: TableId("rtb-1"), 2: TableId("rtb-2")}
+
+
+def block(k):
+    return ip_network(f"10.65.{k}.0/26")
+
+
+def pod(k):
+    return f"10.65.{k}.5"
+
+
+def address(k):
+    return f"10.0.{SUBNETS[k]}.{10 + k}"
+
+
+def route(k, state=RouteState.PROGRAMMED, cause=Cause.NONE):
+    tables = tuple(TableStatus(table, state, cause) for table in TABLES.values())
+    return CloudRoute(Metadata(f"10-65-{k}-0-26"), block(k), NodeName(f"n{k}"), tables)
+
+
+def resources(k):
+    name = f"n{k}"
+    subnet = SUBNETS[k]
+    yield Node(Metadata(name), (ip_interface(f"{address(k)}/24"),), (Vtep(ip_address(f"10.65.{k}.0"), ""),))
+    yield BlockAffinity(Metadata(f"{name}-10-65-{k}-0-26"), NodeName(name), block(k))
+    yield CloudNode(
+        Metadata(name), InstanceId(f"i-{k}"), InterfaceId(f"eni-{k}"), SubnetId(f"subnet-{subnet}"),
+        tables=(TABLES[subnet],), forwarding=True, l2_adjacent=True,
+    )  # fmt: skip
+
+
+class Rig:
+    """The namespaces, the store, and the agents that were started."""
+
+    def __init__(self, prefix, folder, store, store_url):
+        self.prefix, self.folder, self.store, self.store_url = prefix, folder, store, store_url
+        self.agents = {}
+
+    def namespace(self, name):
+        return f"{self.prefix}-{name}"
+
+    def ip(self, name, *lines):
+        netns.execute(self.namespace(name), ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+    def put(self, resource):
+        try:
+            self.store.create(resource)
+        except api.AlreadyExists:
+            seen = self.store.get(type(resource), resource.meta.name)
+            return self.store.update(replace(resource, meta=seen.value.meta), expected=seen.revision)
+
+    def start(self, k):
+        command = [
+            sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", self.store_url,
+            "--socket", str(self.folder / f"n{k}.sock"), "--metrics", "127.0.0.1:9091",
+        ]  # fmt: skip
+        with (self.folder / f"n{k}.log").open("ab") as log:
+            inside = netns.command_inside(self.namespace(f"n{k}"), command)
+            self.agents[k] = subprocess.Popen(inside, stdout=log, stderr=log)
+        return self.agents[k]
+
+    def stop(self, k, number=signal.SIGTERM):
+        agent = self.agents.pop(k)
+        agent.send_signal(number)
+        return agent.wait(10)
+
+    def paths(self, k):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.folder / f"n{k}.sock"))
+            client.sendall(b'{"verb": "paths"}\n')
+            answer = b""
+            while piece := client.recv(65536):
+                answer += piece
+        return {path["block"]: (path["kind"], path["reason"]) for path in json.loads(answer)["paths"]}
+
+    def path(self, k, to):
+        with contextlib.suppress(OSError):
+            return self.paths(k).get(str(block(to)))
+        return None
+
+    def wait(self, condition, seconds):
+        started = time.monotonic()
+        while not condition():
+            assert time.monotonic() - started < seconds, self.told()
+            time.sleep(0.01)
+        return time.monotonic() - started
+
+    def told(self):
+        return {path.name: path.read_text()[-3000:] for path in self.folder.glob("*.log")}
+
+    def flow(self, k, to, seconds):
+        command = ["ping", "-i", "0.005", "-w", str(seconds), "-q", "-I", pod(k), pod(to)]
+        return subprocess.Popen(
+            netns.command_inside(self.namespace(f"n{k}"), command), stdout=subprocess.PIPE, text=True
+        )
+
+    def pings(self, k, to):
+        command = ["ping", "-c", "1", "-W", "0.1", "-q", "-I", pod(k), pod(to)]
+        return not subprocess.run(
+            netns.command_inside(self.namespace(f"n{k}"), command), capture_output=True, check=False
+        ).returncode
+
+
+def lost(flow):
+    output, _ = flow.communicate(timeout=30)
+    sent, received = (int(n) for n in re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())
+    assert sent > 100
+    return sent - received
+
+
+@pytest.fixture
+def rig(tmp_path):
+    prefix = f"cnt{os.getpid()}"
+    store_url = f"sqlite://{tmp_path}/store.sqlite"
+    with contextlib.ExitStack() as stack:
+        for name in ("cloud", "n1", "n2", "n3"):
+            stack.enter_context(netns.temporary(f"{prefix}-{name}"))
+        store = open_store(store_url)
+        stack.callback(store.close)
+        rig = Rig(prefix, tmp_path, store, store_url)
+        stack.callback(lambda: [rig.stop(k, signal.SIGKILL) for k in list(rig.agents)])
+        netns.execute(rig.namespace("cloud"), ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        for subnet in (1, 2):
+            rig.ip(
+                "cloud", f"link add br{subnet} type bridge", f"address add 10.0.{subnet}.1/24 dev br{subnet}",
+                f"link set br{subnet} up",
+            )  # fmt: skip
+        for k, subnet in SUBNETS.items():
+            rig.ip(
+                "cloud",
+                f"link add n{k} type veth peer name eth0 netns {rig.namespace(f'n{k}')}",
+                f"link set n{k} master br{subnet} up",
+            )
+            rig.ip(
+                f"n{k}", "link set lo up", f"address add {address(k)}/24 dev eth0", "link set eth0 up",
+                f"route add default via 10.0.{subnet}.1", f"address add {pod(k)}/32 dev lo",
+            )  # fmt: skip
+            for resource in resources(k):
+                rig.put(resource)
+        yield rig
+
+
+def programmed(rig, *numbers):
+    for k in numbers:
+        rig.ip("cloud", f"route replace {block(k)} via {address(k)}")
+        rig.put(route(k))
+
+
+def all_native(rig):
+    return all(
+        rig.path(k, to) == ("direct" if SUBNETS[k] == SUBNETS[to] else "native", "proven")
+        for k in SUBNETS
+        for to in SUBNETS
+        if k != to
+    )
+
+
+def test_the_ground_carries_packets_less_than_a_second_after_the_agent_starts(rig):
+    rig.start(1)
+    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+
+    started = time.monotonic()
+    rig.start(2)
+    rig.wait(lambda: rig.pings(1, 2), 5)
+
+    assert time.monotonic() - started < 1.0
+    assert rig.path(1, 2) == ("vxlan", "pending")
+
+
+def test_a_programmed_route_is_taken_a_black_hole_is_left_and_nobody_loses_a_connection(rig):
+    for k in SUBNETS:
+        rig.start(k)
+    rig.wait(lambda: rig.path(1, 3) == ("direct", "proven"), 10)
+    rig.wait(lambda: rig.pings(1, 2), 5)
+
+    flow = rig.flow(1, 2, 3)
+    programmed(rig, 1, 2, 3)
+    rig.wait(lambda: all_native(rig), 10)
+    assert lost(flow) == 0
+
+    flow = rig.flow(1, 2, 4)
+    time.sleep(0.5)
+    rig.ip("cloud", f"route replace blackhole {block(2)}")
+    seconds = rig.wait(lambda: rig.path(1, 2) == ("vxlan", "probes-lost"), 3)
+    assert seconds < 1.0
+    assert lost(flow) < 200
+    rig.wait(lambda: rig.store.get(AgentReport, "n1").value.lost == (block(2),), 3)
+
+    flow = rig.flow(1, 2, 6)
+    rig.ip("cloud", f"route replace {block(2)} via {address(2)}")
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+    assert lost(flow) == 0
+
+
+def test_a_withdrawal_loses_nothing_and_is_acknowledged_after_the_route_is_left(rig):
+    for k in (1, 2):
+        rig.start(k)
+    programmed(rig, 1, 2)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+
+    flow = rig.flow(1, 2, 2)
+    revision = rig.put(route(2, RouteState.WITHDRAWING)).revision
+    rig.wait(lambda: rig.store.get(AgentReport, "n1").value.observed >= revision, 3)
+    rig.ip("cloud", f"route replace blackhole {block(2)}")
+
+    assert lost(flow) == 0
+    assert rig.path(1, 2) == ("vxlan", "withdrawing")
+
+
+def test_killing_and_restarting_agents_loses_no_packet(rig):
+    for k in (1, 2):
+        rig.start(k)
+    programmed(rig, 1, 2)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+    rig.wait(lambda: rig.path(2, 1) == ("native", "proven"), 10)
+
+    flow = rig.flow(1, 2, 5)
+    time.sleep(0.3)
+    rig.stop(1, signal.SIGKILL)
+    rig.start(1)
+    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    assert rig.stop(2) == 0
+    time.sleep(1.0)
+    rig.start(2)
+    rig.wait(lambda: rig.path(2, 1) is not None, 5)
+
+    assert lost(flow) == 0
+
+
+def test_what_a_stranger_deletes_comes_back(rig):
+    rig.start(1)
+    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    time.sleep(2.5)
+
+    rig.ip("n1", f"route delete {block(2)} dev vxlan.calico")
+
+    show = ["ip", "route", "show", str(block(2))]
+    rig.wait(lambda: "vxlan.calico" in netns.execute(rig.namespace("n1"), show), 2)
