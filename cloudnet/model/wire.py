@@ -50,9 +50,22 @@ def parse(decoder: msgspec.json.Decoder[S], document: bytes) -> S:
     try:
         return decoder.decode(document)
     except msgspec.ValidationError as error:
-        raise explain(str(error), document) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"expected a JSON document: {str(error)[:1].lower()}{str(error)[1:]}") from error
+        problem = str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(error) from error
+    raise explain(problem, _parse_untyped(document))
+
+
+def _parse_untyped(document: bytes) -> object:
+    """Return what a document holds; a wrong type is noticed before wrong JSON after it is."""
+    try:
+        return msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(error) from error
+
+
+def _not_json(error: Exception) -> BadInput:
+    return BadInput(f"expected a JSON document: {str(error).removeprefix('JSON is malformed: ')}")
 
 
 _EXPECTED = re.compile(r"Expected `(?P<want>[^`]*)`(?:, got `[^`]*`)?")
@@ -69,7 +82,7 @@ _WORDS = {
 }
 
 
-def explain(message: str, document: bytes) -> BadInput:
+def explain(message: str, document: object) -> BadInput:
     """Turn msgspec's account of a wrong document into ours: the field, what it should be, what it is."""
     at = _AT.search(message)
     text = message[: at.start()] if at else message
@@ -84,9 +97,9 @@ def explain(message: str, document: bytes) -> BadInput:
     return BadInput(text[:1].lower() + text[1:], path=path)
 
 
-def _found(document: bytes, path: str) -> str:
+def _found(document: object, path: str) -> str:
     """Return what stands at a path, cut short; ``[...]`` in msgspec's paths names no one key."""
-    here: object = msgspec.json.decode(document)
+    here = document
     for step in re.findall(r"[^.\[\]]+", path):
         if isinstance(here, dict) and step in here:
             here = here[step]
