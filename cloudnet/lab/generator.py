@@ -9,7 +9,6 @@ whoever started them is killed. They judge nothing; that is ``journal.judge``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import gc
 import hashlib
@@ -19,15 +18,14 @@ import select
 import socket
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from cloudnet.errors import CloudnetError
+from cloudnet.kernel import netns
 from cloudnet.lab.journal import RING, Counter, End, Journal
 
-T = TypeVar("T")
 Command = Mapping[str, Any]  # JSON from the process that started us; it knows what it may ask
 
 TICK_NS = 5_000_000
@@ -43,8 +41,6 @@ _SO_TIMESTAMPNS = 35  # SO_TIMESTAMPNS_OLD, asm-generic/socket.h: Python does no
 _SO_RCVBUFFORCE = 33
 _SO_SNDBUFFORCE = 32
 _TIMESPEC = struct.Struct("@ll")
-_NETNS = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
 
 _BODY = hashlib.shake_128(b"cloudnet").digest(1 << 16)
 
@@ -53,36 +49,6 @@ def record(slot: int, number: int) -> bytes:
     """Return the ``number``-th kilobyte of a stream: no two alike, so that nothing can be missing or swapped."""
     start = (number * 7919 + slot * 104729) % (len(_BODY) - RECORD)
     return PACKET.pack(MAGIC, slot, number) + _BODY[start : start + RECORD - PACKET.size]
-
-
-def open_inside(namespace: str, make: Callable[[], T]) -> T:
-    """Run ``make`` in a named network namespace, in a thread of its own, so that this thread stays where it is."""
-    outcome: list[T | OSError] = []
-
-    def enter() -> None:
-        try:
-            descriptor = os.open(_NETNS / namespace, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _set_namespace(descriptor)
-            finally:
-                os.close(descriptor)
-            outcome.append(make())
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    return outcome[0]
-
-
-def _set_namespace(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
-    if libc.setns(descriptor, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -172,7 +138,7 @@ class Sender:
             self._every.pop(slot)
             self._flows.pop(slot).close()
             return
-        connection = open_inside(command["namespace"], lambda: _connect(command))
+        connection = netns.run_inside(command["namespace"], lambda: _connect(command))
         kind = Stream if command["kind"] == "tcp" else Datagrams
         self._flows[slot] = kind(self._journal, slot, connection)
         self._every[slot] = int(command["every"])
@@ -312,7 +278,9 @@ class Receiver:
         self._readers: dict[int, Reader] = {}
 
     def command(self, command: Command) -> None:
-        inbox, listener = open_inside(command["namespace"], lambda: _listen(command["address"], int(command["port"])))
+        inbox, listener = netns.run_inside(
+            command["namespace"], lambda: _listen(command["address"], int(command["port"]))
+        )
         self._inboxes[inbox.fileno()] = Inbox(self._journal, inbox)
         self._listeners[listener.fileno()] = listener
         self._ready.register(inbox, select.EPOLLIN)
@@ -378,7 +346,7 @@ class Commands:
             try:
                 self._carry_out(json.loads(line))
                 answer = {}
-            except OSError as error:
+            except (CloudnetError, OSError) as error:
                 answer = {"error": str(error)}
             os.write(sys.stdout.fileno(), json.dumps(answer).encode() + b"\n")
         return bool(piece)

@@ -189,7 +189,7 @@ def test_a_namespace_that_is_not_there_is_named(ends) -> None:
     here, _ = ends
     lost = Endpoint("n9", "cn-lab-n9-p1", IPv4Address("10.9.0.99"))
 
-    with Traffic() as traffic, pytest.raises(LabError, match=r"cn-lab-n9-p1: .*No such file"):
+    with Traffic() as traffic, pytest.raises(LabError, match=r"there is no network namespace .cn-lab-n9-p1."):
         traffic.open(Flow("udp", here[0], lost))
 
 

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+
+from cloudnet.errors import BadInput
+from cloudnet.lab import faults, scenarios
+from cloudnet.lab.results import StepKind
+from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Pair, Standing
+from cloudnet.model.paths import PathKind, Reason
+
+PAIRS = (Pair("n1", "b2", adjacent=False), Pair("n1", "b3", adjacent=False), Pair("n1", "b4", adjacent=True))
+PROVEN = Standing(PathKind.NATIVE, Reason.PROVEN)
+DIRECT = Standing(PathKind.DIRECT, Reason.PROVEN)
+QUOTA = Standing(PathKind.VXLAN, Reason.QUOTA)
+
+
+def standing(second: Standing, third: Standing = PROVEN, fourth: Standing = DIRECT) -> dict:
+    return {("n1", "b2"): second, ("n1", "b3"): third, ("n1", "b4"): fourth}
+
+
+@pytest.mark.parametrize(
+    ("expect", "now", "missing"),
+    [
+        (Expect(NATIVE), standing(PROVEN), ""),
+        (Expect(NATIVE), standing(QUOTA), "n1 to b2 is vxlan (quota)"),
+        (Expect(NATIVE), standing(QUOTA, QUOTA), "n1 to b2 is vxlan (quota) and 1 more"),
+        (Expect(NATIVE), {}, "n1 to b2 is unknown and 2 more"),
+        (Expect(NATIVE, block="b3"), standing(QUOTA), ""),
+        (Expect(VXLAN), standing(QUOTA, QUOTA), ""),
+        (Expect(VXLAN, block="b2"), standing(QUOTA), ""),
+        (Expect(VXLAN, at_least=1), standing(PROVEN, QUOTA), ""),
+        (Expect(VXLAN, at_least=2), standing(PROVEN, QUOTA), "n1 to b2 is native (proven)"),
+        (Expect(VXLAN, block="b2", reasons=frozenset({Reason.QUOTA})), standing(QUOTA), ""),
+        (
+            Expect(VXLAN, block="b2", reasons=frozenset({Reason.PERMISSION})),
+            standing(QUOTA),
+            "n1 to b2 is vxlan (quota)",
+        ),
+    ],
+    ids=[
+        "all-native",
+        "one-is-not",
+        "two-are-not",
+        "nothing-known",
+        "only-one-block-asked",
+        "neighbours-are-not-asked-for-vxlan",
+        "one-block-over-vxlan",
+        "enough-of-them",
+        "not-enough-of-them",
+        "for-the-reason",
+        "for-another-reason",
+    ],
+)
+def test_what_is_missing(expect, now, missing) -> None:
+    assert expect.missing(PAIRS, now, ()) == missing
+
+
+def test_what_was_seen_in_passing_counts_only_where_it_is_enough() -> None:
+    since = [(PAIRS[0], QUOTA)]
+
+    assert Expect(VXLAN, block="b2", seen=True).missing(PAIRS, standing(PROVEN), since) == ""
+    assert Expect(VXLAN, block="b2").missing(PAIRS, standing(PROVEN), since)
+
+
+def test_the_story_breaks_and_heals_every_fault_of_the_lab() -> None:
+    actions = [action for step in scenarios.story(6, 3) for action in step.do]
+
+    broken = {action.fault for action in actions if isinstance(action, Break)}
+    healed = {action.fault for action in actions if isinstance(action, Heal)}
+    assert broken == set(faults.KINDS)
+    assert healed == set(faults.KINDS)
+
+
+def test_the_story_has_a_step_of_every_kind() -> None:
+    assert {step.kind for step in scenarios.story(3, 2)} == set(StepKind)
+
+
+def test_only_the_chosen_faults_are_played_after_the_beginning() -> None:
+    found = scenarios.story(3, 3, only=["blackhole"])
+
+    assert [step.fault for step in found] == [scenarios.FIRST, "blackhole", "blackhole"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "subnets", "only", "says"),
+    [
+        (2, 2, (), "nodes: the demo needs 3 nodes at least, found 2"),
+        (3, 1, (), "subnets: the demo needs 2 subnets at least"),
+        (3, 3, ("flood",), "only: expected one of no-routes, quota, .* found 'flood'"),
+    ],
+    ids=["too-few-nodes", "one-subnet", "unknown-fault"],
+)
+def test_what_cannot_be_played_is_refused_by_name(nodes, subnets, only, says) -> None:
+    with pytest.raises(BadInput, match=says):
+        scenarios.story(nodes, subnets, only=only)
