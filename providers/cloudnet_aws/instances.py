@@ -51,9 +51,10 @@ def instance_id(node: Node) -> str:
 
 
 def parse(answer: InstanceTypeDef, node: Node, mtu: int) -> Instance | None:
-    """Return the node's machine; ``None`` when it has no interface any more (terminated)."""
+    """Return the node's machine; ``None`` when it is terminated (EC2 lists it for an hour) or has no interface."""
     interface = choose(answer.get("NetworkInterfaces", []), node)
-    if interface is None:
+    state = answer.get("State", {}).get("Name")
+    if interface is None or state == "terminated":
         return None
     return Instance(
         id=InstanceId(answer["InstanceId"]),
@@ -61,7 +62,7 @@ def parse(answer: InstanceTypeDef, node: Node, mtu: int) -> Instance | None:
         subnet=SubnetId(interface.get("SubnetId", "")),
         zone=answer.get("Placement", {}).get("AvailabilityZone", ""),
         addresses=addresses(interface),
-        running=answer.get("State", {}).get("Name") in RUNNING,
+        running=state in RUNNING,
         forwarding=not interface.get("SourceDestCheck", True),
         mtu=mtu,
     )

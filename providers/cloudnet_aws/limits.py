@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from cloudnet.clock import Clock
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import Family, family
+from cloudnet.provider.api import RouteTable
 from cloudnet.provider.errors import ProviderError
 from cloudnet_aws.client import Client
 
 log = logging.getLogger(__name__)
 
 UNKNOWN_LIST = 55  # entries: the most that a list managed by AWS counts (CloudFront's), for lists that tell nothing
-ASK_AGAIN = 60.0  # seconds until a quota that could not be read for a passing reason is asked for again
+ASK_AGAIN = 60.0  # seconds that a quota stays true while it matters: a table is nearly full, or it could not be read
+NEARLY = 0.9  # of the limit: somebody may just be having it raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Limits:
                 log.warning("cannot read the quota of routes per table, going on with %d: %s", self._quota, error)
         return self._quota
 
+    def watch(self, tables: Iterable[RouteTable]) -> None:
+        """Ask again sooner while one of these is nearly full, so that a raised quota is seen soon."""
+        if any(used(t, f) >= NEARLY * limit for t in tables for f, limit in t.limits.items()):
+            self._quota_until = min(self._quota_until, self._clock.now() + ASK_AGAIN)
+
     def forget(self) -> None:
         """Ask again at the next look: a write has just met a limit."""
         self._quota_until = self._clock.now()
@@ -73,6 +80,10 @@ class Limits:
             log.warning("cannot read prefix lists, counting %d entries for each: %s", UNKNOWN_LIST, error)
             return found
         for answer in answers:
-            family = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(answer.get("AddressFamily", ""))
-            found[answer["PrefixListId"]] = PrefixList(answer.get("MaxEntries") or UNKNOWN_LIST, family)
+            of = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}.get(answer.get("AddressFamily", ""))
+            found[answer["PrefixListId"]] = PrefixList(answer.get("MaxEntries") or UNKNOWN_LIST, of)
         return found
+
+
+def used(table: RouteTable, of: Family) -> int:
+    return sum(family(route.destination) is of for route in table.routes)

@@ -86,7 +86,8 @@ class AwsRoutes:
         nodes = frozenset(subnet for subnet, _ in self._subnets.values())
         unassociated = nodes - {s for a in answers for s in associated(a)}
         found = (parse_table(a, unassociated, quota, lists) for a in answers)
-        wanted = (t for t in found if (t.id in tables if tables is not None else self._in_scope(t, nodes)))
+        wanted = [t for t in found if (t.id in tables if tables is not None else self._in_scope(t, nodes))]
+        self._limits.watch(wanted)
         return RouteTables(tuple(sorted(wanted, key=lambda t: t.id)))
 
     def apply(self, changes: Sequence[RouteChange]) -> Sequence[RouteResult]:

@@ -107,8 +107,17 @@ def test_a_machine_that_does_not_run_is_said_not_to(provider, script, state, run
     assert found.running is running
 
 
-def test_a_terminated_machine_without_interfaces_is_gone(provider, script):
-    script.say("DescribeInstances", answer(machine("i-1", state="terminated")))
+@pytest.mark.parametrize(
+    "made",
+    [
+        machine("i-1", state="terminated"),
+        machine("i-1", interface("eni-1", "subnet-a", 0, "10.0.1.11", "true"), state="terminated"),
+        machine("i-1", state="running"),
+    ],
+    ids=["bare", "with-interface", "no-interface"],
+)
+def test_a_terminated_machine_or_one_without_interfaces_is_gone(provider, script, made):
+    script.say("DescribeInstances", answer(made))
 
     assert provider.instances([node("n1", provider_id="aws:///z/i-1")]) == {}
 

@@ -38,6 +38,16 @@ VPC = tables(
 )
 
 
+VPC_WITH_A_ROUTE = tables(
+    table(
+        "rtb-a",
+        subnets=["subnet-a"],
+        routes=f"<item><destinationCidrBlock>{V4}</destinationCidrBlock>"
+        "<networkInterfaceId>eni-1</networkInterfaceId></item>",
+    )
+)
+
+
 @pytest.fixture
 def routes(provider, script):
     script.say("GetServiceQuota", QUOTA)
@@ -237,6 +247,22 @@ def test_the_quota_is_read_once_an_hour(routes, script, clock):
     for _ in range(5):
         routes.read()
         clock.advance(900.0)
+
+    assert len([a for a, _ in script.requests if a == "GetServiceQuota"]) == 2
+
+
+def test_while_a_table_is_nearly_full_a_raised_quota_is_seen_within_a_minute(limited_routes, script, clock):
+    script.say("DescribeRouteTables", VPC_WITH_A_ROUTE)
+    script.say("GetServiceQuota", '{"Quota": {"Value": 1.0}}')
+    script.say("GetServiceQuota", QUOTA)
+
+    assert limited_routes.read().tables[0].limits[Family.IPV4] == 1
+    clock.advance(59.0)
+    assert limited_routes.read().tables[0].limits[Family.IPV4] == 1
+    clock.advance(1.0)
+    assert limited_routes.read().tables[0].limits[Family.IPV4] == 50
+    clock.advance(3599.0)
+    limited_routes.read()
 
     assert len([a for a, _ in script.requests if a == "GetServiceQuota"]) == 2
 
