@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from socket import IPPROTO_UDP
 
 from cloudnet.agent.wishes import NATIVE_METRIC
 from cloudnet.config import AgentConfig
@@ -31,6 +30,7 @@ from cloudnet.model.resources import Node
 from cloudnet.routes.path import Candidate
 
 PROBE_TABLE = 4793
+IPPROTO_UDP = 17  # linux/in.h; what decides imports no socket
 PROBE_PRIORITY = 98  # before Calico's 99 and the main table's 32766
 DEVICES = {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}  # Calico's names
 _OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}  # outer Ethernet, IP, UDP and VXLAN headers
