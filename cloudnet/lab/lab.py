@@ -468,7 +468,7 @@ class Lab:
         self._wait_answer("cloud", self.directory / "cloud.sock", _START_SECONDS)
         made = self.aws.make_vpc(plans)
         self._edit(lambda s: replace(s, cloud=made))
-        self._write_provider_config(made.vpc)
+        self._write_provider_config(made.vpc, mtu=wanted.mtu)
         self._say(f"cloud: {wanted.cloud}, VPC {made.vpc}, a route table for each subnet")
         if wanted.controller:
             self.start_controller()
@@ -496,7 +496,7 @@ class Lab:
             _KEY,
         ]
 
-    def _write_provider_config(self, vpc: str) -> None:
+    def _write_provider_config(self, vpc: str, *, mtu: int) -> None:
         document = {
             "region": "eu-west-1",
             "vpc_id": vpc,
@@ -504,6 +504,8 @@ class Lab:
             "endpoint_url": ENDPOINT,
             "access_key_id": _KEY,
             "secret_access_key": "lab",
+            "mtu": mtu,
+            "quota_seconds": 1.0,  # a quota that somebody breaks is seen at the next read
         }
         (self.directory / "aws.json").write_text(json.dumps(document, indent=2) + "\n")
 

@@ -34,12 +34,16 @@ from cloudnet.lab import control
 from cloudnet.lab.clouds import ec2, moto, wire
 from cloudnet.lab.clouds.forwarding import fabric_state
 from cloudnet.lab.fabric import Fabric, FabricState
+from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Kind, TokenBucket
 
 log = logging.getLogger(__name__)
 
 ACCOUNT_PORT = 5000
 OUTSIDER_PORT = 5001
 REGION = "eu-west-1"
+
+_LIMITS = {Kind.READ: EC2_READ, Kind.WRITE: EC2_WRITE}
+_READS = ("Describe", "Get", "List")
 
 Environ: TypeAlias = dict[str, Any]  # PEP 3333's environ
 StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], object]
@@ -55,6 +59,7 @@ class StrictEc2:
         self._lock = threading.RLock()
         self._views = ec2.Views()
         self._changed = changed
+        self._buckets = {each: TokenBucket(limit, time.monotonic()) for each, limit in _LIMITS.items()}
         self.conditions = conditions
         self.calls: Counter[str] = Counter()
         self._views.add(time.monotonic(), self._region.read(), keep=0)
@@ -81,11 +86,16 @@ class StrictEc2:
         with self._lock:
             if not outsider:
                 self.calls[action] += 1
-                if refusal := ec2.admit(action, key, self.conditions):
+                refusal = ec2.admit(action, key, self.conditions) or self._metered(action)
+                if refusal:
                     return _refuse(refusal)
             if service == "servicequotas":
                 return self._quota(action, body, environ)
             return self._ec2(action, parameters, environ, outsider=outsider)
+
+    def _metered(self, action: str) -> ec2.Refusal | None:
+        bucket = self._buckets[Kind.READ if action.startswith(_READS) else Kind.WRITE]
+        return None if bucket.take(time.monotonic()) else ec2.throttled()
 
     def _ec2(self, action: str, parameters: ec2.Parameters, environ: Environ, *, outsider: bool) -> Answer:
         limit = self.conditions.routes_per_table
@@ -95,7 +105,7 @@ class StrictEc2:
         if status >= 400:  # noqa: PLR2004 - HTTP's errors
             return status, headers, body
         if action == "DescribeRouteTables":
-            lag = 0.0 if outsider else self.conditions.read_delay
+            lag = 0.0 if outsider else self.conditions.lag(self.calls[action])
             tables = self._views.tables(time.monotonic() - lag)
             return status, headers, wire.with_routes(body, tables, self._region.read())
         if not action.startswith("Describe"):
@@ -308,6 +318,7 @@ class Cloud:
                 "silent": sorted(str(n) for n in conditions.silent),
                 "api": conditions.api,
                 "read_delay": conditions.read_delay,
+                "replicas": conditions.replicas,
             },
         }
 
@@ -327,6 +338,7 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "silent": lambda values: frozenset(IPv4Network(v) for v in values),
     "api": str,
     "read_delay": float,
+    "replicas": lambda value: max(1, int(value)),
     "keys": frozenset,
 }
 

@@ -132,6 +132,8 @@ class Conditions:
     ``denied`` names actions without permission. ``throttled`` refuses every call. ``silent`` are the prefixes
     whose packets vanish although every route is fine. ``api`` is ``up``, ``down`` (nobody listens) or
     ``unavailable`` (503 to every call). ``keys`` are the access keys that are valid; empty means any.
+    Reads of routes are answered by ``replicas`` in turn, the last of which lags ``read_delay`` behind: with two or
+    more, a route that one read showed may be missing from the next.
     """
 
     routes_per_table: int = 50
@@ -141,7 +143,12 @@ class Conditions:
     silent: frozenset[IPv4Network] = frozenset()
     api: str = "up"
     read_delay: float = 0.0
+    replicas: int = 1
     keys: frozenset[str] = frozenset()
+
+    def lag(self, reads: int) -> float:
+        """Return how far behind the replica is that answers a read, after so many earlier ones."""
+        return self.read_delay * (reads % self.replicas + 1) / self.replicas
 
 
 def admit(action: str, key: str, conditions: Conditions) -> Refusal | None:

@@ -251,6 +251,28 @@ def test_a_new_route_is_shown_only_after_the_delay(account, outsider, net, stric
     assert BLOCK in routes(account, net)
 
 
+def test_with_two_replicas_a_route_that_was_shown_may_be_missing_again(account, net, strict):
+    strict.conditions = Conditions(read_delay=1.0, replicas=2)
+    create(account, net)
+    time.sleep(0.6)
+
+    seen = {BLOCK in routes(account, net), BLOCK in routes(account, net)}
+
+    assert seen == {True, False}
+
+
+def test_a_caller_that_outruns_its_bucket_is_throttled(account, net, listeners):
+    impatient = StrictEc2(REGION, Conditions(), changed=lambda: None)
+    listener = Listener(0, impatient.account)
+    listener.open()
+    caller = client(listener)
+
+    codes = {refused(create, caller, net, "10.65.1.1/26")[1] for _ in range(60)}
+
+    listener.close()
+    assert codes == {"InvalidParameterValue", "RequestLimitExceeded"}
+
+
 def test_faults_and_counts_do_not_concern_outsiders(account, outsider, net, strict):
     strict.conditions = Conditions(throttled=True)
 
