@@ -128,7 +128,7 @@ class Runner:
             lost=sample.lost,
             longest_gap_ms=round(max(sample.longest_gap_ms, first or 0.0), 1),
             tcp_intact=sample.tcp_intact,
-            paths=tuple(_told(change) for change in self._watch.changes(started) if _moved(change)),
+            paths=tuple(_told(change) for change in self._watch.changes(begin.at) if _moved(change)),
         )
         self._joining = _Joining()
         self._forget(step.forget)
