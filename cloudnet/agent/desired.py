@@ -16,6 +16,7 @@ from cloudnet.agent.wishes import NATIVE_METRIC
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
     MAIN_TABLE,
+    OVERLAY_DEVICES,
     FdbEntry,
     KernelObject,
     Link,
@@ -32,7 +33,6 @@ from cloudnet.routes.path import Candidate
 PROBE_TABLE = 4793
 IPPROTO_UDP = 17  # linux/in.h; what decides imports no socket
 PROBE_PRIORITY = 98  # before Calico's 99 and the main table's 32766
-DEVICES = {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}  # Calico's names
 _OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}  # outer Ethernet, IP, UDP and VXLAN headers
 _WHOLE = {Family.IPV4: 32, Family.IPV6: 128}
 
@@ -66,7 +66,7 @@ def for_itself(config: AgentConfig, node: Node, version: Family, underlay: Under
     if address is None or vtep is None:
         return
     yield VxlanDevice(
-        name=DEVICES[version],
+        name=OVERLAY_DEVICES[version],
         vni=config.vxlan_vni,
         port=config.vxlan_port,
         parent=underlay.link.name,
@@ -83,7 +83,7 @@ def for_remote_node(node: Node, version: Family) -> Iterator[KernelObject]:
     address, vtep = node.address(version), node.vtep(version)
     if address is None or vtep is None:
         return
-    device = DEVICES[version]
+    device = OVERLAY_DEVICES[version]
     yield FdbEntry(device, mac(node, version), address.ip)
     yield Neighbour(device, vtep.address, mac(node, version))
 
@@ -104,7 +104,7 @@ def for_remote_block(
     vtep = node.vtep(version)
     if vtep is None or node.address(version) is None:
         return
-    yield Route(block, DEVICES[version], vtep.address, onlink=True)
+    yield Route(block, OVERLAY_DEVICES[version], vtep.address, onlink=True)
     if offered.native:
         yield _native(block, offered, underlay, PROBE_TABLE)
         if native:

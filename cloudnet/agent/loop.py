@@ -13,7 +13,7 @@ Node is missing from the store the kernel is left alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
@@ -24,6 +24,7 @@ from cloudnet.agent.wishes import NATIVE_METRIC, Wishes, is_native
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
     MAIN_TABLE,
+    OVERLAY_DEVICES,
     Change,
     Failure,
     Gateway,
@@ -150,9 +151,9 @@ class SendProbes:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPeers:
-    """From now on answer probes of these tunnel ends, and of no others: tunnel address to (own, their) address."""
+    """Answer probes of these tunnel ends from now on: tunnel address to (own, their) address; ``None``: no more."""
 
-    peers: Mapping[Address, tuple[Address, Address]]
+    peers: Mapping[Address, tuple[Address, Address] | None]
     overlay: frozenset[str]  # devices on which an arriving probe proves nothing
 
 
@@ -247,7 +248,8 @@ class Loop:
         self._read_due = 0.0
         self._read_at = float("-inf")
         self._sysctls_due = False
-        self._peers_due = True
+        self._peers: dict[NodeName, dict[Address, tuple[Address, Address]]] = {}
+        self._peers_due: dict[Address, tuple[Address, Address] | None] = {}
         self._refused: dict[Key, tuple[float, float, str]] = {}  # key -> (try again at, then wait, message)
         self._now = 0.0
 
@@ -345,7 +347,6 @@ class Loop:
         self._touch(self._blocks.claim(("node", node.name), node.name, pod_cidrs))
         self._dirty_nodes[node.name] = None
         self._all_dirty = self._all_dirty or node.name == self.name
-        self._peers_due = True
 
     def _cloud_route(self, route: CloudRoute, revision: int, *, gone: bool) -> None:
         self._dirty_blocks[route.cidr] = None
@@ -489,7 +490,7 @@ class Loop:
             underlay = self._underlays.get(version)
             objects = desired.for_itself(self._config, self._here.node, version, underlay) if underlay else ()
             self._wishes.wish(("itself", int(version)), objects)
-        self._peers_due = self._sysctls_due = True
+        self._sysctls_due = True
 
     def _settle_node(self, name: NodeName) -> None:
         node = self._nodes.get(name)
@@ -497,6 +498,19 @@ class Loop:
             wanted = node is not None and name != self.name and version in self._underlays
             objects = desired.for_remote_node(node, version) if node is not None and wanted else ()
             self._wishes.wish(("node", name, int(version)), objects)
+        peers = dict(self._peers_at(node)) if node is not None and name != self.name else {}
+        before = self._peers.pop(name, {})
+        if peers:
+            self._peers[name] = peers
+        self._peers_due.update(dict.fromkeys(before.keys() - peers.keys()))
+        self._peers_due.update((tunnel, pair) for tunnel, pair in peers.items() if before.get(tunnel) != pair)
+
+    def _peers_at(self, node: Node) -> Iterator[tuple[Address, tuple[Address, Address]]]:
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        for version in self._underlays:
+            vtep, own, theirs = node.vtep(version), self._here.node.address(version), node.address(version)
+            if vtep is not None and own is not None and theirs is not None:
+                yield vtep.address, (own.ip, theirs.ip)
 
     def _settle_block(self, block: Network, now: float, wall: float) -> list[Action]:
         owner = self._blocks.owner(block)
@@ -621,9 +635,10 @@ class Loop:
         elif self._sysctls_due:
             self._sysctls_due = False
             actions.append(SetSysctls(self._sysctls()))
-        if self._peers_due:
-            self._peers_due = False
-            actions.append(self._answer_peers())
+        if self._peers_due and not changes:  # the overlay's devices must be there to be told apart
+            overlay = frozenset(OVERLAY_DEVICES[version] for version in self._underlays)
+            actions.append(AnswerPeers(self._peers_due, overlay))
+            self._peers_due = {}
         return actions
 
     def _sysctls(self) -> tuple[tuple[str, str], ...]:
@@ -635,22 +650,12 @@ class Loop:
         for version, underlay in self._underlays.items():
             if version is Family.IPV4:
                 settings.append(("net.ipv4.ip_forward", "1"))
-                devices = (underlay.link.name, desired.DEVICES[version])
+                devices = (underlay.link.name, OVERLAY_DEVICES[version])
                 settings += ((f"net.ipv4.conf.{device}.rp_filter", "2") for device in devices)
             else:
                 settings.append((f"net.ipv6.conf.{underlay.link.name}.accept_ra", "2"))
                 settings.append(("net.ipv6.conf.all.forwarding", "1"))
         return tuple(settings)
-
-    def _answer_peers(self) -> AnswerPeers:
-        assert self._here is not None  # noqa: S101 - step() has seen to it
-        peers: dict[Address, tuple[Address, Address]] = {}
-        for node in self._nodes.values():
-            for version in self._underlays if node.name != self.name else ():
-                vtep, own, theirs = node.vtep(version), self._here.node.address(version), node.address(version)
-                if vtep is not None and own is not None and theirs is not None:
-                    peers[vtep.address] = (own.ip, theirs.ip)
-        return AnswerPeers(peers, frozenset(desired.DEVICES[version] for version in self._underlays))
 
     def _probes(self, now: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it

@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 
 from cloudnet.agent.loop import Answered, AnswerPeers, ProbeToSend
@@ -36,7 +36,7 @@ class ProbeSockets:
 
     def __init__(self, port: int, run: int, clock: Clock, deliver: Callable[[Answered], None]) -> None:
         self._port, self._run, self._clock, self._deliver = port, run, clock, deliver
-        self._peers: Mapping[Address, tuple[Address, Address]] = {}
+        self._peers: dict[Address, tuple[Address, Address]] = {}  # the owner changes single entries, threads look up
         self._overlay: frozenset[int] = frozenset()
         self._ending = threading.Event()
         opened_ones = ((version, _open(version, port)) for version in Family)
@@ -49,10 +49,14 @@ class ProbeSockets:
             thread.start()
 
     def answer_peers(self, peers: AnswerPeers) -> None:
-        """Answer exactly these from now on."""
+        """Answer these from now on, or no longer."""
         indexes = {name: index for index, name in socket.if_nameindex()}
         self._overlay = frozenset(indexes[name] for name in peers.overlay if name in indexes)
-        self._peers = peers.peers
+        for tunnel, pair in peers.peers.items():
+            if pair is None:
+                self._peers.pop(tunnel, None)
+            else:
+                self._peers[tunnel] = pair
 
     def send(self, probes: Collection[ProbeToSend]) -> int:
         """Send; return how many could not leave this host."""

@@ -32,7 +32,7 @@ class Host:
         self.reports: list[AgentReport] = []
         self.changes: list[loop.PathChanged] = []
         self.sysctls: dict[str, str] = {}
-        self.peers: loop.AnswerPeers | None = None
+        self.peers: dict[Address, tuple[Address, Address]] = {}
         self.applied: list[loop.ApplyKernel] = []
         self.probes: list[loop.ProbeToSend] = []
         self._revision = 0
@@ -93,8 +93,10 @@ class Host:
             case loop.SendProbes(probes):
                 self.probes += probes
                 yield from self._answered(probes)
-            case loop.AnswerPeers():
-                self.peers = action
+            case loop.AnswerPeers(peers):
+                self.peers.update({tunnel: pair for tunnel, pair in peers.items() if pair is not None})
+                for tunnel in (tunnel for tunnel, pair in peers.items() if pair is None):
+                    self.peers.pop(tunnel, None)
             case loop.WriteReport(report):
                 self.reports.append(report)
             case loop.PathChanged():

@@ -7,20 +7,18 @@ from hypothesis import strategies as st
 
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
-    MAIN_TABLE,
-    Failure,
     FdbEntry,
     Gateway,
     KernelError,
     Link,
     Neighbour,
-    Put,
     Remove,
     Route,
     RouteKind,
     Rule,
     VxlanDevice,
 )
+from cloudnet.kernel.memory import MemoryKernel, Moment
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.paths import PathKind, Reason
 from cloudnet.model.resources import (
@@ -43,39 +41,11 @@ GATEWAY = ip_address("10.0.1.1")
 ETH0 = Link("eth0", 2, 9001, up=True, addresses=(ip_interface("10.0.1.11/24"),))
 
 
-class KernelStub:
-    """A dictionary that answers like the kernel door; ``refuses`` picks the keys that fail."""
-
-    def __init__(self, objects=()):
-        self.objects = {value.key: value for value in objects}
-        self.link = ETH0
-        self.refuses = lambda _key: False
-        self.watcher = lambda _objects: None
-
-    def links(self):
-        return {"eth0": self.link}
-
-    def gateways(self):
-        return (Gateway(Family.IPV4, "eth0", GATEWAY),)
-
-    def read(self):
-        return dict(self.objects)
-
-    def apply(self, changes):
-        failures = []
-        for change in changes:
-            if self.refuses(change.value.key):
-                failures.append(failure(change))
-            elif isinstance(change, Put):
-                self.objects[change.value.key] = change.value
-            else:
-                self.objects.pop(change.value.key, None)
-            self.watcher(self.objects)
-        return failures
+NOT_SUPPORTED = KernelError("operation not supported", errno=95)
 
 
-def failure(change):
-    return Failure(change, KernelError("operation not supported", errno=95))
+def a_kernel(link=ETH0):
+    return MemoryKernel([link], [Gateway(Family.IPV4, "eth0", GATEWAY)])
 
 
 def node(k, *, subnet=None, address=None):
@@ -128,7 +98,7 @@ SECOND = (node(2), affinity(2), cloud(2))
 
 
 def start(*resources, kernel=None, now=0.0):
-    host = Host(CONFIG, kernel or KernelStub(), now=now)
+    host = Host(CONFIG, kernel or a_kernel(), now=now)
     host.act()
     host.put(*resources)
     return host
@@ -141,19 +111,23 @@ def goes_native(host, k):
     return host
 
 
+def objects(host):
+    return host.kernel.read()
+
+
 def holds(host, value):
-    return host.kernel.objects.get(value.key) == value
+    return objects(host).get(value.key) == value
 
 
 def test_the_ground_is_laid_in_one_step():
     host = start(*OWN, *SECOND)
 
     mac = "66:49:7c:2a:17:06"
-    second = next(v for v in host.kernel.objects.values() if isinstance(v, FdbEntry))
-    assert set(host.kernel.objects.values()) == {
+    second = next(v for v in objects(host).values() if isinstance(v, FdbEntry))
+    assert set(objects(host).values()) == {
         VxlanDevice(
             "vxlan.calico", 4096, 4789, "eth0", ip_address("10.0.1.11"),
-            next(v.mac for v in host.kernel.objects.values() if isinstance(v, VxlanDevice)), 8951,
+            next(v.mac for v in objects(host).values() if isinstance(v, VxlanDevice)), 8951,
             (ip_interface("10.65.1.0/32"),),
         ),
         FdbEntry("vxlan.calico", second.mac, ip_address("10.0.2.12")),
@@ -176,23 +150,25 @@ def test_device_entries_and_neighbours_come_before_the_routes_that_need_them():
 
 
 def test_nothing_is_written_before_the_stores_first_full_answer():
-    stale = ground(9)
-    host = Host(CONFIG, KernelStub([stale]))
+    host = Host(CONFIG, start(*OWN, *SECOND).kernel)
     host.act()
 
     host.hear(synced=False)
     host.run(200.0)
 
     assert host.applied == []
-    assert holds(host, stale)
+    assert holds(host, ground(2))
     assert host.loop.not_ready() == "waiting for the store"
 
 
 def test_stale_routes_of_ours_are_swept_after_it():
-    host = start(*OWN, *SECOND, kernel=KernelStub([ground(9), native(9)]))
+    earlier = goes_native(start(*OWN, *SECOND, node(9), affinity(9), cloud(9)), 9)
+
+    host = start(*OWN, *SECOND, kernel=earlier.kernel)
 
     assert not holds(host, ground(9))
     assert not holds(host, native(9))
+    assert holds(host, ground(2))
 
 
 def test_a_programmed_route_is_taken_after_a_second_of_answers():
@@ -263,11 +239,11 @@ def test_a_withdrawn_route_is_left_before_it_is_acknowledged():
 
 def test_a_withdrawal_is_not_acknowledged_while_the_kernel_refuses_to_leave():
     host = goes_native(start(*OWN, *SECOND), 2)
-    host.kernel.refuses = lambda key: key == native(2).key
+    host.kernel.refuse(lambda change: change.value.key == native(2).key, NOT_SUPPORTED)
 
     host.put(route(2, RouteState.WITHDRAWING), revision=77)
     before = host.reports[-1].observed
-    host.kernel.refuses = lambda _key: False
+    host.kernel.refuse_nothing()
     host.run(2.0)
 
     assert before < 77
@@ -330,8 +306,7 @@ def test_a_neighbour_is_reached_directly_once_proven():
 
 
 def test_a_gateway_outside_the_nodes_subnet_is_reached_on_link():
-    kernel = KernelStub()
-    kernel.link = replace(ETH0, addresses=(ip_interface("10.0.1.11/32"),))
+    kernel = a_kernel(replace(ETH0, addresses=(ip_interface("10.0.1.11/32"),)))
 
     host = goes_native(start(*OWN, *SECOND, kernel=kernel), 2)
 
@@ -340,13 +315,13 @@ def test_a_gateway_outside_the_nodes_subnet_is_reached_on_link():
 
 def test_a_node_that_goes_takes_everything_of_its_with_it():
     host = start(*OWN)
-    alone = dict(host.kernel.objects)
+    alone = dict(objects(host))
     host.put(*SECOND)
     goes_native(host, 2)
 
     host.delete(*SECOND, route(2))
 
-    assert host.kernel.objects == alone
+    assert objects(host) == alone
     assert host.loop.paths == ()
 
 
@@ -356,7 +331,7 @@ def test_a_node_with_a_new_address_is_proven_anew():
     host.put(node(2, address="10.0.2.99"))
 
     assert host.path(block(2)).reason is Reason.PROVING
-    assert ip_address("10.0.2.99") in {v.address for v in host.kernel.objects.values() if isinstance(v, FdbEntry)}
+    assert ip_address("10.0.2.99") in {v.address for v in objects(host).values() if isinstance(v, FdbEntry)}
     host.run(1.5)
     assert host.path(block(2)).kind is PathKind.NATIVE
 
@@ -367,8 +342,23 @@ def test_a_node_made_anew_with_another_block_leaves_nothing_of_the_old_one():
     host.delete(affinity(2), route(2))
     host.put(affinity(3, of=2))
 
-    assert not any(isinstance(v, Route) and v.destination == block(2) for v in host.kernel.objects.values())
-    assert host.kernel.objects[ground(3).key].gateway == ip_address("10.65.2.0")
+    assert not any(isinstance(v, Route) and v.destination == block(2) for v in objects(host).values())
+    assert objects(host)[ground(3).key].gateway == ip_address("10.65.2.0")
+
+
+def test_a_new_address_of_our_own_makes_the_tunnel_anew_with_everything_upon_it():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    before = objects(host)
+
+    host.kernel.add_link(replace(ETH0, addresses=(ip_interface("10.0.1.99/24"),)))
+    host.put(node(1, address="10.0.1.99"))
+    host.stir()
+    host.run(3.0)
+
+    device = next(v for v in objects(host).values() if isinstance(v, VxlanDevice))
+    assert device.local == ip_address("10.0.1.99")
+    assert objects(host).keys() == before.keys()
+    assert host.reports[-1].ready
 
 
 def test_own_blocks_may_come_and_go():
@@ -427,12 +417,12 @@ def test_a_block_of_a_node_nobody_has_described_has_no_path_yet():
 
 def test_without_the_own_node_the_kernel_is_left_alone():
     host = goes_native(start(*OWN, *SECOND), 2)
-    before = dict(host.kernel.objects)
+    before = dict(objects(host))
 
     host.delete(OWN[0])
     host.run(200.0)
 
-    assert host.kernel.objects == before
+    assert objects(host) == before
     assert not host.reports[-1].ready
     assert "'n1' is not in the store" in host.reports[-1].message
 
@@ -447,7 +437,7 @@ def test_what_somebody_else_deletes_is_repaired_at_his_notice():
     host = goes_native(start(*OWN, *SECOND), 2)
     host.run(5.0)
 
-    del host.kernel.objects[ground(2).key]
+    host.kernel.lose(ground(2))
     host.stir()
     host.run(0.1)
 
@@ -457,7 +447,7 @@ def test_what_somebody_else_deletes_is_repaired_at_his_notice():
 
 def test_what_nobody_tells_of_is_repaired_by_the_resync():
     host = start(*OWN, *SECOND)
-    del host.kernel.objects[ground(2).key]
+    host.kernel.lose(ground(2))
 
     host.run(CONFIG.resync_seconds + 1)
 
@@ -466,26 +456,25 @@ def test_what_nobody_tells_of_is_repaired_by_the_resync():
 
 def test_notices_without_end_cost_a_read_in_two_seconds_at_most():
     host = start(*OWN, *SECOND)
-    reads = []
-    read, host.kernel.read = host.kernel.read, lambda: reads.append(1) or read()
+    before = host.kernel.reads
 
     for _ in range(100):
         host.stir()
         host.run(0.1)
 
-    assert len(reads) <= 6
+    assert host.kernel.reads - before <= 6
 
 
 def test_a_refused_change_is_tried_again_ever_more_slowly():
-    kernel = KernelStub()
-    kernel.refuses = lambda key: key == ground(2).key
+    kernel = a_kernel()
+    kernel.refuse(lambda change: change.value.key == ground(2).key, NOT_SUPPORTED)
     host = start(*OWN, *SECOND, kernel=kernel)
     host.run(60.0)
 
     assert 5 <= host.loop.counts.failures <= 8
     assert not host.reports[-1].ready
     assert "operation not supported" in host.reports[-1].message
-    kernel.refuses = lambda _key: False
+    kernel.refuse_nothing()
     host.run(31.0)
 
     assert host.reports[-1].ready
@@ -514,7 +503,15 @@ def test_settings_of_the_kernel_follow_the_device():
 def test_only_known_tunnel_ends_are_answered():
     host = start(*OWN, *SECOND)
 
-    assert host.peers.peers == {ip_address("10.65.2.0"): (ip_address("10.0.1.11"), ip_address("10.0.2.12"))}
+    assert host.peers == {ip_address("10.65.2.0"): (ip_address("10.0.1.11"), ip_address("10.0.2.12"))}
+
+
+def test_a_tunnel_end_that_goes_is_answered_no_longer():
+    host = start(*OWN, *SECOND)
+
+    host.delete(SECOND[0])
+
+    assert host.peers == {}
 
 
 def test_an_answer_from_elsewhere_proves_nothing():
@@ -563,7 +560,7 @@ def test_the_kernel_depends_on_the_state_never_on_the_way_there(world, rng, size
     straight = start(*final)
     straight.run(20.0)
 
-    winding = Host(CONFIG, KernelStub())
+    winding = Host(CONFIG, a_kernel())
     rng.shuffle(stale)
     before = stale + gone
     rng.shuffle(before)
@@ -581,7 +578,7 @@ def test_the_kernel_depends_on_the_state_never_on_the_way_there(world, rng, size
     winding.delete(*removals)
     winding.run(20.0)
 
-    assert winding.kernel.objects == straight.kernel.objects
+    assert objects(winding) == objects(straight)
     assert {(p.block, p.kind, p.reason, p.detail) for p in winding.loop.paths} == {
         (p.block, p.kind, p.reason, p.detail) for p in straight.loop.paths
     }
@@ -600,15 +597,6 @@ def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(sto
     host = start(*OWN, *remotes)
     dead = set()
     host.answers = lambda b: b not in dead
-
-    def watch(objects):
-        for k in (2, 3, 4):
-            assert ground(k).key in objects
-        for value in objects.values():
-            if isinstance(value, Route) and value.table == MAIN_TABLE and value.metric == 512:
-                assert Route(value.destination).key in objects
-
-    host.kernel.watcher = watch
 
     def restart():
         again = Host(CONFIG, host.kernel, now=host.now)
@@ -633,7 +621,11 @@ def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(sto
         host = outcome if what == "restart" else host
         host.run(pause)
 
+    for k in (2, 3, 4):
+        ways = list(host.kernel.ways(ip_address(f"10.65.{k}.5")))
+        assert all(way in (ground(k), native(k)) for way in ways[ways.index(ground(k)) :])
+        assert Moment(ground(k), came=False) not in host.kernel.history
     for path in host.loop.paths:
         assert path.kind is not PathKind.NONE
-        native_there = native(int(str(path.block).split(".")[2])).key in host.kernel.objects
+        native_there = native(int(str(path.block).split(".")[2])).key in objects(host)
         assert native_there == (path.kind is PathKind.NATIVE)

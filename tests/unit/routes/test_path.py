@@ -183,7 +183,7 @@ def test_of_several_obstacles_the_gravest_is_named():
     ],
     ids=[
         "no cloud route", "route of another node", "pool always", "pool cross subnet", "pool always, neighbour",
-        "remote unknown to the cloud", "own node unknown to the cloud", "remote forwards not", "own node forwards not",
+        "remote unknown to the cloud", "own node unknown to the cloud", "remote closed", "own node closed",
         "no gateway", "no tables",
     ],
 )  # fmt: skip
