@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cloudnet import logs
+import typer
+
 from cloudnet.cli import settings
 from cloudnet.config import ControllerConfig
 
@@ -10,8 +11,7 @@ from cloudnet.config import ControllerConfig
 def start(config: ControllerConfig) -> None:
     from cloudnet.controller import main  # noqa: PLC0415 - cloud and metrics are for those who run it
 
-    logs.setup(config.log_level)
-    main.run(config)
+    raise typer.Exit(main.run(config))
 
 
 run = settings.command(
