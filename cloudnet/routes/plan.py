@@ -31,7 +31,8 @@ class Wish:
     """One block that a node owns, and where routes to it should point.
 
     ``direct`` is the subnet whose nodes reach it without a route. Without ``next_hop`` the block cannot be routed,
-    and ``cause`` and ``detail`` say why.
+    and ``cause`` and ``detail`` say why. With a next hop and the cause ``UNAVAILABLE`` nobody can tell whether it
+    still holds: what stands stays, and nothing is added.
     """
 
     key: int
@@ -144,8 +145,7 @@ class _Planning:
         self._speak_for_members(serving)
         for k, refusal in denied.items():
             if k not in self.told:
-                state = RouteState.CONFLICT if refusal.cause is Cause.CONFLICT else RouteState.REFUSED
-                self._tell(k, state, refusal.cause, refusal.detail)
+                self._tell(k, _STATE_OF.get(refusal.cause, RouteState.REFUSED), refusal.cause, refusal.detail)
         return Plan(
             changes=(*self.deletes, *self.replaces, *self.creates),
             statuses=self.statuses,
@@ -193,7 +193,9 @@ class _Planning:
         conflicts = self._conflicts()
         for k in sorted(self.wishes):
             wish = self.wishes[k]
-            if wish.next_hop is None:
+            if wish.cause is Cause.UNAVAILABLE and wish.next_hop is not None and k not in self.own:
+                self.told.add(k)
+            elif wish.next_hop is None:
                 denied[k] = Refusal(wish.cause, wish.detail)
             elif k in conflicts:
                 denied[k] = Refusal(Cause.CONFLICT, conflicts[k])
@@ -365,7 +367,7 @@ class _Planning:
         self, kept: Mapping[int, _Entry], serving: Mapping[int, _Entry], denied: Mapping[int, Refusal]
     ) -> None:
         for k in sorted(self.own.keys() | self.ledger.keys()):
-            if k in kept:
+            if k in kept or k in self.told:
                 continue
             status = self.ledger.get(k)
             if k in self.own:

@@ -1,0 +1,696 @@
+"""The route controller's decisions: events in, actions and the time of the next step out. Pure.
+
+One walk through a change::
+
+    a node joins → its machine is looked up → each table is planned → the ledger is written (pending)
+    → the change is sent → a read-back shows it → the ledger is written (programmed)
+
+Each arrow is an action whose outcome is the next event, so a controller that dies anywhere leaves a state from which
+another goes on. Nothing is remembered that a fresh start could not find out again from the store and the cloud,
+except how long to wait before trying something that was refused.
+
+What it refuses to do: write while it does not lead, plan before it has seen everything once, delete a route before
+the agents have left it, or take a write for done before a read shows it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cloudnet.controller import ledger as ledgers
+from cloudnet.controller import words
+from cloudnet.controller.actions import (
+    Action,
+    AllowForwarding,
+    Applied,
+    ApplyChanges,
+    Changed,
+    ForwardingAllowed,
+    Input,
+    InstancesRead,
+    Leading,
+    Level,
+    Put,
+    ReadInstances,
+    ReadTables,
+    Remove,
+    Say,
+    TablesRead,
+    Write,
+    WriteOutcome,
+    WriteStore,
+    Written,
+)
+from cloudnet.controller.ledger import Ledger, Mirror
+from cloudnet.controller.nodes import Nodes, NodesOptions, merged
+from cloudnet.controller.tables import Table, growing
+from cloudnet.model.addresses import Family, NodeName, SubnetId, TableId, family
+from cloudnet.model.resources import (
+    AgentReport,
+    BlockAffinity,
+    Cause,
+    CloudNode,
+    CloudRoute,
+    IPPool,
+    NextHop,
+    Node,
+    NodeCondition,
+    Resource,
+    TableStatus,
+)
+from cloudnet.provider.api import Capabilities, RouteChange, RouteResult, RouteTable, Verb
+from cloudnet.provider.errors import (
+    Conflict,
+    NotFound,
+    PermissionDenied,
+    ProviderError,
+    QuotaExceeded,
+    Throttled,
+    Unavailable,
+    Unsupported,
+)
+from cloudnet.routes import plan as plans
+from cloudnet.routes.aggregate import key, prefix, widened
+from cloudnet.store.api import Event, EventType, Stored
+
+KINDS: tuple[type[Resource], ...] = (
+    Node,
+    IPPool,
+    BlockAffinity,
+    AgentReport,
+    CloudNode,
+    CloudRoute,
+    NodeCondition,
+)
+"""What the loop must be told of."""
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of the loop; times are seconds."""
+
+    resync: float = 900.0
+    retry_first: float = 60.0  # quota, permission, conflict: a person has to act
+    retry_limit: float = 600.0
+    away_first: float = 1.0  # throttled or out of reach: the cloud comes back by itself
+    away_limit: float = 30.0
+    withdraw_timeout: float = 10.0
+    every_route_in_every_table: bool = False
+    headroom: int = 0
+    debounce: float = 0.05  # events that come together are one plan, one look-up and one read-back
+    settle: float = 0.02  # outcomes of parallel batches that arrive together share one read-back
+    verify_at_most: float = 10.0  # while batches go on and on, the ledger catches up this often
+    lost_first: float = 1.0  # agents report a dead route: look soon, then ever more slowly
+    batch: int = 10  # changes in one action: what is lost when leadership is lost
+
+
+@dataclass
+class Status:
+    """Figures for metrics and health; a snapshot."""
+
+    leader: bool = False
+    synced: bool = False
+    problem: str = ""
+    routes: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # table, state, cause
+    used: dict[tuple[str, int], int] = field(default_factory=dict)
+    limits: dict[tuple[str, int], int] = field(default_factory=dict)
+    nodes: int = 0
+    blocks: int = 0
+    refused_blocks: int = 0
+    warnings: int = 0
+
+
+class Loop:
+    """The controller's mind. Feed it with ``receive``, ask it with ``step``; it never acts."""
+
+    def __init__(self, capabilities: Capabilities, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.capabilities = capabilities
+        self.nodes = Nodes(
+            capabilities, NodesOptions(every_route_in_every_table=self.options.every_route_in_every_table)
+        )
+        self.ledger = Ledger()
+        self.tables: dict[TableId, Table] = {}
+        self.leader = False
+        self.synced = False
+        self._own = Mirror()
+        self._inbox: deque[Input] = deque()
+        self._now = 0.0
+        self._wall = 0.0
+        self._say: list[Say] = []
+        self._said: dict[str, str] = {}
+        self._dirty_at = NEVER
+        self._writing = False
+        self._withdrawals: dict[tuple[TableId, int], tuple[int, float]] = {}
+        self._tables_due = 0.0
+        self._tables_read = False
+        self._tables_tries = 0
+        self._reading_tables: float | None = None
+        self._instances_due = 0.0
+        self._unknown_due = 0.0
+        self._instances_tries = 0
+        self._reading_instances = False
+        self._verify_due = NEVER
+        self._verify_tries = 0
+        self._lost_tries = 0
+        self._lost_due = NEVER
+        self._store_due = 0.0
+        self._store_tries = 0
+        self._forwarding_busy = False
+        self._handlers: Mapping[type[Input], Callable[[Input], None]] = {
+            Changed: self._changed,  # type: ignore[dict-item]  # each handler is called with its own kind
+            Leading: self._leading,  # type: ignore[dict-item]  # the same
+            TablesRead: self._tables_were_read,  # type: ignore[dict-item]  # the same
+            InstancesRead: self._instances_were_read,  # type: ignore[dict-item]  # the same
+            Applied: self._applied,  # type: ignore[dict-item]  # the same
+            ForwardingAllowed: self._forwarding_allowed,  # type: ignore[dict-item]  # the same
+            Written: self._written,  # type: ignore[dict-item]  # the same
+        }
+
+    def receive(self, events: Iterable[Input]) -> None:
+        self._inbox.extend(events)
+
+    def step(self, now: float, wall: float = 0.0) -> tuple[list[Action], float]:
+        """Return the actions that are due, and when to step again at the latest (both times monotonic seconds).
+
+        ``wall`` is seconds since 1970, for people only.
+        """
+        self._now, self._wall = now, wall
+        while self._inbox:
+            event = self._inbox.popleft()
+            self._handlers[type(event)](event)
+        actions: list[Action] = list(self._act()) if self.leader and self.synced else []
+        actions[:0] = self._say
+        self._say = []
+        return actions, self._next_wakeup()
+
+    # --- what happened --------------------------------------------------------------------------------------
+
+    def _changed(self, batch: Changed) -> None:
+        for event in batch.events:
+            self._resource(event)
+        if batch.synced and not self.synced:
+            self.synced = True
+            self._dirty(at_once=True)
+
+    def _resource(self, event: Event[Resource]) -> None:
+        value, gone = event.value, event.type is EventType.DELETED
+        match value:
+            case Node():
+                if self.nodes.node(value, gone=gone):
+                    self._dirty()
+            case IPPool():
+                self.nodes.pool(value, gone=gone)
+                self._dirty()
+            case BlockAffinity():
+                self.nodes.affinity(value, gone=gone)
+                self._dirty()
+            case AgentReport():
+                self._report(value, gone=gone)
+            case _:
+                self._own_resource(event, gone=gone)
+
+    def _own_resource(self, event: Event[Resource], *, gone: bool) -> None:
+        if gone:
+            if self._own.drop(event.value, event.revision):
+                self._ledger_dropped(event.value)
+                self._dirty()
+        elif self._own.put(Stored(event.value, event.revision)):
+            self._ledger_put(Stored(event.value, event.revision))
+            self._dirty()
+
+    def _report(self, report: AgentReport, *, gone: bool) -> None:
+        news = self.nodes.report(report, gone=gone)
+        if news:
+            self._dirty()
+            self._stale()
+        if news and not self.nodes.lost:
+            self._lost_tries, self._lost_due = 0, NEVER
+        elif news and self._lost_due == NEVER:
+            self._lost_due = self._now + self.options.lost_first
+
+    def _leading(self, event: Leading) -> None:
+        if event.leader and not self.leader:
+            self._start_over()
+        self.leader = event.leader
+
+    def _start_over(self) -> None:
+        """A new leader believes nothing that it has not seen itself."""
+        self.tables.clear()
+        self._withdrawals.clear()
+        self._note_withdrawals(self.ledger.routes().values())
+        self._tables_read = False
+        self._tables_due = self._instances_due = self._now
+        self._tables_tries = self._instances_tries = 0
+        self._verify_due = NEVER
+        self._dirty(at_once=True)
+
+    def _tables_were_read(self, event: TablesRead) -> None:
+        started, self._reading_tables = self._reading_tables, None
+        if started is None:
+            return
+        if event.error is not None or event.tables is None:
+            self._tables_tries += 1
+            self._tables_due = self._now + self._wait_after(event.error, self._tables_tries)
+            self._trouble("tables", words.reading("route tables", event.error))
+            return
+        self._fine("tables")
+        self._tables_tries = 0
+        self._tables_due = self._now + self.options.resync
+        changed = self._take_tables(event.tables.tables, started)
+        self._tables_read = True
+        self._after_lost_read(changed=changed)
+        self._schedule_verification()
+        if changed:
+            self._dirty(at_once=True)
+
+    def _take_tables(self, tables: Iterable[RouteTable], started: float) -> bool:
+        found = {t.id: t for t in tables}
+        changed = bool(self.tables.keys() ^ found.keys()) or not self._tables_read
+        for gone in self.tables.keys() - found.keys():
+            del self.tables[gone]
+        for table_id, seen in found.items():
+            limits = self._limits(seen)
+            if table_id not in self.tables:
+                self.tables[table_id] = Table(seen, limits)
+            changed = self.tables[table_id].read(seen, limits, started=started, now=self._now) or changed
+        self._topic("none", "" if found else words.no_tables())
+        return changed
+
+    def _limits(self, seen: RouteTable) -> Mapping[Family, int]:
+        """Return the table's own limits, and the account's where it tells none."""
+        common = self.capabilities.routes_per_table
+        return {v: seen.limits.get(v, common) for v in Family if v in seen.limits or common > 0}
+
+    def _after_lost_read(self, *, changed: bool) -> None:
+        """Agents saw a dead route; while reads do not explain it, look again, ever more slowly."""
+        if not self.nodes.lost:
+            return
+        self._lost_tries = 0 if changed else self._lost_tries + 1
+        wait = growing(self.options.lost_first, self.options.resync, self._lost_tries + 1)
+        self._lost_due = self._now + wait
+
+    def _instances_were_read(self, event: InstancesRead) -> None:
+        self._reading_instances = False
+        everything = len(event.nodes) >= len(self.nodes.names())
+        if event.error is not None:
+            self._instances_tries += 1
+            wait = self._wait_after(event.error, self._instances_tries)
+            self.nodes.unavailable(event.nodes, words.reading("instances", event.error))
+            self._unknown_due = self._now + wait
+            self._instances_due = max(self._instances_due, self._now + wait)
+            self._trouble("instances", words.reading("instances", event.error))
+            self._dirty()
+            return
+        self._fine("instances")
+        changed = self.nodes.found(event.nodes, event.found)
+        missing = self.nodes.missing()
+        self._instances_tries = self._instances_tries + 1 if missing else 0
+        self._unknown_due = self._now
+        if everything:
+            self._instances_due = self._now + self.options.resync
+        if missing:
+            wait = growing(self.options.away_first * 5, self.options.resync, self._instances_tries)
+            self._instances_due = min(self._instances_due, self._now + wait)
+        if changed:
+            self._dirty(at_once=True)
+
+    def _applied(self, event: Applied) -> None:
+        table = self.tables.get(event.table)
+        if table is None:
+            return
+        table.busy = False
+        for result in event.results:
+            if result.error is None:
+                table.accept(result.change, self._now)
+            else:
+                self._refused(table, result, result.error)
+        if len(event.results) == 0:
+            table.stale = True
+        self._schedule_verification()
+
+    def _refused(self, table: Table, result: RouteResult, error: ProviderError) -> None:
+        change, of = result.change, family(result.change.destination)
+        cause, detail = error.cause_word, words.refusal(error, change, table.limits.get(of))
+        options, now, k = self.options, self._now, key(result.change.destination)
+        first, limit = options.retry_first, options.retry_limit
+        if self._news(table, change, cause):
+            self._say.append(Say(Level.WARNING, detail))
+        match error:
+            case Throttled() | Unavailable():
+                first, limit = max(options.away_first, error.retry_after or 0.0), options.away_limit
+                table.close(of, cause, detail, now=now, first=first, limit=max(first, limit))
+            case QuotaExceeded() | PermissionDenied() if change.verb is Verb.CREATE:
+                trouble = table.close(of, cause, detail, now=now, first=first, limit=limit)
+                if trouble.tries == 1 and isinstance(error, QuotaExceeded):
+                    self._read_tables_soon()
+                return
+            case Conflict():
+                self._read_tables_soon()
+            case NotFound():
+                self._read_tables_soon()
+                self.nodes.doubt(change.next_hop)
+                self._unknown_due = now
+            case Unsupported():
+                first = limit
+        if change.verb is Verb.CREATE and isinstance(error, Throttled | Unavailable):
+            return
+        table.refuse(k, cause, detail, now=now, first=first, limit=max(first, limit))
+
+    def _news(self, table: Table, change: RouteChange, cause: Cause) -> bool:
+        """Tell whether the operator has not heard of this yet: once a table and cause, not once a route."""
+        of = table.closed.get(family(change.destination))
+        known = table.refused.get(key(change.destination))
+        return all(t is None or t.cause is not cause for t in (of, known))
+
+    def _forwarding_allowed(self, event: ForwardingAllowed) -> None:
+        self._forwarding_busy = False
+        for name, instance in event.instances:
+            if name not in event.errors:
+                continue
+            error = event.errors[name]
+            if error is None:
+                self.nodes.forwards(name, instance)
+                continue
+            away = isinstance(error, Throttled | Unavailable)
+            first = self.options.away_first if away else self.options.retry_first
+            limit = self.options.away_limit if away else self.options.retry_limit
+            detail = words.forwarding(name, instance, error)
+            if self.nodes.refuses(name, detail, now=self._now, first=first, limit=limit):
+                self._say.append(Say(Level.WARNING, detail))
+            if isinstance(error, NotFound):
+                self.nodes.doubt(instance.next_hop)
+                self._unknown_due = self._now
+        self._dirty()
+
+    def _written(self, event: Written) -> None:
+        self._writing = False
+        failed = ""
+        for outcome in event.outcomes:
+            failed = self._outcome(outcome) or failed
+        if failed:
+            self._store_tries += 1
+            self._store_due = self._now + growing(self.options.away_first, self.options.away_limit, self._store_tries)
+            self._trouble("store", words.store(failed))
+        else:
+            self._store_tries, self._store_due = 0, self._now
+            self._fine("store")
+        self._dirty(at_once=True)
+
+    def _outcome(self, outcome: WriteOutcome) -> str:
+        """Take in what the store holds now; return why it could not be written, if that is its own fault."""
+        value = outcome.write.value
+        if outcome.now is not None:
+            if self._own.put(outcome.now):
+                self._ledger_put(outcome.now)
+        elif outcome.error is None or isinstance(outcome.error, words.GONE):
+            revision = outcome.write.expected
+            if revision is not None and self._own.drop(value, revision):
+                self._ledger_dropped(value)
+        if outcome.error is None or isinstance(outcome.error, words.RACES):
+            return ""
+        return str(outcome.error)
+
+    def _ledger_put(self, stored: Stored[Resource]) -> None:
+        if isinstance(stored.value, CloudRoute):
+            route = Stored(stored.value, stored.revision)
+            self._stale(self.ledger.put(route))
+            self._note_withdrawals([route])
+
+    def _ledger_dropped(self, value: Resource) -> None:
+        if isinstance(value, CloudRoute):
+            self._stale(self.ledger.drop(value.cidr))
+            for status in value.tables:
+                self._withdrawals.pop((status.table, key(value.cidr)), None)
+
+    def _note_withdrawals(self, routes: Iterable[Stored[CloudRoute]]) -> None:
+        """Remember since which revision each withdrawal is known, and how long to wait for agents."""
+        wait = self.options.withdraw_timeout
+        for stored in routes:
+            k, going = key(stored.value.cidr), set(ledgers.withdrawing(stored.value))
+            for status in stored.value.tables:
+                if status.table in going:
+                    if (status.table, k) not in self._withdrawals:
+                        self._withdrawals[status.table, k] = (stored.revision, self._now + wait)
+                        self._stale([status.table])
+                else:
+                    self._withdrawals.pop((status.table, k), None)
+
+    # --- what to do -----------------------------------------------------------------------------------------
+
+    def _act(self) -> Iterator[Action]:
+        yield from self._read()
+        if self._may_plan():
+            yield from self._plan()
+        yield from self._send()
+        yield from self._allow_forwarding()
+
+    def _read(self) -> Iterator[Action]:
+        due = min(self._tables_due, self._verify_due, self._lost_due)
+        if self._reading_tables is None and self._now >= due:
+            self._reading_tables = self._now
+            self._verify_due = self._lost_due = NEVER
+            yield ReadTables()
+        if self._reading_instances:
+            return
+        if self._now >= self._instances_due:
+            wanted = self.nodes.values()
+            self._instances_due = self._now + self.options.resync
+        elif self._now >= self._unknown_due and not self._waiting():
+            wanted = self.nodes.unknown()
+        else:
+            wanted = ()
+        if wanted:
+            self._reading_instances = True
+            yield ReadInstances(wanted)
+
+    def _waiting(self) -> bool:
+        """Tell whether more events may be on their way that one look-up or plan could serve as well."""
+        return self._dirty_at != NEVER and self._now < self._dirty_at
+
+    def _may_plan(self) -> bool:
+        for table in self.tables.values():
+            if self._now >= table.retry_at:
+                table.stale, table.retry_at = True, NEVER
+        self._give_up_waiting_for_agents()
+        if any(t.stale and not t.busy for t in self.tables.values()) and self._dirty_at == NEVER:
+            self._dirty_at = self._now
+        ready = self._tables_read and not self._writing and self._now >= self._store_due
+        return ready and self._now >= self._dirty_at and not self.nodes.unread()
+
+    def _give_up_waiting_for_agents(self) -> None:
+        for (table_id, k), (revision, deadline) in self._withdrawals.items():
+            if deadline <= self._now and deadline != -NEVER:
+                self._withdrawals[table_id, k] = (revision, -NEVER)
+                self._stale([table_id])
+
+    def _plan(self) -> Iterator[Action]:
+        self._dirty_at = NEVER
+        wishes = self.nodes.wishes(self._last_hop)
+        if self.nodes.take_change():
+            self._stale()
+            self._warn_of_claims()
+        statuses: dict[int, dict[TableId, TableStatus | None]] = {}
+        for table in self.tables.values():
+            if not table.stale or table.busy:
+                continue
+            self._plan_table(table, wishes, statuses)
+        for gone in set(self.ledger.tables()) - self.tables.keys():
+            for k in self.ledger.of(gone):
+                statuses.setdefault(k, {})[gone] = None
+        writes = [*self._routes(wishes, statuses), *self._node_writes()]
+        if writes:
+            self._writing = True
+            yield WriteStore(tuple(writes))
+
+    def _plan_table(
+        self,
+        table: Table,
+        wishes: Mapping[int, plans.Wish],
+        statuses: dict[int, dict[TableId, TableStatus | None]],
+    ) -> None:
+        ledger = self.ledger.of(table.id)
+        table.forget(wishes)
+        standing = table.standing(self._now, self._left(table.id))
+        planned = plans.plan(standing, wishes, ledger, headroom=self.options.headroom)
+        table.planned(planned.changes, self._now)
+        table.used = planned.used
+        for k, status in planned.statuses.items():
+            statuses.setdefault(k, {})[table.id] = status
+
+    def _left(self, table: TableId) -> set[int]:
+        """Return the withdrawals of a table that no agent can still be using."""
+        observed = self.nodes.observed(self.tables[table].seen.subnets)
+        return {
+            k
+            for (of, k), (revision, deadline) in self._withdrawals.items()
+            if of == table and (revision <= observed or self._now >= deadline)
+        }
+
+    def _routes(
+        self, wishes: Mapping[int, plans.Wish], statuses: Mapping[int, Mapping[TableId, TableStatus | None]]
+    ) -> Iterator[Write]:
+        """Yield the writes that bring the ledger to these statuses and to the blocks' present owners."""
+        moved = {k for k, s in self.ledger.routes().items() if k in wishes and s.value.node != wishes[k].node}
+        for k in sorted(statuses.keys() | moved):
+            old = self.ledger.route(k)
+            node = self._owner(k, wishes, old)
+            new = ledgers.edited(old.value if old else None, prefix(k), node, statuses.get(k, {}), wall=self._wall)
+            if old is None and new.tables:
+                yield Put(new)
+            elif old is not None and not new.tables:
+                yield Remove(old.value, old.revision)
+            elif old is not None and new != old.value:
+                yield Put(new, old.revision)
+
+    def _last_hop(self, k: int) -> NextHop | None:
+        """Return the next hop that the ledger has for a block, in whichever table."""
+        stored = self.ledger.route(k)
+        hops = (s.next_hop for s in stored.value.tables if s.next_hop is not None) if stored else ()
+        return next(iter(hops), None)
+
+    def _owner(self, k: int, wishes: Mapping[int, plans.Wish], old: Stored[CloudRoute] | None) -> NodeName:
+        if k in wishes:
+            return wishes[k].node
+        if old is not None:
+            return old.value.node
+        inside = (w.node for w in wishes.values() if w.key & 0xFF >= k & 0xFF and widened(w.key, k & 0xFF) == k)
+        return next(inside, NodeName("unknown"))
+
+    def _node_writes(self) -> Iterator[Write]:
+        """Yield what the store should learn of nodes: their machines, and whether they are ready."""
+        subnets = {s: tuple(t.id for t in self._sorted_tables() if s in t.seen.subnets) for s in self._subnets()}
+        wanted: list[Resource] = [*self.nodes.cloud_nodes(subnets), *self.nodes.conditions(self._wall)]
+        names = set()
+        for value in wanted:
+            names.add((type(value), value.meta.name))
+            old = self._own.get(type(value), value.meta.name)
+            new = merged(value, old.value if old else None)
+            if old is None:
+                yield Put(new)
+            elif new != old.value:
+                yield Put(new, old.revision)
+        for kind in (CloudNode, NodeCondition):
+            for stored in self._own.all(kind):
+                if (kind, stored.value.meta.name) not in names and not self.nodes.undecided(stored.value):
+                    yield Remove(stored.value, stored.revision)
+
+    def _sorted_tables(self) -> list[Table]:
+        return [self.tables[t] for t in sorted(self.tables)]
+
+    def _subnets(self) -> set[SubnetId]:
+        return {s for t in self.tables.values() for s in t.seen.subnets}
+
+    def _send(self) -> Iterator[Action]:
+        for table in self._sorted_tables():
+            if table.queue and not table.busy and not table.stale and not self._writing:
+                yield ApplyChanges(table.id, table.send(self.options.batch))
+
+    def _allow_forwarding(self) -> Iterator[Action]:
+        if self._forwarding_busy or not self._tables_read:
+            return
+        closed = tuple(self.nodes.closed(self._now))[: self.options.batch]
+        if closed:
+            self._forwarding_busy = True
+            yield AllowForwarding(closed)
+
+    # --- when -----------------------------------------------------------------------------------------------
+
+    def _dirty(self, *, at_once: bool = False) -> None:
+        """Ask for a plan; events of the next moment join it."""
+        self._dirty_at = min(self._dirty_at, self._now + (0.0 if at_once else self.options.debounce))
+
+    def _stale(self, tables: Iterable[TableId] | None = None) -> None:
+        for table_id in self.tables.keys() if tables is None else tables:
+            if table_id in self.tables:
+                self.tables[table_id].stale = True
+
+    def _read_tables_soon(self) -> None:
+        self._verify_due = min(self._verify_due, self._now + self.options.settle)
+
+    def _schedule_verification(self) -> None:
+        """A read-back for what was accepted: when everything is sent, or now and then while it goes on."""
+        waiting = [at for t in self.tables.values() for at in t.accepted_at.values()]
+        if not waiting:
+            self._verify_tries = 0
+            return
+        if any(t.busy or t.queue for t in self.tables.values()):
+            due = min(waiting) + self.options.verify_at_most
+        elif self._reading_tables is None and max(waiting) <= self._last_read_at():
+            self._verify_tries += 1
+            due = self._now + growing(0.5, self.options.away_limit, self._verify_tries)
+        else:
+            due = self._now + self.options.settle
+        self._verify_due = min(self._verify_due, due)
+
+    def _last_read_at(self) -> float:
+        return self._tables_due - self.options.resync if self._tables_tries == 0 else -NEVER
+
+    def _wait_after(self, error: ProviderError | None, tries: int) -> float:
+        away = isinstance(error, Throttled | Unavailable)
+        first = self.options.away_first if away else self.options.retry_first
+        limit = self.options.away_limit if away else self.options.retry_limit
+        return max(growing(first, limit, tries), (error.retry_after if error else None) or 0.0)
+
+    def _next_wakeup(self) -> float:
+        if not (self.leader and self.synced):
+            return NEVER
+        times = [self.nodes.retry_at(self._now)]
+        if self._reading_tables is None:
+            times += [self._tables_due, self._verify_due, self._lost_due]
+        if not self._reading_instances:
+            times.append(self._instances_due if self.nodes.names() else NEVER)
+            if self.nodes.unknown():
+                times.append(max(self._unknown_due, self._dirty_at if self._waiting() else 0.0))
+        if not self._writing and self._tables_read:
+            times.append(max(self._dirty_at, self._store_due))
+            times += [t.retry_at for t in self.tables.values()]
+            times += [deadline for _, deadline in self._withdrawals.values() if deadline > self._now]
+        return min(times)
+
+    # --- what to say ----------------------------------------------------------------------------------------
+
+    def _trouble(self, topic: str, message: str) -> None:
+        """Warn once, until it is fine again."""
+        if topic not in self._said:
+            self._say.append(Say(Level.WARNING, message))
+        self._said[topic] = message
+
+    def _fine(self, topic: str) -> None:
+        if self._said.pop(topic, None) is not None:
+            self._say.append(Say(Level.INFO, f"{topic}: works again"))
+
+    def _topic(self, topic: str, message: str) -> None:
+        if message:
+            self._trouble(topic, message)
+        else:
+            self._fine(topic)
+
+    def _warn_of_claims(self) -> None:
+        current = {f"claim {w}": w for w in self.nodes.warnings()}
+        for topic in [t for t in self._said if t.startswith("claim ") and t not in current]:
+            del self._said[topic]
+        for topic, message in current.items():
+            self._trouble(topic, message)
+
+    def status(self) -> Status:
+        """Return the figures of this moment."""
+        routes: Counter[tuple[str, str, str]] = Counter()
+        for stored in self.ledger.routes().values():
+            routes.update((s.table, s.state.value, s.cause.value) for s in stored.value.tables)
+        return Status(
+            leader=self.leader,
+            synced=self.synced,
+            problem="; ".join(m for t, m in sorted(self._said.items()) if not t.startswith("claim ")),
+            routes=routes,
+            used={(t.id, int(v)): n for t in self.tables.values() for v, n in t.used.items()},
+            limits={(t.id, int(v)): n for t in self.tables.values() for v, n in t.limits.items()},
+            nodes=len(self.nodes.names()),
+            blocks=len(self.nodes.claims().owner),
+            refused_blocks=len(self.nodes.claims().refused),
+            warnings=len(self._said),
+        )

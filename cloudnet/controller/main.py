@@ -1,0 +1,330 @@
+"""The controller's wiring: threads, queue, cloud, store, lease, metrics. ``run`` is ``cloudnet controller``.
+
+One thread owns the loop and the lease keeper. The informer's thread, the workers and the signal handler only put
+things on its queue. Cloud calls run in a small pool, store writes on one thread (so that they keep their order), and
+the lease on another, so that no long write ever delays a renewal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeAlias
+
+from prometheus_client import CollectorRegistry
+
+from cloudnet import logs, metrics
+from cloudnet.clock import Clock, SystemClock
+from cloudnet.config import ControllerConfig
+from cloudnet.controller import carry, lease
+from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
+from cloudnet.controller.loop import KINDS, Loop, Options, Status
+from cloudnet.controller.metrics import Metrics
+from cloudnet.controller.tables import growing
+from cloudnet.errors import BadInput
+from cloudnet.model.resources import Lease, Resource
+from cloudnet.provider import registry as providers
+from cloudnet.provider.api import Provider
+from cloudnet.provider.errors import ProviderError
+from cloudnet.store.api import Event, EventType, Store, Stored
+from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.registry import open_store
+
+log = logging.getLogger(__name__)
+
+_WORKERS = 8  # one a table, an instance look-up, a table read, a forwarding change; more tables take turns
+_STUCK = 30.0  # seconds without a step, past the wake-up that was asked for: not healthy
+_LONGEST_WAIT = 60.0  # seconds; nothing depends on it, an owner that looks around is easier to trust
+_RETRY_FIRST, _RETRY_LIMIT = 1.0, 60.0  # seconds between tries to learn the cloud's capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave the owner's loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTried:
+    """The outcome of a try to write the lease."""
+
+    outcome: lease.Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A worker met an error that nobody foresaw: a defect of ours."""
+
+    error: Exception
+
+
+Heard: TypeAlias = Input | Batch | LeaseTried | Stop | Broken
+Inbox: TypeAlias = "queue.SimpleQueue[Heard]"
+
+
+class Controller:
+    """The owner: feeds the loop, hands its actions to workers. ``run`` returns when somebody says ``Stop``."""
+
+    def __init__(
+        self, loop: Loop, keeper: lease.Keeper, inbox: Inbox, clock: Clock, *, provider: Provider, store: Store
+    ) -> None:
+        self.status = Status()
+        self.metrics: Metrics | None = None
+        self.awake_until = clock.now() + _STUCK
+        self._loop = loop
+        self._keeper = keeper
+        self._provider = provider
+        self._store = store
+        self._inbox = inbox
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._cloud = ThreadPoolExecutor(_WORKERS, "cloud")
+        self._writer = ThreadPoolExecutor(1, "store")
+        self._renewer = ThreadPoolExecutor(1, "lease")
+
+    def leads(self) -> bool:
+        """Tell whether a write may go out now. Any thread may ask."""
+        return not self._stopping.is_set() and self._keeper.leading(self._clock.now())
+
+    def not_ready(self) -> str:
+        if not self.status.synced:
+            return "the store has not been read yet"
+        return self.status.problem if self.status.leader else ""
+
+    def run(self) -> None:
+        wakeup = self._clock.now()
+        try:
+            while True:
+                wait = min(_LONGEST_WAIT, max(0.0, wakeup - self._clock.now()))
+                if not all(map(self._hear, self._heard(wait))):
+                    return
+                wakeup = self._step()
+        finally:
+            self._leave()
+
+    def _heard(self, wait: float) -> list[Heard]:
+        """Return what came, waiting for the first; what else is there already comes along."""
+        try:
+            heard = [self._inbox.get(timeout=wait)]
+        except queue.Empty:
+            return []
+        while not self._inbox.empty():
+            heard.append(self._inbox.get_nowait())
+        return heard
+
+    def _hear(self, heard: Heard) -> bool:
+        """Take one thing in; tell whether to go on."""
+        now = self._clock.now()
+        match heard:
+            case Stop():
+                return False
+            case Broken():
+                raise heard.error
+            case LeaseTried():
+                self._keeper.done(heard.outcome, now)
+            case Batch():
+                self._look_for_lease(heard, now)
+                events = tuple(e for e in heard.events if not isinstance(e.value, Lease))
+                self._loop.receive([Changed(events, synced=heard.synced)])
+            case _:
+                self._loop.receive([heard])
+        return True
+
+    def _look_for_lease(self, batch: Batch, now: float) -> None:
+        found: list[Event[Resource]] = [e for e in batch.events if isinstance(e.value, Lease)]
+        for event in found:
+            if isinstance(event.value, Lease) and event.value.meta.name == lease.NAME:
+                gone = event.type is EventType.DELETED
+                self._keeper.saw(None if gone else Stored(event.value, event.revision), now)
+        if batch.synced and not found:
+            self._keeper.saw(None, now)
+
+    def _step(self) -> float:
+        now = self._clock.now()
+        leader = self._keeper.leading(now)
+        if leader is not self._loop.leader:
+            log.info("leading=%s identity=%s holder=%r", leader, self._keeper.identity, self._keeper.holder)
+            self._loop.receive([Leading(leader)])
+        actions, wakeup = self._loop.step(now, self._clock.wall())
+        for action in actions:
+            self._hand_out(action)
+        attempt, again = self._keeper.step(now)
+        if attempt is not None:
+            self._work(self._renewer, lambda: LeaseTried(carry.take_lease(attempt, self._store)))
+        self._show(now)
+        wakeup = min(wakeup, again, self._keeper.silent_at if leader else float("inf"))
+        self.awake_until = max(now, min(wakeup, now + _LONGEST_WAIT)) + _STUCK
+        return wakeup
+
+    def _show(self, started: float) -> None:
+        self.status = self._loop.status()
+        if self.metrics is not None:
+            self.metrics.show(self.status)
+            self.metrics.step_seconds.observe(self._clock.now() - started)
+
+    def _hand_out(self, action: Action) -> None:
+        match action:
+            case Say():
+                log.log(logging.WARNING if action.level is Level.WARNING else logging.INFO, "%s", action.message)
+            case WriteStore():
+                self._work(self._writer, lambda: carry.store(action, self._store, self.leads))
+            case _:
+                self._work(self._cloud, lambda: carry.cloud(action, self._provider, self.leads))
+
+    def _work(self, pool: ThreadPoolExecutor, work: Callable[[], Heard]) -> None:
+        def carried() -> None:
+            try:
+                self._inbox.put(work())
+            except Exception as error:  # noqa: BLE001  the owner raises it, so that the program ends loudly
+                self._inbox.put(Broken(error))
+
+        pool.submit(carried)
+
+    def _leave(self) -> None:
+        """Let go: no more writes, and the lease is free once those under way have ended."""
+        self._stopping.set()
+        for pool in (self._cloud, self._writer, self._renewer):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._take_in_the_last_lease()
+        attempt = self._keeper.release()
+        if attempt is not None and carry.take_lease(attempt, self._store) is None:
+            log.warning("cannot give the lease back: the next controller waits until it expires")
+
+    def _take_in_the_last_lease(self) -> None:
+        while not self._inbox.empty():
+            heard = self._inbox.get_nowait()
+            if isinstance(heard, LeaseTried):
+                self._keeper.done(heard.outcome, self._clock.now())
+
+
+def run(config: ControllerConfig) -> int:
+    """Run the controller until SIGTERM; return the exit status.
+
+    Raises:
+        CloudnetError: the configuration, the provider or the store cannot be used at all.
+    """
+    logs.setup(config.log_level)
+    clock = SystemClock()
+    inbox: Inbox = queue.SimpleQueue()
+    with ExitStack() as stack:
+        stopped = stack.enter_context(stopping_on_signals(inbox))
+        store = open_store(config.store)
+        stack.callback(store.close)
+        provider = providers.load(config.provider, _provider_config(config.provider_config), clock=clock)
+        registry = CollectorRegistry()
+        measured = Metrics(registry)
+        _observe(provider, measured)
+        holder = _Health(clock)
+        server = metrics.serve(config.metrics, registry, healthy=holder.healthy, ready=holder.ready)
+        stack.callback(server.close)
+        if not learn_capabilities(provider, stopped, holder):
+            return 0
+        loop = Loop(provider.capabilities, options(config))
+        keeper = lease.Keeper(config.identity or f"{socket.gethostname()}:{os.getpid()}", config.lease_seconds)
+        controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store)
+        controller.metrics = measured
+        holder.controller = controller
+        informer = Informer(store, (*KINDS, Lease), inbox.put)
+        with informer:
+            controller.run()
+    return 0
+
+
+def options(config: ControllerConfig) -> Options:
+    return Options(
+        resync=config.resync_seconds,
+        retry_first=config.retry_first,
+        retry_limit=max(config.retry_first, config.retry_limit),
+        withdraw_timeout=config.withdraw_timeout,
+        every_route_in_every_table=config.every_route_in_every_table,
+        headroom=config.headroom,
+    )
+
+
+class _Health:
+    """What the health endpoints tell, before there is a controller and after."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.controller: Controller | None = None
+        self.waiting = "starting"
+        self._clock = clock
+
+    def healthy(self) -> str:
+        if self.controller is None:
+            return ""
+        late = self._clock.now() - self.controller.awake_until
+        return f"the loop is {late:.0f} s late" if late > 0 else ""
+
+    def ready(self) -> str:
+        return self.waiting if self.controller is None else self.controller.not_ready()
+
+
+def learn_capabilities(provider: Provider, stopped: threading.Event, health: _Health) -> bool:
+    """Wait until the cloud has told what it can do; tell whether it did before somebody said stop.
+
+    The cloud may be away, or the credentials expired, when the controller starts: nodes are on VXLAN meanwhile.
+    """
+    tries = 0
+    while not stopped.is_set():
+        try:
+            provider.capabilities  # noqa: B018  asking is what may fail
+        except ProviderError as error:
+            tries += 1
+            if str(error) != health.waiting:
+                log.warning("the cloud does not tell what it can do, trying again by itself: %s", error)
+            health.waiting = str(error)
+            stopped.wait(growing(_RETRY_FIRST, _RETRY_LIMIT, tries))
+        else:
+            return True
+    return False
+
+
+def _observe(provider: Provider, measured: Metrics) -> None:
+    """Count the provider's calls, where it shows its budget as the plugins that come with cloudnet do."""
+    budget = getattr(provider, "budget", None)
+    if budget is not None:
+        budget.observe = measured.called
+
+
+def _provider_config(path: str) -> Mapping[str, Any]:  # Any: parsed JSON, checked by the plugin
+    if not path:
+        return {}
+    try:
+        parsed = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise BadInput(f"cannot be read ({(e.strerror or str(e)).lower()})", path=path) from e
+    except ValueError as e:
+        raise BadInput(f"not JSON: {e}", path=path) from e
+    if not isinstance(parsed, dict):
+        raise BadInput(f"expected an object with the provider's settings, found {type(parsed).__name__}", path=path)
+    return parsed
+
+
+@contextmanager
+def stopping_on_signals(inbox: Inbox) -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGINT into ``Stop`` and a set event; off the main thread signals are somebody else's."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        inbox.put(Stop())  # SimpleQueue.put is reentrant, so a handler may call it
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,70 @@
+"""The controller's metrics, on a registry of their own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from cloudnet.controller.loop import Status
+
+_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Metrics:
+    """What ``/metrics`` of a controller tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.leader = Gauge("cloudnet_controller_leader", "1 while this controller leads.", registry=registry)
+        self.routes = Gauge(
+            "cloudnet_cloud_routes",
+            "Blocks by route table, state and cause.",
+            ["table", "state", "cause"],
+            registry=registry,
+        )
+        self.used = Gauge(
+            "cloudnet_cloud_table_routes",
+            "Routes in a table, others' included.",
+            ["table", "family"],
+            registry=registry,
+        )
+        self.limit = Gauge(
+            "cloudnet_cloud_table_limit", "How many routes fit into a table.", ["table", "family"], registry=registry
+        )
+        self.nodes = Gauge("cloudnet_nodes", "Nodes known.", registry=registry)
+        self.blocks = Gauge("cloudnet_blocks", "Blocks with one owner.", registry=registry)
+        self.refused_blocks = Gauge(
+            "cloudnet_blocks_refused", "Blocks refused because several nodes claim them.", registry=registry
+        )
+        self.problems = Gauge(
+            "cloudnet_controller_problems", "Problems that a person should see to.", registry=registry
+        )
+        self.calls = Counter(
+            "cloudnet_cloud_calls", "Cloud calls by verb and outcome.", ["verb", "outcome"], registry=registry
+        )
+        self.call_seconds = Histogram(
+            "cloudnet_cloud_call_seconds", "Seconds that a cloud call took.", ["verb"], registry=registry
+        )
+        self.step_seconds = Histogram(
+            "cloudnet_controller_step_seconds", "Seconds that one decision took.", buckets=_SECONDS, registry=registry
+        )
+
+    def called(self, verb: str, outcome: str, seconds: float) -> None:
+        """Count one call; the budget's observer."""
+        self.calls.labels(verb, outcome).inc()
+        self.call_seconds.labels(verb).observe(seconds)
+
+    def show(self, status: Status) -> None:
+        """Show the figures of this moment."""
+        self.leader.set(status.leader)
+        self.nodes.set(status.nodes)
+        self.blocks.set(status.blocks)
+        self.refused_blocks.set(status.refused_blocks)
+        self.problems.set(status.warnings)
+        for gauge in (self.routes, self.used, self.limit):
+            gauge.clear()
+        for (table, state, cause), count in status.routes.items():
+            self.routes.labels(table, state, cause).set(count)
+        for (table, version), count in status.used.items():
+            self.used.labels(table, str(version)).set(count)
+        for (table, version), count in status.limits.items():
+            self.limit.labels(table, str(version)).set(count)

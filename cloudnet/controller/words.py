@@ -1,0 +1,77 @@
+"""The sentences that the controller tells people: what is wrong, where, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from cloudnet.model.addresses import NodeName
+from cloudnet.provider.api import Instance, RouteChange, Verb
+from cloudnet.provider.errors import (
+    Conflict,
+    NotFound,
+    PermissionDenied,
+    ProviderError,
+    QuotaExceeded,
+    Throttled,
+    Unavailable,
+)
+from cloudnet.store import api
+
+RACES = (api.Conflict, api.AlreadyExists, api.NotFound)
+"""A write that lost a race: the next plan decides again."""
+
+GONE = (api.NotFound,)
+
+_DOING = {Verb.CREATE: "create", Verb.REPLACE: "replace", Verb.DELETE: "delete"}
+
+
+def refusal(error: ProviderError, change: RouteChange, limit: int | None) -> str:
+    """Say why a change was refused, and the remedy."""
+    doing = f"cannot {_DOING[change.verb]} {change.destination} in route table {change.table}"
+    match error:
+        case QuotaExceeded():
+            full = f"its limit is {limit} routes" if limit else "it is full"
+            return f"{doing}: {full}; raise the quota of routes per table, or remove routes ({error})"
+        case PermissionDenied():
+            return f"{doing}: grant the controller's credentials the right to {_DOING[change.verb]} routes ({error})"
+        case Conflict():
+            return f"{doing}: something else stands there; remove it or exclude the block ({error})"
+        case NotFound():
+            return f"{doing}: the table or the machine is gone; looking again ({error})"
+        case Throttled() | Unavailable():
+            return f"{doing} now; trying again by itself ({error})"
+        case _:
+            return f"{doing}: this cloud cannot do it ({error})"
+
+
+def reading(what: str, error: ProviderError | None) -> str:
+    """Say why something of the cloud cannot be read; everything that stands is left alone."""
+    remedy = "trying again by itself"
+    if isinstance(error, PermissionDenied):
+        remedy = "check that the controller's credentials are right, not expired, and may describe them"
+    elif isinstance(error, NotFound):
+        remedy = "check region and network in the provider's configuration"
+    return f"cannot read {what} of the cloud: {remedy}; existing routes stay ({error})"
+
+
+def no_tables() -> str:
+    return "the cloud shows no route table of any subnet: check region, network and permissions; VXLAN carries all"
+
+
+def forwarding(node: NodeName, instance: Instance, error: ProviderError) -> str:
+    remedy = "allow it"
+    if isinstance(error, PermissionDenied):
+        remedy = "grant the controller's credentials the right to change network interfaces"
+    elif isinstance(error, Throttled | Unavailable):
+        remedy = "trying again by itself"
+    what = f"node {node!r}: interface {instance.interface} drops pod addresses, and that cannot be changed"
+    return f"{what}: {remedy} ({error})"
+
+
+def no_instance(node: NodeName) -> str:
+    return (
+        f"the cloud knows no instance of node {node!r}: "
+        "if the machine is gone remove the node, else check its provider id and address"
+    )
+
+
+def store(error: str) -> str:
+    return f"cannot write to the store, trying again by itself: {error}"
