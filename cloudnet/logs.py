@@ -34,8 +34,9 @@ class KeyValue(logging.Formatter):
             f"time={seconds}.{int(record.msecs):03d}Z",
             f"level={record.levelname.lower()}",
             f"logger={record.name.removeprefix('cloudnet.')}",
-            f"msg={_quoted(words)}",
         ]
+        if words:
+            line.append(f"msg={_quoted(words)}")
         if found:
             line.append(found["fields"])
         text = " ".join(line)

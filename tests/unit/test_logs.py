@@ -39,6 +39,10 @@ def test_one_word_needs_no_quotes(line):
     assert line("started").endswith("msg=started")
 
 
+def test_fields_alone_need_no_words(line):
+    assert line("leading=%s", True).endswith(" logger=agent.loop leading=True")
+
+
 def test_a_quoted_field_stays_whole(line):
     assert line("refused detail=%r table=rtb-1", "no right here").endswith(
         "msg=refused detail='no right here' table=rtb-1"
