@@ -150,6 +150,8 @@ class Loop:
         self._tables_read = False
         self._tables_tries = 0
         self._reading_tables: float | None = None
+        self._last_read = -NEVER  # when the last read that succeeded was started
+        self._served: frozenset[SubnetId] = frozenset()  # subnets of nodes when tables were last read
         self._instances_due = 0.0
         self._unknown_due = 0.0
         self._instances_tries = 0
@@ -259,7 +261,7 @@ class Loop:
             self._trouble("tables", words.reading("route tables", event.error))
             return
         self._fine("tables")
-        self._tables_tries = 0
+        self._tables_tries, self._last_read = 0, started
         self._tables_due = self._now + self.options.resync
         changed = self._take_tables(event.tables.tables, started)
         self._tables_read = True
@@ -316,6 +318,8 @@ class Loop:
         if missing:
             wait = growing(self.options.away_first * 5, self.options.resync, self._instances_tries)
             self._instances_due = min(self._instances_due, self._now + wait)
+        if not self.nodes.subnets() <= self._served:
+            self._read_tables_soon()
         if changed:
             self._dirty(at_once=True)
 
@@ -451,8 +455,9 @@ class Loop:
 
     def _read(self) -> Iterator[Action]:
         due = min(self._tables_due, self._verify_due, self._lost_due)
-        if self._reading_tables is None and self._now >= due:
+        if self._reading_tables is None and self._now >= due and not self._scope_unknown():
             self._reading_tables = self._now
+            self._served = self.nodes.subnets()
             self._verify_due = self._lost_due = NEVER
             yield ReadTables()
         if self._reading_instances:
@@ -467,6 +472,10 @@ class Loop:
         if wanted:
             self._reading_instances = True
             yield ReadInstances(wanted)
+
+    def _scope_unknown(self) -> bool:
+        """Tell whether the first read of tables should wait: a cloud finds them by the subnets of nodes."""
+        return not self._tables_read and (self._reading_instances or self.nodes.unread())
 
     def _waiting(self) -> bool:
         """Tell whether more events may be on their way that one look-up or plan could serve as well."""
@@ -620,15 +629,12 @@ class Loop:
             return
         if any(t.busy or t.queue for t in self.tables.values()):
             due = min(waiting) + self.options.verify_at_most
-        elif self._reading_tables is None and max(waiting) <= self._last_read_at():
+        elif max(waiting) < self._last_read:
             self._verify_tries += 1
             due = self._now + growing(0.5, self.options.away_limit, self._verify_tries)
         else:
             due = self._now + self.options.settle
         self._verify_due = min(self._verify_due, due)
-
-    def _last_read_at(self) -> float:
-        return self._tables_due - self.options.resync if self._tables_tries == 0 else -NEVER
 
     def _wait_after(self, error: ProviderError | None, tries: int) -> float:
         away = isinstance(error, Throttled | Unavailable)

@@ -149,6 +149,9 @@ class Nodes:
     def missing(self) -> Collection[NodeName]:
         return [n for n, i in self._instances.items() if i is None]
 
+    def subnets(self) -> frozenset[SubnetId]:
+        return frozenset(i.subnet for i in self._instances.values() if i is not None)
+
     # --- forwarding -----------------------------------------------------------------------------------------
 
     def forwards(self, name: NodeName, instance: Instance) -> None:

@@ -77,7 +77,7 @@ class Table:
         before = len(self.awaiting)
         self.seen, self.limits, self.routes = seen, limits, routes
         for k, change in list(self.awaiting.items()):
-            if self.accepted_at[k] > started:
+            if self.accepted_at[k] >= started:
                 continue
             if _shows(routes.get(k), change) or now - self.accepted_at[k] > VERIFY_SECONDS:
                 self._settle(k, change)
