@@ -76,7 +76,7 @@ def env(node: Annotated[str, typer.Argument()], *, name: Name = "lab", output: O
         print_fields({**fields, "addresses": ", ".join(str(a) for a in found.addresses)})
 
 
-@app.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.command(name="exec", context_settings={"ignore_unknown_options": True})
 def execute(
     place: Place, command: Annotated[list[str], typer.Argument(help="after --")], *, name: Name = "lab"
 ) -> None:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from ipaddress import IPv4Network
 
 from cloudnet.lab import spec, state
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import BlockAffinity, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.overlay import vxlan
 from cloudnet.store import api, registry
 
 
@@ -40,7 +41,7 @@ def node(record: state.NodeRecord, zone: str) -> Node:
     return Node(
         Metadata(record.name),
         addresses=(record.address,),
-        vteps=(Vtep(record.blocks[0].network_address, spec.vtep_mac(record.name)),),
+        vteps=(Vtep(record.blocks[0].network_address, vxlan.mac_of(NodeName(record.name), Family.IPV4)),),
         provider_id=f"aws:///{zone}/{record.instance}",
     )
 

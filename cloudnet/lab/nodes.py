@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from cloudnet.lab import processes, spec
 from cloudnet.lab.errors import LabError
@@ -54,6 +55,8 @@ def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int) -> No
     name = spec.cloud_namespace(lab)
     add_namespace(name)
     set_sysctls(name, _CLOUD_SYSCTLS)
+    if Path("/proc/sys/net/bridge").is_dir():  # br_netfilter is loaded: it would pull bridged packets apart
+        set_sysctls(name, dict.fromkeys(_BRIDGE_SYSCTLS, "0"))
     lines = []
     for number, subnet in enumerate(subnets, start=1):
         mac = f"02:63:6e:00:00:{number:02x}"  # given, so that it does not change with the ports
@@ -73,6 +76,8 @@ _CLOUD_SYSCTLS = {
     "net.ipv4.conf.default.send_redirects": "0",
     "net.ipv6.conf.all.forwarding": "1",
 }
+
+_BRIDGE_SYSCTLS = tuple(f"net.bridge.bridge-nf-call-{which}" for which in ("iptables", "ip6tables", "arptables"))
 
 
 def build_node(lab: str, node: NodeRecord, *, gateway: IPv4Address, mtu: int) -> None:

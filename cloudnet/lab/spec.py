@@ -154,9 +154,3 @@ def workload_device(workload: str, *, namespace: str = "default") -> str:
     """Return the name of a pod's host side. Follows Calico ``libcalico-go/lib/backend/k8s`` VethNameForWorkload."""
     digest = hashlib.sha1(f"{namespace}.{workload}".encode(), usedforsecurity=False)
     return "cali" + digest.hexdigest()[:11]
-
-
-def vtep_mac(node: str) -> str:
-    """Return the MAC of a node's VXLAN device. Follows Calico ``felix/dataplane/linux/vxlan_mgr.go``."""
-    digest = hashlib.sha1(node.encode(), usedforsecurity=False).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x66, *digest[:5]))

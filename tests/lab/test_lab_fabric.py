@@ -168,6 +168,20 @@ def test_a_route_to_a_stopped_machine_is_a_black_hole_until_it_starts(lab):
     assert reaches(lab, "n1/p1", "n2/p1")
 
 
+def test_a_stopped_machine_forgets_what_was_set_in_its_kernel(lab):
+    place = lab.node("n3").namespace
+    assert run(place, "ip", "route", "add", "10.65.9.0/26", "via", "10.0.3.1", "proto", "67") == 0
+    assert run(place, "ip", "rule", "add", "priority", "98", "lookup", "4793") == 0
+
+    lab.break_("stop-node", target="n3")
+
+    shown = [
+        subprocess.run(["ip", "-n", place, *what], capture_output=True, text=True, check=True).stdout
+        for what in (("route", "show", "proto", "67"), ("rule", "show", "priority", "98"))
+    ]
+    assert shown == ["", ""]
+
+
 def test_a_silent_black_hole_takes_native_packets_and_spares_vxlan(lab):
     program(lab, "s1", "n2")
     program(lab, "s2", "n1")

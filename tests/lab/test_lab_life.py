@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudnet.errors import MissingTool
 from cloudnet.lab import nodes, processes, state
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.lab import Lab, remove
@@ -102,6 +103,20 @@ def test_a_process_with_a_recycled_pid_is_never_killed():
         stranger.wait()
 
 
+def test_without_root_one_line_says_what_to_do():
+    os.seteuid(65534)
+    try:
+        with pytest.raises(MissingTool, match="a lab needs root"):
+            Lab.up(LabSpec(NAME))
+    finally:
+        os.seteuid(0)
+
+
+def test_a_missing_tool_is_named_with_its_package():
+    with pytest.raises(MissingTool, match="missing no-such-tool: apt-get install no-such-tool"):
+        processes.require(["ip", "no-such-tool"])
+
+
 def test_the_command_line_builds_shows_and_removes_a_lab(clean):
     command = [sys.executable, "-m", "cloudnet.cli.main", "lab"]
 
@@ -110,9 +125,14 @@ def test_the_command_line_builds_shows_and_removes_a_lab(clean):
             [*command, *arguments, "--name", NAME], capture_output=True, text=True, check=True
         ).stdout
 
+    def run_in(place, *program):
+        whole = [*command, "exec", place, "--name", NAME, "--", *program]
+        return subprocess.run(whole, capture_output=True, text=True, check=True).stdout
+
     built = json.loads(run("up", "--nodes", "2", "--subnets", "2", "--bare", "-o", "json"))
     shown = json.loads(run("status", "-o", "json"))
     where = json.loads(run("env", "n2", "-o", "json"))
+    inside = run_in("n2/p1", "ip", "-j", "address", "show", "dev", "eth0")
     broken = json.loads(run("break", "quota", "--value", "7", "-o", "json"))
     healed = json.loads(run("heal", "quota", "-o", "json"))
     removed = json.loads(run("down", "-o", "json"))
@@ -125,6 +145,7 @@ def test_the_command_line_builds_shows_and_removes_a_lab(clean):
         "cni_program": None,
         "cni_config": None,
     }
+    assert json.loads(inside)[0]["addr_info"][0]["local"] == "10.65.2.2"
     assert broken == {"faults": [{"name": "quota", "target": "", "value": "7"}]}
     assert healed == {"faults": []}
     assert removed == {"name": NAME, "removed": True}

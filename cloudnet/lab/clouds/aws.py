@@ -188,15 +188,24 @@ class _QuietHandler(WSGIRequestHandler):
 class Follower:
     """A thread that carries fabric states out, each ``propagation`` seconds after it became true."""
 
-    def __init__(self, fabric: Fabric, propagation: float) -> None:
-        self._fabric = fabric
+    def __init__(self, apply: Callable[[FabricState], None], propagation: float) -> None:
+        self._apply = apply
         self._propagation = propagation
         self._waiting: deque[tuple[float, FabricState]] = deque()
         self._condition = threading.Condition()
         self._busy = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="fabric", daemon=True)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="fabric", daemon=True).start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; states that are not due yet are forgotten."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
 
     def follow(self, state: FabricState) -> None:
         with self._condition:
@@ -212,20 +221,19 @@ class Follower:
             self._condition.wait_for(lambda: not self._waiting and not self._busy, timeout)
 
     def _run(self) -> None:
-        while True:
-            state = self._next()
+        while state := self._next():
             try:
-                self._fabric.apply(state)
+                self._apply(state)
             except CloudnetError:
                 log.exception("the fabric could not follow")
             with self._condition:
                 self._busy = False
                 self._condition.notify_all()
 
-    def _next(self) -> FabricState:
-        """Wait for a state that is due and take it, with every older one that it replaces."""
+    def _next(self) -> FabricState | None:
+        """Wait for a state that is due and take it, with every older one that it replaces; nothing at the end."""
         with self._condition:
-            while True:
+            while not self._closing:
                 now = time.monotonic()
                 due = [state for at, state in self._waiting if at <= now]
                 if due:
@@ -234,6 +242,7 @@ class Follower:
                     self._busy = True
                     return due[-1]
                 self._condition.wait(self._waiting[0][0] - now if self._waiting else None)
+            return None
 
 
 class Cloud:
@@ -246,7 +255,7 @@ class Cloud:
             keys=frozenset(arguments.key),
         )
         self._fabric = Fabric()
-        self._follower = Follower(self._fabric, arguments.propagation)
+        self._follower = Follower(self._fabric.apply, arguments.propagation)
         self._vpc = ""
         self._strict = StrictEc2(arguments.region, conditions, changed=self._follow)
         self._account = Listener(ACCOUNT_PORT, self._strict.account)
@@ -268,6 +277,7 @@ class Cloud:
     def close(self) -> None:
         self._account.close()
         self._outsider.close()
+        self._follower.close()
 
     def answer(self, message: control.Message) -> control.Message:
         """Answer one request of the control socket."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from ipaddress import ip_network
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cloudnet.lab.clouds.aws import Listener, StrictEc2
+from cloudnet.lab.clouds.aws import Follower, Listener, StrictEc2
 from cloudnet.lab.clouds.ec2 import Conditions
+from cloudnet.lab.fabric import FabricState
 
 REGION = "eu-west-1"
 BLOCK = "10.65.1.0/26"
@@ -89,6 +91,49 @@ def refused(call, *arguments, **named):
     answer = caught.value.response
     assert answer["ResponseMetadata"]["RequestId"]
     return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
+
+
+class Applied:
+    def __init__(self):
+        self.states = []
+
+    def __call__(self, state):
+        self.states.append((time.monotonic(), state))
+
+
+@pytest.fixture
+def applied():
+    return Applied()
+
+
+@pytest.fixture
+def follower(applied):
+    started = Follower(applied, 0.3)
+    started.start()
+    yield started
+    started.close()
+
+
+def test_the_fabric_follows_after_its_delay_and_not_before(follower, applied):
+    state = FabricState(silent=frozenset({ip_network(BLOCK)}))
+    asked = time.monotonic()
+
+    follower.follow(state)
+
+    while not applied.states and time.monotonic() < asked + 5:
+        time.sleep(0.01)
+    at, seen = applied.states[0]
+    assert seen == state
+    assert 0.3 <= at - asked < 0.6
+
+
+def test_the_fabric_follows_at_once_when_a_device_came(follower, applied):
+    old, new = FabricState(), FabricState(silent=frozenset({ip_network(BLOCK)}))
+    follower.follow(old)
+
+    follower.settle(new)
+
+    assert [state for _, state in applied.states] == [new]
 
 
 def test_a_route_shows_instance_and_interface_however_it_was_made(account, net):
