@@ -16,6 +16,7 @@ from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
 from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import Network
+from cloudnet.model.paths import Reason
 
 LOOK = 0.1  # seconds between two looks at what a step waits for
 UP_SECONDS = 20.0  # for the very first packet of every flow
@@ -128,7 +129,7 @@ class Runner:
             lost=sample.lost,
             longest_gap_ms=round(max(sample.longest_gap_ms, first or 0.0), 1),
             tcp_intact=sample.tcp_intact,
-            paths=tuple(_told(change) for change in self._watch.changes(begin.at) if _moved(change)),
+            paths=moved(self._watch.changes(begin.at)),
         )
         self._joining = _Joining()
         self._forget(step.forget)
@@ -271,10 +272,25 @@ def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode]) -> Iterator[Pai
     )
 
 
-def _moved(change: Change) -> bool:
+_IN_PASSING = frozenset({Reason.PENDING, Reason.PROVING, Reason.WITHDRAWING})
+
+
+def moved(changes: Sequence[Change]) -> tuple[PathChange, ...]:
+    """Return the paths that became of another kind, with the first reason that is more than a passing one."""
+    return tuple(_told(change, changes[at + 1 :]) for at, change in enumerate(changes) if _is_move(change))
+
+
+def _is_move(change: Change) -> bool:
     return change.before is None or change.before.kind is not change.after.kind
 
 
-def _told(change: Change) -> PathChange:
+def _told(change: Change, later: Sequence[Change]) -> PathChange:
+    reason = change.after.reason
+    for other in later:
+        if (other.node, other.block) != (change.node, change.block):
+            continue
+        if reason not in _IN_PASSING or _is_move(other):
+            break
+        reason = other.after.reason
     before = change.before.kind.value if change.before else "none"
-    return PathChange(change.node, change.block, before, change.after.kind.value, change.after.reason.value)
+    return PathChange(change.node, change.block, before, change.after.kind.value, reason.value)

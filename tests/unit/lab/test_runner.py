@@ -13,11 +13,11 @@ from cloudnet.lab.errors import LabError
 from cloudnet.lab.journal import Run
 from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.results import PathChange, StepKind
-from cloudnet.lab.runner import Runner, mesh
-from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Join, NewBlock, Reopen, Step, Wait
+from cloudnet.lab.runner import Runner, mesh, moved
+from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Join, NewBlock, Reopen, Standing, Step, Wait
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
-from cloudnet.lab.watch import Watch
+from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
@@ -279,3 +279,30 @@ def test_an_endpoint_knows_its_node() -> None:
 
     assert Flow("udp", here, there).touches("n2")
     assert not Flow("udp", here, there).touches("n3")
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        ([("vxlan", "withdrawing"), ("vxlan", "quota")], ["native > vxlan (quota)"]),
+        ([("vxlan", "probes-lost"), ("vxlan", "pending")], ["native > vxlan (probes-lost)"]),
+        ([("vxlan", "pending"), ("vxlan", "proving")], ["native > vxlan (proving)"]),
+        (
+            [("vxlan", "withdrawing"), ("native", "proven"), ("vxlan", "quota")],
+            ["native > vxlan (withdrawing)", "vxlan > native (proven)", "native > vxlan (quota)"],
+        ),
+        ([("native", "held")], []),
+    ],
+    ids=["then-the-cause", "the-cause-first", "only-passing-ones", "a-reason-belongs-to-its-stay", "no-move"],
+)
+def test_why_a_path_moved(after, told) -> None:
+    standings = [Standing(*PROVEN), *(Standing(PathKind(kind), Reason(reason)) for kind, reason in after)]
+    other = Change(0.0, "n3", "b2", Standing(*PROVEN), Standing(PathKind.NATIVE, Reason.HELD))
+    steps = [
+        Change(float(at), "n1", "b2", before, standing)
+        for at, (before, standing) in enumerate(zip(standings, standings[1:], strict=False))
+    ]
+
+    found = moved([change for step in steps for change in (step, other)])
+
+    assert [f"{path.before} > {path.after} ({path.reason})" for path in found] == told
