@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
@@ -300,7 +301,7 @@ def test_why_a_path_moved(after, told) -> None:
     other = Change(0.0, "n3", "b2", Standing(*PROVEN), Standing(PathKind.NATIVE, Reason.HELD))
     steps = [
         Change(float(at), "n1", "b2", before, standing)
-        for at, (before, standing) in enumerate(zip(standings, standings[1:], strict=False))
+        for at, (before, standing) in enumerate(itertools.pairwise(standings))
     ]
 
     found = moved([change for step in steps for change in (step, other)])
