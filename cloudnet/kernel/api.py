@@ -113,7 +113,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class VxlanDevice:
-    """Our overlay device, up, with exactly these addresses; an incompatible one is made anew.
+    """Our overlay device, up, with exactly these addresses, ascending; an incompatible one is made anew.
 
     ``sound`` is false only in what ``read`` returns, for a device that is down, learns from packets, or is no
     VXLAN device at all: it differs from every wish, and putting it again repairs it.
@@ -209,7 +209,10 @@ class Kernel(Protocol):
         """Return all that carries our mark, by key."""
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Failure]:
-        """Carry the changes out in order, many in one system call; return those that the kernel refused."""
+        """Carry the changes out in order, many in one system call; return those that the kernel refused.
+
+        The failures are in the order of the changes and hold the very objects that were given.
+        """
 
     def set_sysctl(self, name: str, value: str) -> None:
         """Write e.g. ``net.ipv4.conf.eth0.rp_filter``; writing what stands there already costs only the read.

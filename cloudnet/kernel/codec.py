@@ -209,18 +209,29 @@ def read_fdb(body: bytes, names: Mapping[int, str]) -> FdbEntry | None:
 
 @dataclass(frozen=True, slots=True)
 class NeighbourNotice:
-    """A change of a neighbour or forwarding entry, in raw bytes: thousands may come at once."""
+    """A change of a neighbour (by address) or forwarding entry (by MAC), in raw bytes: thousands may come at once."""
 
     bridge: bool
     index: int
-    mac: bytes
-    address: bytes
+    key: bytes
+    value: bytes
+    permanent: bool
+    gone: bool
 
 
-def read_neighbour_notice(body: bytes) -> NeighbourNotice:
-    af, _, _, index, *_ = wire.NEIGHBOUR.unpack_from(body)
+def read_neighbour_notice(kind: int, body: bytes) -> NeighbourNotice:
+    af, _, _, index, state, _, _ = wire.NEIGHBOUR.unpack_from(body)
     found = wire.attributes(body, wire.NEIGHBOUR.size)
-    return NeighbourNotice(af == wire.AF_BRIDGE, index, found.get(wire.NDA_LLADDR, b""), found.get(wire.NDA_DST, b""))
+    mac, address = found.get(wire.NDA_LLADDR, b""), found.get(wire.NDA_DST, b"")
+    bridge = af == wire.AF_BRIDGE
+    return NeighbourNotice(
+        bridge=bridge,
+        index=index,
+        key=mac if bridge else address,
+        value=address if bridge else mac,
+        permanent=bool(state & wire.NUD_PERMANENT),
+        gone=kind == wire.RTM_DELNEIGH,
+    )
 
 
 # --- rules --------------------------------------------------------------------------------------------------
@@ -360,14 +371,17 @@ def create_vxlan(device: VxlanDevice, parent: int) -> Request:
     return Request(wire.RTM_NEWLINK, CREATE, body)
 
 
-def change_link(index: int, *, mac: str, mtu: int) -> Request:
-    """Give a device its MAC and MTU and set it up."""
-    body = (
-        wire.LINK.pack(wire.AF_UNSPEC, 0, 0, index, wire.IFF_UP, wire.IFF_UP)
-        + wire.u32_attribute(wire.IFLA_MTU, mtu)
-        + wire.attribute(wire.IFLA_ADDRESS, pack_mac(mac))
-    )
-    return Request(wire.RTM_NEWLINK, 0, body)
+def change_link(index: int, *, mac: str | None, mtu: int | None) -> Request:
+    """Give a device another MAC or MTU, and set it up.
+
+    A MAC, even the one it has, makes the kernel forget all neighbours of the device (``neigh_changeaddr``).
+    """
+    parts = [wire.LINK.pack(wire.AF_UNSPEC, 0, 0, index, wire.IFF_UP, wire.IFF_UP)]
+    if mtu is not None:
+        parts.append(wire.u32_attribute(wire.IFLA_MTU, mtu))
+    if mac is not None:
+        parts.append(wire.attribute(wire.IFLA_ADDRESS, pack_mac(mac)))
+    return Request(wire.RTM_NEWLINK, 0, b"".join(parts))
 
 
 def delete_link(index: int) -> Request:

@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cloudnet.kernel import codec, wire
-from cloudnet.kernel.api import OVERLAY_DEVICES, KernelError, VxlanDevice
+from cloudnet.kernel.api import OVERLAY_DEVICES, KernelError, Neighbour, VxlanDevice
 from cloudnet.kernel.codec import Device
 from cloudnet.kernel.rtnetlink import Refusal, Socket
 from cloudnet.kernel.wire import Request
-from cloudnet.model.addresses import Interface
+from cloudnet.model.addresses import Family, Interface
 
 _SIOCETHTOOL = 0x8946  # linux/sockios.h
 _ETHTOOL_STXCSUM = 0x17  # linux/ethtool.h
@@ -120,11 +120,26 @@ def put(through: Socket, wanted: VxlanDevice) -> tuple[int, bool]:
             raise
         found = find(through, wanted.name)
     elif found is not None and (found.mac != wanted.mac or found.mtu != wanted.mtu or not found.up):
-        _must(through, codec.change_link(found.index, mac=wanted.mac, mtu=wanted.mtu), wanted.name)
+        _change(through, found, wanted)
     if found is None:
         raise KernelError(f"device {wanted.name}: somebody removed it at once", errno=errno.ENODEV)
     _put_addresses(through, found.index, wanted)
     return found.index, is_new
+
+
+def _change(through: Socket, found: Device, wanted: VxlanDevice) -> None:
+    """Change MAC, MTU or state in place; neighbours, which the kernel forgets at a new MAC, come back at once."""
+    mac = wanted.mac if found.mac != wanted.mac else None
+    mtu = wanted.mtu if found.mtu != wanted.mtu else None
+    neighbours = read_neighbours(through, {found.index: found.name}) if mac else ()
+    _must(through, codec.change_link(found.index, mac=mac, mtu=mtu), wanted.name)
+    through.carry_out([codec.put_neighbour(neighbour, lambda _: found.index) for neighbour in neighbours])
+
+
+def read_neighbours(through: Socket, names: Mapping[int, str]) -> Sequence[Neighbour]:
+    """Return the permanent neighbours on the devices with these ``{index: name}``."""
+    bodies = (body for version in Family for body in through.dump(wire.RTM_GETNEIGH, codec.ask_neighbours(version)))
+    return [neighbour for body in bodies if (neighbour := codec.read_neighbour(body, names)) is not None]
 
 
 def _fits(found: Device, wanted: VxlanDevice, parent: int) -> bool:
@@ -143,8 +158,9 @@ def _put_addresses(through: Socket, index: int, wanted: VxlanDevice) -> None:
 
 
 def _chosen(addresses: Iterable[Interface]) -> tuple[Interface, ...]:
-    """Leave out IPv6 link-local addresses: the kernel gives them and needs them."""
-    return tuple(a for a in addresses if not (a.version == 6 and a.is_link_local))  # noqa: PLR2004 - IPv6
+    """Leave out IPv6 link-local addresses: the kernel gives them and needs them. Ascending."""
+    chosen = (a for a in addresses if not (a.version == 6 and a.is_link_local))  # noqa: PLR2004 - IPv6
+    return tuple(sorted(chosen, key=lambda a: (a.version, int(a))))
 
 
 def remove(through: Socket, name: str) -> None:

@@ -1,8 +1,9 @@
 """Hears from the kernel what others change.
 
 Two sieves keep our own writes out. Nearly every notice carries the port of the socket that asked for the change, and
-a filter inside the kernel drops those with ours. Forwarding entries alone carry none (``vxlan_fdb_notify``), so such
-a notice counts only when it contradicts what we believe to be there.
+a filter inside the kernel drops those with ours. Forwarding entries carry none, nor do neighbours that go
+(``vxlan_fdb_notify``, ``neigh_cleanup_and_release``), so a notice of these counts only when it contradicts what we
+believe to be there. An entry that is written twice before anybody listens may thus be reported: one needless read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from cloudnet.kernel import codec, wire
-from cloudnet.kernel.api import FdbEntry
+from cloudnet.kernel.api import FdbEntry, Neighbour
 from cloudnet.kernel.rtnetlink import Listener, Socket
 
 # RTNLGRP_*, linux/rtnetlink.h: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
@@ -26,41 +27,49 @@ class Beliefs:
     """
 
     def __init__(self) -> None:
-        self.indexes: Mapping[str, int] = {}
-        self._entries: dict[tuple[int, bytes], bytes] = {}
+        self._indexes: Mapping[str, int] = {}
+        self._entries: dict[tuple[bool, int, bytes], bytes] = {}
 
-    def read(self, overlay: Mapping[int, str], entries: Iterable[FdbEntry]) -> None:
+    def read(self, overlay: Mapping[int, str], entries: Iterable[Neighbour | FdbEntry]) -> None:
         indexes = {name: index for index, name in overlay.items()}
-        self._entries = {
-            (indexes[entry.device], codec.pack_mac(entry.mac)): entry.address.packed for entry in entries
-        }
-        self.indexes = indexes
+        self._entries = dict(_belief(indexes[entry.device], entry) for entry in entries)
+        self._indexes = indexes
 
-    def wrote(self, index: int, entry: FdbEntry, *, put: bool) -> None:
+    def wrote(self, index: int, entry: Neighbour | FdbEntry, *, put: bool) -> None:
         """Take in a write that is about to happen: its notice may be faster than its answer."""
-        key = (index, codec.pack_mac(entry.mac))
+        key, value = _belief(index, entry)
         if put:
-            self._entries[key] = entry.address.packed
+            self._entries[key] = value
         else:
             self._entries.pop(key, None)
-        self.indexes = {**self.indexes, entry.device: index} if entry.device not in self.indexes else self.indexes
+        if self._indexes.get(entry.device) != index:
+            self._indexes = {**self._indexes, entry.device: index}
 
     def device_made(self, name: str, index: int) -> None:
         self.device_gone(name)
-        self.indexes = {**self.indexes, name: index}
+        self._indexes = {**self._indexes, name: index}
 
     def device_gone(self, name: str) -> None:
-        gone = self.indexes.get(name)
-        self._entries = {key: address for key, address in self._entries.items() if key[0] != gone}
-        self.indexes = {other: index for other, index in self.indexes.items() if other != name}
+        gone = self._indexes.get(name)
+        self._entries = {key: value for key, value in self._entries.items() if key[1] != gone}
+        self._indexes = {other: index for other, index in self._indexes.items() if other != name}
 
-    def contradicted_by(self, kind: int, notice: codec.NeighbourNotice) -> bool:
-        if notice.index not in self.indexes.values():
+    def contradicted_by(self, notice: codec.NeighbourNotice) -> bool:
+        if notice.index not in self._indexes.values():
             return False
-        if not notice.bridge:
-            return True
-        believed = self._entries.get((notice.index, notice.mac))
-        return believed is not None if kind == wire.RTM_DELNEIGH else believed != notice.address
+        believed = self._entries.get((notice.bridge, notice.index, notice.key))
+        if notice.gone:
+            return believed is not None
+        if believed is None:
+            return notice.permanent  # what the kernel notes for itself is not
+        return not notice.permanent or believed != notice.value
+
+
+def _belief(index: int, entry: Neighbour | FdbEntry) -> tuple[tuple[bool, int, bytes], bytes]:
+    mac, address = codec.pack_mac(entry.mac), entry.address.packed
+    if isinstance(entry, FdbEntry):
+        return (True, index, mac), address
+    return (False, index, address), mac
 
 
 class NetlinkNotices:
@@ -94,7 +103,7 @@ class NetlinkNotices:
 
     def _counts(self, kind: int, body: bytes) -> bool:
         if kind in {wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH}:
-            return self._beliefs.contradicted_by(kind, codec.read_neighbour_notice(body))
+            return self._beliefs.contradicted_by(codec.read_neighbour_notice(kind, body))
         return True
 
     def close(self) -> None:

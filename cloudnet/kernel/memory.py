@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -54,6 +54,7 @@ class MemoryKernel:
     def __init__(self, links: Sequence[Link] = (), gateways: Sequence[Gateway] = ()) -> None:
         self._links: dict[str, Link] = {link.name: link for link in (_LOOPBACK, *links)}
         self._gateways = list(gateways)
+        self._last_index = max(link.index for link in self._links.values())
         self._objects: dict[Key, KernelObject] = {}
         self._foreign: dict[Key, Route] = {}
         self._refusals: list[tuple[Callable[[Change], bool], KernelError]] = []
@@ -238,18 +239,28 @@ class MemoryKernel:
         link = self._links.get(device.name)
         if not isinstance(before, VxlanDevice) or _identity(before) != _identity(device) or link is None:
             self._forget_device(device.name)
-            link = Link(device.name, max(known.index for known in self._links.values()) + 1, device.mtu, up=True)
+            self._last_index += 1
+            link = Link(device.name, self._last_index, device.mtu, up=True)
+        elif _has_ipv4(link) and not any(family(address) is Family.IPV4 for address in device.addresses):
+            self._forget_what_hangs_on(device.name, {Family.IPV4})
         self._links[device.name] = replace(link, mtu=device.mtu, up=True, mac=device.mac, addresses=device.addresses)
 
     def _forget_device(self, name: str) -> None:
         self._links.pop(name, None)
         for key, value in list(self._objects.items()):
-            if isinstance(value, Route | Neighbour | FdbEntry) and value.device == name:
+            if isinstance(value, FdbEntry) and value.device == name:
+                del self._objects[key]
+        self._forget_what_hangs_on(name, set(Family))
+
+    def _forget_what_hangs_on(self, name: str, families: Collection[Family]) -> None:
+        """Forget routes and neighbours of a device that goes, or that loses its last IPv4 address."""
+        for key, value in list(self._objects.items()):
+            if isinstance(value, Route | Neighbour) and value.device == name and _family(value) in families:
                 del self._objects[key]
                 if isinstance(value, Route):
                     self.history.append(Moment(value, came=False))
         for key, route in list(self._foreign.items()):
-            if route.device == name:
+            if route.device == name and _family(route) in families:
                 del self._foreign[key]
                 self.history.append(Moment(route, came=False))
 
@@ -283,6 +294,14 @@ class MemoryNotices:
 
 def _identity(device: VxlanDevice) -> tuple[object, ...]:
     return device.vni, device.port, device.parent, device.local
+
+
+def _family(value: Route | Neighbour) -> Family:
+    return family(value.destination if isinstance(value, Route) else value.address)
+
+
+def _has_ipv4(link: Link) -> bool:
+    return any(family(address) is Family.IPV4 for address in link.addresses)
 
 
 def _best(routes: Mapping[Key, Route], destination: Address, table: int) -> Route | None:

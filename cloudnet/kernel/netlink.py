@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 
 from cloudnet.kernel import codec, devices, netns, wire
@@ -101,7 +102,7 @@ class NetlinkKernel:
         ):
             objects[value.key] = value
         self._our_routes = {key for key, value in objects.items() if isinstance(value, Route)}
-        self._beliefs.read(overlay, (value for value in objects.values() if isinstance(value, FdbEntry)))
+        self._beliefs.read(overlay, (v for v in objects.values() if isinstance(v, Neighbour | FdbEntry)))
         return objects
 
     def _read_routes(self, names: Mapping[int, str]) -> Iterator[Route]:
@@ -119,11 +120,7 @@ class NetlinkKernel:
                     yield rule
 
     def _read_entries(self, overlay: Mapping[int, str]) -> Iterator[Neighbour | FdbEntry]:
-        for family in Family:
-            for body in self._socket.dump(wire.RTM_GETNEIGH, codec.ask_neighbours(family)):
-                neighbour = codec.read_neighbour(body, overlay)
-                if neighbour is not None:
-                    yield neighbour
+        yield from devices.read_neighbours(self._socket, overlay)
         for index in overlay:
             for body in self._socket.dump(wire.RTM_GETNEIGH, codec.ask_fdb(index)):
                 entry = codec.read_fdb(body, overlay)
@@ -160,7 +157,8 @@ class NetlinkKernel:
                 if not (isinstance(change, Remove) and e.errno in _ABSENT):
                     failures.append(Failure(change, e))
         flush()
-        return failures
+        position = {id(change): number for number, change in enumerate(changes)}
+        return sorted(failures, key=lambda failure: position[id(failure.change)])
 
     def _encode(self, change: Change, key: Key, indexes: devices.Indexes) -> Request:
         value, put = change.value, isinstance(change, Put)
@@ -175,6 +173,7 @@ class NetlinkKernel:
                 message = f"{_name(value)}: {value.device!r} is none of our overlay devices and is left alone"
                 raise KernelError(message, errno=errno.EPERM)
             if isinstance(value, Neighbour):
+                self._beliefs.wrote(indexes.of(value.device), value, put=put)
                 return (codec.put_neighbour if put else codec.remove_neighbour)(value, indexes.of)
             if isinstance(value, FdbEntry):
                 self._beliefs.wrote(indexes.of(value.device), value, put=put)
@@ -186,12 +185,14 @@ class NetlinkKernel:
     def _carry_out(self, batch: Sequence[tuple[Change, Request]], indexes: devices.Indexes) -> Iterator[Failure]:
         refused = self._socket.carry_out([request for _, request in batch]) if batch else {}
         taken: list[tuple[Change, Refusal]] = []
-        for position, (change, _) in enumerate(batch):
+        for position, (change, request) in enumerate(batch):
             refusal = refused.get(position)
             if refusal is None or (isinstance(change, Remove) and refusal.errno in _ABSENT):
                 self._did(change)
             elif refusal.errno == errno.EEXIST and isinstance(change.value, Route):
                 taken.append((change, refusal))
+            elif refusal.errno == errno.EINVAL and _gateway_lies_behind_another_device(change):
+                yield from self._put_with_crutch(change, request, indexes)
             else:
                 yield _failure(change, refusal)
         if taken:
@@ -215,6 +216,26 @@ class NetlinkKernel:
                 yield _failure(change, refused[position])
             else:
                 self._did(change)
+
+    def _put_with_crutch(self, change: Change, request: Request, indexes: devices.Indexes) -> Iterator[Failure]:
+        """Put a route whose gateway is in a block that a native route leads elsewhere.
+
+        IPv6 insists, even of an onlink gateway, that the main table leads to it through the same device
+        (``ip6_route_check_nh_onlink``); but remote tunnel ends lie within the very blocks that native routes lead
+        elsewhere. So for this moment the gateway gets a route of its own. Should we die meanwhile, it carries our
+        mark and the next agent clears it away.
+        """
+        route = change.value
+        assert isinstance(route, Route)  # noqa: S101 - the caller's condition
+        assert route.gateway is not None  # noqa: S101 - the same
+        crutch = Route(ip_network(route.gateway), route.device, metric=1)
+        self._must(codec.put_route(crutch, indexes.of, codec.CREATE), _name(crutch))
+        refusal = self._socket.carry_out([request]).get(0)
+        self._must(codec.remove_route(crutch), _name(crutch))
+        if refusal is not None:
+            yield _failure(change, refusal)
+        else:
+            self._did(change)
 
     def _did(self, change: Change) -> None:
         if isinstance(change.value, Route):
@@ -243,6 +264,7 @@ class NetlinkKernel:
         if isinstance(change, Remove):
             devices.remove(self._socket, device.name)
             self._beliefs.device_gone(device.name)
+            self._our_routes.clear()  # some went with it; the next write finds out which
             return
         index, is_new = devices.put(self._socket, device)
         if self._checksum_broken:
@@ -250,6 +272,7 @@ class NetlinkKernel:
             devices.switch_off_checksums(device.name)
         if is_new:
             self._beliefs.device_made(device.name, index)
+            self._our_routes.clear()
 
     def _must(self, request: Request, name: str) -> None:
         refusal = self._socket.carry_out([request]).get(0)
@@ -293,6 +316,18 @@ def sysctl_path(name: str) -> Path:
     if any(part in {"", ".", ".."} for part in parts):
         raise KernelError(f"{name!r} is no name of a setting", errno=errno.EINVAL)
     return Path("/proc/sys", *parts)
+
+
+def _gateway_lies_behind_another_device(change: Change) -> bool:
+    """Tell whether this may be why an IPv6 route was refused."""
+    route = change.value
+    return (
+        isinstance(change, Put)
+        and isinstance(route, Route)
+        and route.onlink
+        and route.destination.version == 6  # noqa: PLR2004 - IPv6
+        and route.gateway is not None
+    )
 
 
 def _failure(change: Change, refusal: Refusal, why: str = "") -> Failure:
