@@ -488,8 +488,7 @@ class Loop:
         self._give_up_waiting_for_agents()
         if any(t.stale and not t.busy for t in self.tables.values()) and self._dirty_at == NEVER:
             self._dirty_at = self._now
-        ready = self._tables_read and not self._writing and self._now >= self._store_due
-        return ready and self._now >= self._dirty_at and not self.nodes.unread()
+        return not self._writing and self._now >= max(self._dirty_at, self._store_due)
 
     def _give_up_waiting_for_agents(self) -> None:
         for (table_id, k), (revision, deadline) in self._withdrawals.items():
@@ -498,7 +497,17 @@ class Loop:
                 self._stale([table_id])
 
     def _plan(self) -> Iterator[Action]:
+        """Yield the writes that the store needs; changes of tables are queued until the ledger has them."""
         self._dirty_at = NEVER
+        if self._tables_read and not self.nodes.unread():
+            writes = [*self._plan_tables(), *self._node_writes(self._cloud_nodes())]
+        else:
+            writes = [*self._node_writes(None)]  # readiness never waits for the cloud
+        if writes:
+            self._writing = True
+            yield WriteStore(tuple(writes))
+
+    def _plan_tables(self) -> Iterator[Write]:
         wishes = self.nodes.wishes(self._last_hop)
         if self.nodes.take_change():
             self._stale()
@@ -511,10 +520,7 @@ class Loop:
         for gone in set(self.ledger.tables()) - self.tables.keys():
             for k in self.ledger.of(gone):
                 statuses.setdefault(k, {})[gone] = None
-        writes = [*self._routes(wishes, statuses), *self._node_writes()]
-        if writes:
-            self._writing = True
-            yield WriteStore(tuple(writes))
+        return self._routes(wishes, statuses)
 
     def _plan_table(
         self,
@@ -570,29 +576,29 @@ class Loop:
         inside = (w.node for w in wishes.values() if w.key & 0xFF >= k & 0xFF and widened(w.key, k & 0xFF) == k)
         return next(inside, NodeName("unknown"))
 
-    def _node_writes(self) -> Iterator[Write]:
-        """Yield what the store should learn of nodes: their machines, and whether they are ready."""
-        subnets = {s: tuple(t.id for t in self._sorted_tables() if s in t.seen.subnets) for s in self._subnets()}
-        wanted: list[Resource] = [*self.nodes.cloud_nodes(subnets), *self.nodes.conditions(self._wall)]
-        names = set()
+    def _cloud_nodes(self) -> Iterable[CloudNode]:
+        subnets = {s for t in self.tables.values() for s in t.seen.subnets}
+        serving = {s: tuple(t.id for t in self._sorted_tables() if s in t.seen.subnets) for s in subnets}
+        return self.nodes.cloud_nodes(serving)
+
+    def _node_writes(self, machines: Iterable[CloudNode] | None) -> Iterator[Write]:
+        """Yield what the store should learn of nodes: readiness, and their machines once those are known."""
+        wanted: list[Resource] = [*self.nodes.conditions(self._wall), *(machines or ())]
         for value in wanted:
-            names.add((type(value), value.meta.name))
             old = self._own.get(type(value), value.meta.name)
             new = merged(value, old.value if old else None)
             if old is None:
                 yield Put(new)
             elif new != old.value:
                 yield Put(new, old.revision)
-        for kind in (CloudNode, NodeCondition):
-            for stored in self._own.all(kind):
-                if (kind, stored.value.meta.name) not in names and not self.nodes.undecided(stored.value):
-                    yield Remove(stored.value, stored.revision)
+        names = {(type(value), value.meta.name) for value in wanted}
+        kinds: list[type[Resource]] = [NodeCondition] if machines is None else [NodeCondition, CloudNode]
+        for stored in (s for kind in kinds for s in self._own.all(kind)):
+            if (type(stored.value), stored.value.meta.name) not in names and not self.nodes.undecided(stored.value):
+                yield Remove(stored.value, stored.revision)
 
     def _sorted_tables(self) -> list[Table]:
         return [self.tables[t] for t in sorted(self.tables)]
-
-    def _subnets(self) -> set[SubnetId]:
-        return {s for t in self.tables.values() for s in t.seen.subnets}
 
     def _send(self) -> Iterator[Action]:
         for table in self._sorted_tables():
@@ -652,7 +658,7 @@ class Loop:
             times.append(self._instances_due if self.nodes.names() else NEVER)
             if self.nodes.unknown():
                 times.append(max(self._unknown_due, self._dirty_at if self._waiting() else 0.0))
-        if not self._writing and self._tables_read:
+        if not self._writing:
             times.append(max(self._dirty_at, self._store_due))
             times += [t.retry_at for t in self.tables.values()]
             times += [deadline for _, deadline in self._withdrawals.values() if deadline > self._now]

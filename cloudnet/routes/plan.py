@@ -141,7 +141,8 @@ class _Planning:
         self._withdraw(kept, serving, denied)
         self._make_room()
         for k in sorted(kept):
-            self._raise(kept[k])
+            if k not in self.told:
+                self._raise(kept[k])
         self._speak_for_members(serving)
         for k, refusal in denied.items():
             if k not in self.told:
@@ -376,7 +377,8 @@ class _Planning:
                 self._keep_until_gone(k, serving)
             elif self._may_be_late(k, status):
                 self.told.add(k)
-                self._delete(k, status)
+                if status is None or status.state is not RouteState.WITHDRAWING or k in self.table.left:
+                    self._delete(k, status)
             elif k not in serving and k not in denied:
                 self.statuses[k] = None
 
@@ -386,10 +388,10 @@ class _Planning:
             self.told.add(k)
 
     def _may_be_late(self, k: int, status: TableStatus | None) -> bool:
-        """Tell whether a write of ours may still show up, its answer lost with whoever sent it."""
+        """Tell whether a write of ours may still show up: whoever sent it died, and reads lag behind writes."""
         return (
             status is not None
-            and status.state is RouteState.PENDING
+            and status.state in (RouteState.PENDING, RouteState.WITHDRAWING)
             and status.next_hop is not None
             and k not in self.table.cleared
             and k not in self.foreign

@@ -106,6 +106,9 @@ class Cluster:
             return self.store.get(kind, name).value
         return None
 
+    def get_node(self, k: int) -> Node | None:
+        return self.get(Node, f"n{k}")
+
     def route(self, cidr: str) -> CloudRoute | None:
         return self.get(CloudRoute, cidr_name(ip_network(cidr)))
 
@@ -117,7 +120,7 @@ class Cluster:
         """Return ``{table: "state cause"}``, the cause left out when there is none."""
         route = self.route(cidr)
         words = {s.table: (s.state.value, s.cause.value) for s in route.tables} if route else {}
-        return {t: state if cause == "none" else f"{state} {cause}" for t, (state, cause) in words.items()}
+        return {t: state if cause in ("none", state) else f"{state} {cause}" for t, (state, cause) in words.items()}
 
     def cloud_node(self, k: int) -> CloudNode | None:
         return self.get(CloudNode, f"n{k}")

@@ -6,12 +6,14 @@ a store in memory, and after a while the table is as it should be.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloudnet.model.resources import NextHop
+from cloudnet.model.addresses import TableId
+from cloudnet.model.resources import NextHop, Node
 
 BLOCKS = {0: "10.65.0.0/26", 1: "10.65.1.0/26"}
 ALL = {"10.65.0.0/26": "eni-0", "10.65.1.0/26": "eni-1"}
@@ -80,23 +82,11 @@ SITUATIONS = [
 @pytest.mark.parametrize("tables", [1, 3])
 def test_every_situation_ends_as_it_should(make_cluster, situation, tables) -> None:
     cluster = make_cluster(tables=1, l2_adjacent=False)
-    for i in range(1, tables):
-        cluster.cloud.add_table(f"rtb-{i}", subnets=[f"other-{i}"])
-        cluster.tables = 1
-    for k in (0, 1, 7, 8):
-        cluster.machine(k)
-    prepare_earlier_controller(cluster, situation)
-    names = [f"rtb-{i}" for i in range(tables)]
-    for table in names:
-        for destination, target in situation.foreign.items():
-            put_foreign(cluster, table, destination, target)
-    for instance in situation.gone:
-        cluster.cloud.remove_instance(instance)
-    for k in situation.nodes:
-        cluster.node(k)
-    for k, blocks in situation.blocks.items():
-        for block in blocks:
-            cluster.block(k, block)
+    names = [
+        TableId("rtb-0"),
+        *(cluster.cloud.add_table(f"rtb-{i}", subnets=[f"other-{i}"]) for i in range(1, tables)),
+    ]
+    prepare(cluster, situation, names)
     before = cluster.calls()[1]
 
     cluster.restart()
@@ -112,6 +102,21 @@ def test_every_situation_ends_as_it_should(make_cluster, situation, tables) -> N
     assert cluster.calls()[1] == settled
 
 
+def prepare(cluster, situation: Situation, tables: list[TableId]) -> None:
+    for k in (0, 1, 7, 8):
+        cluster.machine(k)
+    prepare_earlier_controller(cluster, situation)
+    for table, (destination, target) in itertools.product(tables, situation.foreign.items()):
+        put_foreign(cluster, table, destination, target)
+    for instance in situation.gone:
+        cluster.cloud.remove_instance(instance)
+    for k in situation.nodes:
+        cluster.node(k)
+    for k, blocks in situation.blocks.items():
+        for block in blocks:
+            cluster.block(k, block)
+
+
 def prepare_earlier_controller(cluster, situation: Situation) -> None:
     """Let an earlier controller program ``ours`` for nodes that claimed them then."""
     if not situation.ours:
@@ -122,7 +127,7 @@ def prepare_earlier_controller(cluster, situation: Situation) -> None:
         cluster.block(k, cidr)
     cluster.run(60)
     for k in {0, 1, *situation.ours.values()}:
-        cluster.store.delete(_kind("Node"), f"n{k}")
+        cluster.store.delete(Node, f"n{k}")
     for cidr, k in situation.ours.items():
         cluster.unblock(k, cidr)
 
@@ -133,9 +138,3 @@ def put_foreign(cluster, table: str, destination: str, target: str) -> None:
         cluster.cloud.put_route(table, ip_network(destination), hop)
     else:
         cluster.cloud.add_foreign_route(table, ip_network(destination), target)
-
-
-def _kind(name: str):
-    from cloudnet.model import resources  # noqa: PLC0415  one name, once
-
-    return getattr(resources, name)
