@@ -12,9 +12,10 @@ from types import MappingProxyType
 
 from cloudnet.lab.results import DemoResult, PathMoment, Story
 
-WIDTH = 1180  # of the picture, in its own units
+WIDTH = 1240  # of the picture, in its own units
 LEFT = 130  # room for the names of blocks
-TOP = 34  # room for the numbers of steps
+RIGHT = 40  # room for the last step's name
+TOP = 96  # room for the names of steps
 BAR = 7
 GAP = 10  # between two blocks
 
@@ -81,7 +82,7 @@ Lines are steps, dotted where something is healed.</p>
 def picture(story: Story) -> str:
     """Return the timeline as SVG."""
     end = max([step.ended for step in story.steps] + [moment.at for moment in story.moments] + [1.0])
-    scale = (WIDTH - LEFT) / end
+    scale = (WIDTH - LEFT - RIGHT) / end
     rows = _rows(story.moments)
     height = TOP + sum(BAR * len(sources) + GAP for sources in rows.values()) + 20
     parts = [*_marks(story, scale, height), *_bars(story, rows, scale, end), *_axis(end, scale, height)]
@@ -111,10 +112,14 @@ def _block_order(block: str) -> tuple[int, ...]:
 def _marks(story: Story, scale: float, height: float) -> Iterator[str]:
     for number, step in enumerate(story.steps, start=1):
         x = LEFT + step.began * scale
-        sort = "mark heal" if step.result.kind == "heal" else "mark"
-        yield f'<line class="{sort}" x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{height - 18}"/>'
+        heals = step.result.kind == "heal"
+        sort = "mark heal" if heals else "mark"
+        yield f'<line class="{sort}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 8}" y2="{height - 18}"/>'
         says = _title(f"{step.result.fault}, {step.result.kind}: {step.title}")
-        yield f'<text x="{x + 2:.1f}" y="24">{number}{says}</text>'
+        name = escape(f"{number} {step.result.fault}")
+        sort = "faint" if heals else "fault"
+        place = f"translate({x + 4:.1f} {TOP - 12}) rotate(-60)"
+        yield f'<text class="{sort}" transform="{place}">{name}{says}</text>'
 
 
 def _bars(story: Story, rows: Mapping[str, Sequence[str]], scale: float, end: float) -> Iterator[str]:

@@ -6,6 +6,7 @@ to do, what to wait for, and whose packets do not count. ``runner`` plays the st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -120,8 +121,10 @@ class Expect:
         good = {(pair.node, pair.block) for pair, standing in since if self.seen and self._fits(standing)}
         good |= {key for key, standing in now.items() if self._fits(standing)}
         late = [pair for pair in asked if (pair.node, pair.block) not in good]
-        if not late or (self.at_least and len(asked) - len(late) >= self.at_least):
+        if len(asked) - len(late) >= (self.at_least or max(1, len(asked))):
             return ""
+        if not late:
+            return f"only {len(asked)} paths are concerned"
         first = now.get((late[0].node, late[0].block))
         standing = f"{first.kind.value} ({first.reason.value})" if first else "unknown"
         more = f" and {len(late) - 1} more" if len(late) > 1 else ""
@@ -168,7 +171,7 @@ def story(nodes: int, subnets: int, *, only: Collection[str] = ()) -> tuple[Step
         raise BadInput(f"the demo needs 3 nodes at least, found {nodes}", path="nodes")
     if subnets < 2:  # noqa: PLR2004
         raise BadInput("the demo needs 2 subnets at least: inside one, no packet asks the cloud", path="subnets")
-    steps = (*_begin(), *_refusals(), *_breakages(nodes), *_programs(nodes, subnets))
+    steps = (*_begin(), *_refusals(nodes, subnets), *_breakages(nodes), *_programs(nodes, subnets))
     known = dict.fromkeys(step.fault for step in steps)
     for fault in only:
         if fault not in known:
@@ -184,8 +187,9 @@ def _begin() -> tuple[Step, ...]:
     return (Step(FIRST, StepKind.HEAL, title, (Heal("controller-kill"),), timeout=40.0),)
 
 
-def _refusals() -> tuple[Step, ...]:
+def _refusals(nodes: int, subnets: int) -> tuple[Step, ...]:
     """The cloud says no, in four ways. A new block waits on VXLAN until it says yes."""
+    elsewhere = nodes - math.ceil(nodes / subnets)  # routes in the smallest table, besides the local one
     second = {number: str(spec.block(number, 1)) for number in (1, 2, 3)}
     claim = Break("foreign-route", second[1])
     return (
@@ -193,7 +197,7 @@ def _refusals() -> tuple[Step, ...]:
             "quota",
             StepKind.PLANNED,
             "the quota falls below what is programmed: some routes are withdrawn",
-            (Break("quota", value="3"),),
+            (Break("quota", value=str(1 + elsewhere // 2)),),
             until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
             settle=2.0,
         ),

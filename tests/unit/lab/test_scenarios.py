@@ -30,6 +30,8 @@ def standing(second: Standing, third: Standing = PROVEN, fourth: Standing = DIRE
         (Expect(VXLAN, block="b2"), standing(QUOTA), ""),
         (Expect(VXLAN, at_least=1), standing(PROVEN, QUOTA), ""),
         (Expect(VXLAN, at_least=2), standing(PROVEN, QUOTA), "n1 to b2 is native (proven)"),
+        (Expect(VXLAN, at_least=3), standing(QUOTA, QUOTA), "only 2 paths are concerned"),
+        (Expect(NATIVE, block="b9"), standing(PROVEN), "only 0 paths are concerned"),
         (Expect(VXLAN, block="b2", reasons=frozenset({Reason.QUOTA})), standing(QUOTA), ""),
         (
             Expect(VXLAN, block="b2", reasons=frozenset({Reason.PERMISSION})),
@@ -47,6 +49,8 @@ def standing(second: Standing, third: Standing = PROVEN, fourth: Standing = DIRE
         "one-block-over-vxlan",
         "enough-of-them",
         "not-enough-of-them",
+        "more-than-there-are",
+        "a-block-that-nobody-knows",
         "for-the-reason",
         "for-another-reason",
     ],
@@ -73,6 +77,13 @@ def test_the_story_breaks_and_heals_every_fault_of_the_lab() -> None:
 
 def test_the_story_has_a_step_of_every_kind() -> None:
     assert {step.kind for step in scenarios.story(3, 2)} == set(StepKind)
+
+
+@pytest.mark.parametrize(("nodes", "subnets", "limit"), [(6, 3, "3"), (3, 3, "2"), (4, 2, "2"), (5, 2, "2")])
+def test_the_lowered_quota_spares_some_routes_and_not_others(nodes, subnets, limit) -> None:
+    quota = next(a for step in scenarios.story(nodes, subnets) for a in step.do if isinstance(a, Break))
+
+    assert (quota.fault, quota.value) == ("quota", limit)
 
 
 def test_only_the_chosen_faults_are_played_after_the_beginning() -> None:

@@ -1,0 +1,93 @@
+"""A short demo on the real kernel: the command that people run, what programs read of it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cloudnet.cli.demo import SETTINGS, play
+from cloudnet.lab.results import StepKind
+from cloudnet.lab.scenarios import VXLAN, Expect, Step
+from cloudnet.lab.spec import LabSpec
+from cloudnet.lab.state import ROOT
+
+pytestmark = pytest.mark.lab
+
+NAME = "tdemo"
+COMMAND = (sys.executable, "-m", "cloudnet", "lab", "demo", "--name", NAME, "--nodes", "3", "--pods", "1")
+
+
+def left_behind() -> list[str]:
+    listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.split()
+    return [name for name in listed if name.startswith(f"cn-{NAME}-")] + [str(p) for p in ROOT.glob(f"{NAME}*")]
+
+
+def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(tmp_path: Path) -> None:
+    page = tmp_path / "demo.html"
+    chosen = ("--only", "quota", "--only", "delete-route", "--only", "controller-kill")
+
+    done = subprocess.run(
+        [*COMMAND, *chosen, "-o", "json", "--report", page], capture_output=True, text=True, timeout=90, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert set(result) == {"steps", "promises"}
+    assert [(step["fault"], step["kind"]) for step in result["steps"]] == [
+        ("no-routes", "heal"),
+        ("quota", "planned"),
+        ("quota", "heal"),
+        ("delete-route", "unplanned"),
+        ("delete-route", "heal"),
+        ("controller-kill", "restart"),
+    ]
+    assert all(step["sent"] > 0 for step in result["steps"])
+    assert all(promise["ok"] for promise in result["promises"]), result["promises"]
+    refused = result["steps"][1]["paths"]
+    assert {(path["before"], path["after"], path["reason"]) for path in refused} == {("native", "vxlan", "quota")}
+    vanished = result["steps"][3]
+    assert 0 < vanished["longest_gap_ms"] < 1000
+    assert {path["to_block"] for path in vanished["paths"]} == {"10.65.2.0/26"}
+    assert "<svg" in page.read_text()
+    assert left_behind() == []
+
+
+def test_what_does_not_come_to_pass_breaks_a_promise() -> None:
+    never = Step("no-routes", StepKind.PLANNED, "nothing", (), until=Expect(VXLAN, at_least=99), timeout=1.0)
+    wanted = LabSpec(NAME, nodes=2, pods=1, controller=False, settings=SETTINGS)
+    told: list[str] = []
+
+    story = play(wanted, (never,), told.append)
+
+    assert not story.result().ok
+    assert any("NOT as expected: after 1 s only 2 paths are concerned" in line for line in told)
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
+    running = subprocess.Popen(
+        [*COMMAND, "--only", "quota"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert running.stdout
+        for line in running.stdout:
+            if line.startswith("[1/"):
+                break
+        time.sleep(0.5)
+
+        running.send_signal(ending)
+        rest, _ = running.communicate(timeout=30)
+    finally:
+        running.kill()
+        running.wait()
+
+    assert running.returncode not in {0, -signal.SIGKILL}, rest
+    assert "Traceback" not in rest
+    assert left_behind() == []
