@@ -52,6 +52,8 @@ def demo(
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
     steps = scenarios.story(nodes, subnets, only=only or ())
+    if report:
+        _try_out(report)
     say = teller(output)
     story = play(wanted, steps, say, keep=keep)
     result = story.result()
@@ -76,6 +78,14 @@ def play(wanted: LabSpec, steps: tuple[scenarios.Step, ...], say: Say, *, keep: 
             runner.open_flows()
             say(f"{len(traffic.flows)} flows between the pods of every pair of nodes are up, all over VXLAN")
             return runner.play(steps)
+
+
+def _try_out(report: Path) -> None:
+    """Find out that a page cannot be written before minutes of work, not after."""
+    try:
+        report.touch()
+    except OSError as e:
+        raise BadInput(f"{report} cannot be written: {e.strerror}", path="--report") from e
 
 
 @contextlib.contextmanager
