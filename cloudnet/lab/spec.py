@@ -26,6 +26,7 @@ LAB_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "CLOUDNET_RETRY_FIRST": "2",  # a person who watches does not wait a minute for the next try
         "CLOUDNET_RETRY_LIMIT": "8",
+        "CLOUDNET_RESYNC_SECONDS": "5",  # nor a quarter of an hour until somebody else's repair is noticed
     }
 )
 
