@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -18,6 +19,7 @@ from cloudnet.lab.processes import Process
 from cloudnet.lab.spec import LabSpec
 
 ROOT = Path("/run/cloudnet-lab")
+_LOCK_SECONDS = 2.0  # a killed builder's child holds the lock too, until it has become its program
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +131,22 @@ def building(name: str) -> Iterator[None]:
     """
     handle = os.open(directory(name), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LabError(
-                f"lab {name!r} is being built or removed by another process: wait, or end that one"
-            ) from error
+        end = time.monotonic() + _LOCK_SECONDS
+        while not _locked(handle):
+            if time.monotonic() > end:
+                raise LabError(f"lab {name!r} is being built or removed by another process: wait, or end that one")
+            time.sleep(0.02)
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _encode(value: object) -> str:
