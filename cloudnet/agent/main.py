@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STUCK = 10.0  # seconds without a step, past the wake-up that was asked for: not healthy
+_METRICS_PATIENCE = 2.0  # seconds; a health check must not wait for a store that is away
 _NAMED_FAILURES = 5  # of one batch; the others have the same cause more often than not
 _NOTICE_POLL = 0.5  # seconds until the notices' thread sees that it should end
 _BATCH = 10_000  # inputs taken in before a step: probes must go out under any flood
@@ -112,6 +113,7 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
@@ -209,6 +211,8 @@ class Agent:
     def _publish(self, wakeup: float) -> None:
         counts, before = self._loop.counts, self.snapshot
         not_ready = self._loop.not_ready()
+        if not not_ready:
+            self.laid.set()
         if not_ready != before.not_ready:
             log.info("not ready reason=%r", not_ready) if not_ready else log.info("ready node=%s", self._loop.name)
         self.snapshot = Snapshot(
@@ -349,7 +353,7 @@ def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
 
 @contextmanager
 def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]:
-    """Serve metrics and health, on a thread that first imports what that takes."""
+    """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
     servers: list[Closable] = []
 
     def healthy() -> str:
@@ -357,6 +361,7 @@ def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]
         return f"the loop is {late:.0f} s late" if late > _STUCK else ""
 
     def start() -> None:
+        agent.laid.wait(_METRICS_PATIENCE)
         from prometheus_client import CollectorRegistry  # noqa: PLC0415 - takes longer than laying the ground
 
         from cloudnet import metrics  # noqa: PLC0415 - the same
@@ -377,6 +382,7 @@ def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]
     try:
         yield
     finally:
+        agent.laid.set()
         thread.join()
         for server in servers:
             server.close()
