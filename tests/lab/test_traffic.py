@@ -125,11 +125,24 @@ def test_a_reset_stream_is_not_intact(ends) -> None:
         begin = ready(traffic, crossing(ends, 1, 1))
         inside(THERE, "ss", "-K", "src", "10.9.1.1", "sport", "=", "7000")
         time.sleep(0.3)
+        middle = traffic.mark()
+
+        during = traffic.measure(begin, middle)
+        later = traffic.measure(middle, traffic.mark())
+
+    assert not during.tcp_intact
+    assert not later.tcp_intact, "nothing is sent on it any more, so nothing is missing, but it is broken"
+    assert during.lost == later.lost == 0
+
+
+def test_a_stream_may_catch_up_after_the_window(ends) -> None:
+    with Traffic() as traffic:
+        begin = ready(traffic, crossing(ends, 0, 1))
+        drop_for(0.3, "ip daddr 10.9.1.0/24")
 
         sample = traffic.measure(begin, traffic.mark())
 
-    assert not sample.tcp_intact
-    assert sample.lost == 0
+    assert sample.tcp_intact
 
 
 def test_a_stream_with_changed_content_is_not_intact(ends) -> None:

@@ -242,7 +242,7 @@ def test_a_new_block_gets_traffic_from_all_others_until_it_is_forgotten(stage, r
 
 
 def test_the_first_packet_to_a_new_node_is_timed_from_its_agents_start(stage, runner) -> None:
-    story = runner.play([Step("api-down", StepKind.JOIN, "", (Break("api-down"), Join("n4", "s1")))])
+    story = runner.play([Step("api-down", StepKind.JOIN, "", (Wait(2.0), Break("api-down"), Join("n4", "s1")))])
 
     assert stage.did == ["break api-down", "add n4 in s1", "agent n4"]
     assert story.steps[0].first_packet_ms == pytest.approx(250.0)
