@@ -7,33 +7,27 @@ for blocks that are proven, the native route (metric 512) in the main table.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from cloudnet.agent.wishes import NATIVE_METRIC
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
     MAIN_TABLE,
-    OVERLAY_DEVICES,
-    FdbEntry,
     KernelObject,
     Link,
-    Neighbour,
     Route,
     RouteKind,
     Rule,
-    VxlanDevice,
 )
 from cloudnet.model.addresses import Address, Family, Network, family
 from cloudnet.model.resources import Node
+from cloudnet.overlay import vxlan
 from cloudnet.routes.path import Candidate
 
 PROBE_TABLE = 4793
 IPPROTO_UDP = 17  # linux/in.h; what decides imports no socket
 PROBE_PRIORITY = 98  # before Calico's 99 and the main table's 32766
-_OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}  # outer Ethernet, IP, UDP and VXLAN headers
 _WHOLE = {Family.IPV4: 32, Family.IPV6: 128}
 
 
@@ -47,45 +41,23 @@ class Underlay:
 
 def vxlan_mtu(config: AgentConfig, version: Family, underlay_mtu: int) -> int:
     """Return the MTU that is safe inside the tunnel; pods get it too, so that no switch breaks a connection."""
-    return config.vxlan_mtu or underlay_mtu - _OVERHEAD[version]
-
-
-def mac(node: Node, version: Family) -> str:
-    """Return the MAC of a node's tunnel end: the published one, or Calico's rule (Felix ``vxlan_mgr.go``)."""
-    vtep = node.vtep(version)
-    if vtep is not None and vtep.mac:
-        return vtep.mac.lower()
-    name = node.name if version is Family.IPV4 else f"{node.name}-v6"
-    digest = hashlib.sha1(name.encode(), usedforsecurity=False).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x66, *digest[:5]))
+    return config.vxlan_mtu or vxlan.mtu(underlay_mtu, version)
 
 
 def for_itself(config: AgentConfig, node: Node, version: Family, underlay: Underlay) -> Iterator[KernelObject]:
     """Yield the overlay device and the probes' rule of one family; nothing when the node has no tunnel address."""
-    address, vtep = node.address(version), node.vtep(version)
-    if address is None or vtep is None:
-        return
-    yield VxlanDevice(
-        name=OVERLAY_DEVICES[version],
+    device = vxlan.device(
+        node,
+        version,
+        parent=underlay.link.name,
+        underlay_mtu=underlay.link.mtu,
         vni=config.vxlan_vni,
         port=config.vxlan_port,
-        parent=underlay.link.name,
-        local=address.ip,
-        mac=mac(node, version),
-        mtu=vxlan_mtu(config, version, underlay.link.mtu),
-        addresses=(ip_interface(vtep.address),),
+        fixed_mtu=config.vxlan_mtu,
     )
-    yield Rule(version, PROBE_PRIORITY, PROBE_TABLE, IPPROTO_UDP, config.probe_port)
-
-
-def for_remote_node(node: Node, version: Family) -> Iterator[KernelObject]:
-    """Yield how frames find a remote tunnel end."""
-    address, vtep = node.address(version), node.vtep(version)
-    if address is None or vtep is None:
-        return
-    device = OVERLAY_DEVICES[version]
-    yield FdbEntry(device, mac(node, version), address.ip)
-    yield Neighbour(device, vtep.address, mac(node, version))
+    if device is not None:
+        yield device
+        yield Rule(version, PROBE_PRIORITY, PROBE_TABLE, IPPROTO_UDP, config.probe_port)
 
 
 def for_own_block(block: Network) -> Iterator[KernelObject]:
@@ -104,7 +76,7 @@ def for_remote_block(
     vtep = node.vtep(version)
     if vtep is None or node.address(version) is None:
         return
-    yield Route(block, OVERLAY_DEVICES[version], vtep.address, onlink=True)
+    yield vxlan.to_block(block, vtep.address)
     if offered.native:
         yield _native(block, offered, underlay, PROBE_TABLE)
         if native:

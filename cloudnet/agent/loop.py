@@ -47,6 +47,7 @@ from cloudnet.model.resources import (
     Resource,
     RouteState,
 )
+from cloudnet.overlay import vxlan
 from cloudnet.routes import fallback, path, probe
 from cloudnet.routes.claims import counts, pool_of
 from cloudnet.routes.fallback import Damping, Fallback, State
@@ -496,7 +497,7 @@ class Loop:
         node = self._nodes.get(name)
         for version in Family:
             wanted = node is not None and name != self.name and version in self._underlays
-            objects = desired.for_remote_node(node, version) if node is not None and wanted else ()
+            objects = vxlan.to_node(node, version) if node is not None and wanted else ()
             self._wishes.wish(("node", name, int(version)), objects)
         peers = dict(self._peers_at(node)) if node is not None and name != self.name else {}
         before = self._peers.pop(name, {})
@@ -583,7 +584,10 @@ class Loop:
             event = self._event(block, offered, standing, now)
             if event is None:
                 return standing
-            standing = fallback.advance(standing, event, now, self._damping)
+            after = fallback.advance(standing, event, now, self._damping)
+            if after is standing:
+                return standing
+            standing = after
 
     def _event(self, block: Network, offered: Candidate, standing: Fallback, now: float) -> fallback.Event | None:
         verdict = self._prober.verdict(block)

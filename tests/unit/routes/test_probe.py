@@ -117,7 +117,7 @@ def test_an_answer_to_a_probe_never_sent_tells_nothing():
 def test_standing_still_ourselves_blames_nobody():
     prober = watching()
     drive(prober, until=2.0)
-    _, sent = drive(prober, now=2.0, until=2.3, answers=lambda *_: False)
+    _, sent = drive(prober, now=2.0, until=2.44, answers=lambda *_: False)
 
     resumed = 60.0
     list(prober.due(resumed))
