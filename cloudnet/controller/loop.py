@@ -16,7 +16,7 @@ the agents have left it, or take a write for done before a read shows it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cloudnet.controller import ledger as ledgers
@@ -151,6 +151,7 @@ class Loop:
         self._tables_tries = 0
         self._reading_tables: float | None = None
         self._last_read = -NEVER  # when the last read that succeeded was started
+        self._serving: Mapping[SubnetId, tuple[TableId, ...]] = {}
         self._served: frozenset[SubnetId] = frozenset()  # subnets of nodes when tables were last read
         self._instances_due = 0.0
         self._unknown_due = 0.0
@@ -217,6 +218,8 @@ class Loop:
                 self._own_resource(event, gone=gone)
 
     def _own_resource(self, event: Event[Resource], *, gone: bool) -> None:
+        if isinstance(event.value, CloudNode | NodeCondition):
+            self.nodes.touch([event.value.meta.name])
         if gone:
             if self._own.drop(event.value, event.revision):
                 self._ledger_dropped(event.value)
@@ -249,6 +252,8 @@ class Loop:
         self._tables_due = self._instances_due = self._now
         self._tables_tries = self._instances_tries = 0
         self._verify_due = NEVER
+        self.nodes.touch()
+        self.nodes.touch(s.value.meta.name for kind in (CloudNode, NodeCondition) for s in self._own.all(kind))
         self._dirty(at_once=True)
 
     def _tables_were_read(self, event: TablesRead) -> None:
@@ -270,7 +275,7 @@ class Loop:
         if changed:
             self._dirty(at_once=True)
 
-    def _take_tables(self, tables: Iterable[RouteTable], started: float) -> bool:
+    def _take_tables(self, tables: Collection[RouteTable], started: float) -> bool:
         found = {t.id: t for t in tables}
         changed = bool(self.tables.keys() ^ found.keys()) or not self._tables_read
         for gone in self.tables.keys() - found.keys():
@@ -280,6 +285,11 @@ class Loop:
             if table_id not in self.tables:
                 self.tables[table_id] = Table(seen, limits)
             changed = self.tables[table_id].read(seen, limits, started=started, now=self._now) or changed
+        subnets = {s for t in tables for s in t.subnets}
+        serving = {s: tuple(sorted(t.id for t in tables if s in t.subnets)) for s in subnets}
+        if serving != self._serving:
+            self._serving = serving
+            self.nodes.touch()
         self._topic("none", "" if found else words.no_tables())
         return changed
 
@@ -396,6 +406,9 @@ class Loop:
         failed = ""
         for outcome in event.outcomes:
             failed = self._outcome(outcome) or failed
+        if failed or len(event.outcomes) == 0:
+            self.nodes.touch()
+            self._stale()
         if failed:
             self._store_tries += 1
             self._store_due = self._now + growing(self.options.away_first, self.options.away_limit, self._store_tries)
@@ -408,6 +421,10 @@ class Loop:
     def _outcome(self, outcome: WriteOutcome) -> str:
         """Take in what the store holds now; return why it could not be written, if that is its own fault."""
         value = outcome.write.value
+        if outcome.error is not None and isinstance(value, CloudNode | NodeCondition):
+            self.nodes.touch([value.meta.name])
+        if outcome.error is not None and isinstance(value, CloudRoute):
+            self._stale()
         if outcome.now is not None:
             if self._own.put(outcome.now):
                 self._ledger_put(outcome.now)
@@ -500,9 +517,9 @@ class Loop:
         """Yield the writes that the store needs; changes of tables are queued until the ledger has them."""
         self._dirty_at = NEVER
         if self._tables_read and not self.nodes.unread():
-            writes = [*self._plan_tables(), *self._node_writes(self._cloud_nodes())]
+            writes = [*self._plan_tables(), *self._node_writes(machines=True)]
         else:
-            writes = [*self._node_writes(None)]  # readiness never waits for the cloud
+            writes = [*self._node_writes(machines=False)]  # readiness never waits for the cloud
         if writes:
             self._writing = True
             yield WriteStore(tuple(writes))
@@ -576,14 +593,14 @@ class Loop:
         inside = (w.node for w in wishes.values() if w.key & 0xFF >= k & 0xFF and widened(w.key, k & 0xFF) == k)
         return next(inside, NodeName("unknown"))
 
-    def _cloud_nodes(self) -> Iterable[CloudNode]:
-        subnets = {s for t in self.tables.values() for s in t.seen.subnets}
-        serving = {s: tuple(t.id for t in self._sorted_tables() if s in t.seen.subnets) for s in subnets}
-        return self.nodes.cloud_nodes(serving)
-
-    def _node_writes(self, machines: Iterable[CloudNode] | None) -> Iterator[Write]:
+    def _node_writes(self, *, machines: bool) -> Iterator[Write]:
         """Yield what the store should learn of nodes: readiness, and their machines once those are known."""
-        wanted: list[Resource] = [*self.nodes.conditions(self._wall), *(machines or ())]
+        names = self.nodes.take_touched()
+        wanted: list[Resource] = list(self.nodes.conditions(names, self._wall))
+        if machines:
+            wanted += self.nodes.cloud_nodes(names, self._serving)
+        else:
+            self.nodes.touch(names)
         for value in wanted:
             old = self._own.get(type(value), value.meta.name)
             new = merged(value, old.value if old else None)
@@ -591,11 +608,13 @@ class Loop:
                 yield Put(new)
             elif new != old.value:
                 yield Put(new, old.revision)
-        names = {(type(value), value.meta.name) for value in wanted}
-        kinds: list[type[Resource]] = [NodeCondition] if machines is None else [NodeCondition, CloudNode]
-        for stored in (s for kind in kinds for s in self._own.all(kind)):
-            if (type(stored.value), stored.value.meta.name) not in names and not self.nodes.undecided(stored.value):
-                yield Remove(stored.value, stored.revision)
+        known = {(type(value), value.meta.name) for value in wanted}
+        kinds: list[type[Resource]] = [NodeCondition, CloudNode] if machines else [NodeCondition]
+        for kind in kinds:
+            for name in names:
+                stored = self._own.get(kind, name)
+                if stored and (kind, name) not in known and not self.nodes.undecided(stored.value):
+                    yield Remove(stored.value, stored.revision)
 
     def _sorted_tables(self) -> list[Table]:
         return [self.tables[t] for t in sorted(self.tables)]

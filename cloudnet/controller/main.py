@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 _WORKERS = 8  # one a table, an instance look-up, a table read, a forwarding change; more tables take turns
 _STUCK = 30.0  # seconds without a step, past the wake-up that was asked for: not healthy
 _LONGEST_WAIT = 60.0  # seconds; nothing depends on it, an owner that looks around is easier to trust
+_SHOW_EVERY = 1.0  # seconds; counting fifteen thousand statuses takes longer than a decision
 _RETRY_FIRST, _RETRY_LIMIT = 1.0, 60.0  # seconds between tries to learn the cloud's capabilities
 
 
@@ -80,6 +81,7 @@ class Controller:
     ) -> None:
         self.status = Status()
         self.metrics: Metrics | None = None
+        self._shown_at, self._show_due = -_SHOW_EVERY, float("inf")
         self.awake_until = clock.now() + _STUCK
         self._loop = loop
         self._keeper = keeper
@@ -162,15 +164,21 @@ class Controller:
         if attempt is not None:
             self._work(self._renewer, lambda: LeaseTried(carry.take_lease(attempt, self._store)))
         self._show(now)
-        wakeup = min(wakeup, again, self._keeper.silent_at if leader else float("inf"))
+        wakeup = min(wakeup, again, self._show_due, self._keeper.silent_at if leader else float("inf"))
         self.awake_until = max(now, min(wakeup, now + _LONGEST_WAIT)) + _STUCK
         return wakeup
 
     def _show(self, started: float) -> None:
-        self.status = self._loop.status()
+        ended = self._clock.now()
+        if self.metrics is not None:
+            self.metrics.step_seconds.observe(ended - started)
+        if ended < self._shown_at + _SHOW_EVERY and self._loop.leader is self.status.leader:
+            self._show_due = self._shown_at + _SHOW_EVERY
+            return
+        self._show_due = float("inf")
+        self._shown_at, self.status = ended, self._loop.status()
         if self.metrics is not None:
             self.metrics.show(self.status)
-            self.metrics.step_seconds.observe(self._clock.now() - started)
 
     def _hand_out(self, action: Action) -> None:
         match action:

@@ -64,12 +64,14 @@ class Nodes:
         self._wishes: Mapping[int, Wish] | None = None
         self._made: dict[int, tuple[object, Wish]] = {}
         self._changed = True
+        self._touched: set[NodeName] = set()  # nodes of which the store may have something to learn
 
     # --- what is heard --------------------------------------------------------------------------------------
 
     def node(self, value: Node, *, gone: bool) -> bool:
         """Take a node in; tell whether it matters here."""
         name, old = value.name, self._nodes.get(value.name)
+        self._touched.add(name)
         if gone:
             for where in (self._nodes, self._instances, self._failing, self._forwarding):
                 where.pop(name, None)
@@ -98,6 +100,7 @@ class Nodes:
         name = NodeName(value.meta.name)
         old = self._reports.get(name)
         _put(self._reports, name, value, gone=gone)
+        self._touched.add(name)
         return gone or old != value
 
     # --- machines -------------------------------------------------------------------------------------------
@@ -113,9 +116,11 @@ class Nodes:
             changed |= self._failing.pop(name, None) is not None
             if (current.addresses, current.provider_id) != (node.addresses, node.provider_id):
                 continue  # the answer is about a former self of the node
-            changed |= name not in self._instances or self._instances[name] != found.get(name)
             changed |= name in self._unknown
-            self._instances[name] = found.get(name)
+            if name not in self._instances or self._instances[name] != found.get(name):
+                self._instances[name] = found.get(name)
+                self._touched.add(name)
+                changed = True
             self._unknown.discard(name)
         if changed:
             self._forget_wishes()
@@ -156,6 +161,7 @@ class Nodes:
 
     def forwards(self, name: NodeName, instance: Instance) -> None:
         self._forwarding.pop(name, None)
+        self._touched.add(name)
         if self._instances.get(name) == instance:
             self._instances[name] = replace(instance, forwarding=True)
 
@@ -163,16 +169,20 @@ class Nodes:
         """Note that the cloud does not let the node forward; tell whether that is news."""
         old = self._forwarding.get(name)
         tries = old.tries + 1 if old else 1
+        self._touched.add(name)
         self._forwarding[name] = Trouble(Cause.PERMISSION, detail, now + growing(first, limit, tries), tries)
         return old is None
 
     def closed(self, now: float) -> Iterator[tuple[NodeName, Instance]]:
         """Yield the machines that must be allowed to forward: those with blocks that want a native way."""
+        shut = {n: i for n, i in self._instances.items() if i is not None and not i.forwarding}
+        if not shut:
+            return
         wanting = {n for b, n in self.claims().owner.items() if self._mode(b) is not EncapMode.ALWAYS}
-        for name in sorted(wanting & self._instances.keys()):
-            instance, trouble = self._instances[name], self._forwarding.get(name)
-            if instance is not None and not instance.forwarding and (trouble is None or trouble.until <= now):
-                yield name, instance
+        for name in sorted(wanting & shut.keys()):
+            trouble = self._forwarding.get(name)
+            if trouble is None or trouble.until <= now:
+                yield name, shut[name]
 
     def retry_at(self, now: float) -> float:
         """Return when the next refused node may be tried again."""
@@ -236,7 +246,7 @@ class Nodes:
         return Wish(k, block, name, ledgered(k), cause=Cause.UNAVAILABLE, detail=why)
 
     def _mode(self, block: Network) -> EncapMode:
-        return encapsulation(pool_of(block, self._pools.values()))
+        return encapsulation(pool_of(block, self._pools.values())) if self._pools else EncapMode.NEVER
 
     def _forget_claims(self) -> None:
         self._claims = None
@@ -263,10 +273,21 @@ class Nodes:
 
     # --- what the store should say --------------------------------------------------------------------------
 
-    def cloud_nodes(self, tables: Mapping[SubnetId, tuple[TableId, ...]]) -> Iterator[CloudNode]:
-        for name in sorted(self._nodes):
+    def touch(self, names: Iterable[str] | None = None) -> None:
+        """Look again at what the store says of these nodes, or of all."""
+        self._touched.update(self._nodes if names is None else map(NodeName, names))
+
+    def take_touched(self) -> Collection[NodeName]:
+        """Return, once, the nodes of which the store may have something to learn."""
+        touched, self._touched = self._touched, set()
+        return sorted(touched)
+
+    def cloud_nodes(
+        self, names: Iterable[NodeName], tables: Mapping[SubnetId, tuple[TableId, ...]]
+    ) -> Iterator[CloudNode]:
+        for name in names:
             instance = self._instances.get(name)
-            if instance is None:
+            if instance is None or name not in self._nodes:
                 continue
             trouble = self._forwarding.get(name)
             problem = trouble.detail if trouble is not None and not instance.forwarding else ""
@@ -283,9 +304,11 @@ class Nodes:
                 problem=problem if instance.running else f"instance {instance.id} is stopped: start it",
             )
 
-    def conditions(self, wall: float) -> Iterator[NodeCondition]:
+    def conditions(self, names: Iterable[NodeName], wall: float) -> Iterator[NodeCondition]:
         """Yield the verdict on each node's network: ready as soon as its VXLAN ground is."""
-        for name in sorted(self._nodes):
+        for name in names:
+            if name not in self._nodes:
+                continue
             report = self._reports.get(name)
             if report is None:
                 reason, message = "NoAgent", "no agent has reported from this node: start `cloudnet agent` on it"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from cloudnet.model.addresses import Network, NodeName, order
 from cloudnet.model.resources import AffinityState, BlockAffinity, IPPool, Node
@@ -74,7 +75,7 @@ def _rivals(claimed: Mapping[Network, set[NodeName]]) -> Mapping[Network, list[N
     """
     rivals: dict[Network, set[Network]] = {}
     around: list[tuple[int, int, Network]] = []  # version, last address, block
-    for (version, first, length), block in sorted((order(block), block) for block in claimed):
+    for (version, first, length), block in sorted(((order(b), b) for b in claimed), key=itemgetter(0)):
         last = first + (1 << (block.max_prefixlen - length)) - 1
         while around and (around[-1][0] != version or around[-1][1] < first):
             around.pop()

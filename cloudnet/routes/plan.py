@@ -117,6 +117,7 @@ class _Planning:
         self.ledger = ledger
         self.headroom = headroom
         self.wishes = {k: w for k, w in wishes.items() if w.direct is None or w.direct not in table.subnets}
+        self.settled: set[int] = set()  # in place, as the ledger says and as wanted: thousands of these cost little
         self.own: dict[int, NextHop] = {}
         self.foreign: dict[int, TableRoute] = {}
         self.used = dict.fromkeys(Family, 0)
@@ -133,8 +134,7 @@ class _Planning:
         routable, denied = self._split()
         kept: dict[int, _Entry] = {}
         for version in Family:
-            for_family = {k: w for k, w in routable.items() if _family(k) is version}
-            entries, surplus = self._fit(version, for_family)
+            entries, surplus = self._fit(version, {k: w for k, w in routable.items() if _family(k) is version})
             kept.update(entries)
             denied.update(surplus)
         serving = {block: entry for entry in kept.values() for block in entry.blocks}
@@ -162,17 +162,34 @@ class _Planning:
         for k, route in self.table.routes.items():
             if k in awaiting:
                 continue
-            if self._is_ours(k, route):
+            if self._is_settled(k, route):
+                self.settled.add(k)
+                self.own[k] = route.next_hop
+            elif self._is_ours(k, route):
                 self.own[k] = route.next_hop
             else:
                 self.foreign[k] = route
         for k, change in awaiting.items():
             if change.verb is not Verb.DELETE:
                 self.own[k] = change.next_hop
-        for k in self.own:
-            self.used[_family(k)] += 1
-        for k in self.foreign:
-            self.used[_family(k)] += 1
+        for of in (self.own, self.foreign):
+            v6 = sum(k >= V6 for k in of)
+            self.used[Family.IPV6] += v6
+            self.used[Family.IPV4] += len(of) - v6
+
+    def _is_settled(self, k: int, route: TableRoute) -> bool:
+        status, wish = self.ledger.get(k), self.wishes.get(k)
+        return (
+            status is not None
+            and wish is not None
+            and wish.next_hop is not None
+            and status.state is RouteState.PROGRAMMED
+            and not (status.detail or status.previous or route.black_hole)
+            and status.cause is Cause.NONE
+            and route.owner is not Owner.FOREIGN
+            and (status.next_hop is wish.next_hop or status.next_hop == wish.next_hop)
+            and _same(wish.next_hop, route.next_hop)
+        )
 
     def _is_ours(self, k: int, route: TableRoute) -> bool:
         if route.owner is not Owner.UNMARKED:
@@ -192,7 +209,8 @@ class _Planning:
         routable: dict[int, Wish] = {}
         denied: dict[int, Refusal] = {}
         conflicts = self._conflicts()
-        for k in sorted(self.wishes):
+        self.settled.difference_update(conflicts)
+        for k in sorted(self.wishes.keys() - self.settled):
             wish = self.wishes[k]
             if wish.cause is Cause.UNAVAILABLE and wish.next_hop is not None and k not in self.own:
                 self.told.add(k)
@@ -231,10 +249,16 @@ class _Planning:
 
     def _fit(self, version: Family, routable: Mapping[int, Wish]) -> tuple[dict[int, _Entry], dict[int, Refusal]]:
         """Return the routes that fit, those in place first, and the blocks that must do without."""
-        foreign = sum(_family(k) is version for k in self.foreign)
+        foreign = sum(1 for k in self.foreign if _family(k) is version)
         capacity = max(0, self._capacity(version, foreign))
+        settled = {k for k in self.settled if _family(k) is version}
+        moving = any(_family(k) is version and k not in routable for k in self.own.keys() - self.settled)
+        if not moving and len(routable) + len(settled) <= capacity:
+            return {k: _Entry(k, _hop(w), (k,)) for k, w in routable.items()}, {}
+        self.settled -= settled
+        routable = {**routable, **{k: self.wishes[k] for k in settled}}
         entries = {k: _Entry(k, _hop(w), (k,)) for k, w in routable.items()}
-        if any(k not in entries for k in self.own if _family(k) is version):
+        if moving:
             entries = self._with_unions(routable, only_standing=True)
         if len(entries) > capacity:
             entries = self._with_unions(routable, only_standing=False)
@@ -367,7 +391,7 @@ class _Planning:
     def _withdraw(
         self, kept: Mapping[int, _Entry], serving: Mapping[int, _Entry], denied: Mapping[int, Refusal]
     ) -> None:
-        for k in sorted(self.own.keys() | self.ledger.keys()):
+        for k in sorted((self.own.keys() | self.ledger.keys()) - self.settled):
             if k in kept or k in self.told:
                 continue
             status = self.ledger.get(k)
