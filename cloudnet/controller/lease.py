@@ -45,7 +45,7 @@ class Keeper:
         self._changed_at: float | None = None  # when what we saw last became another
         self._trying: float | None = None
         self._held_since: float | None = None  # start of the last try that went through
-        self._next = 0.0
+        self._next = float("-inf")  # monotonic clocks begin anywhere
 
     def leading(self, now: float) -> bool:
         held = self._held_since
@@ -104,7 +104,7 @@ class Keeper:
     def _due(self) -> float:
         """Return when a try makes sense: at once for a lease that is free or ours, else when its holder is silent."""
         if self._seen is None or self._seen.value.holder in ("", self.identity):
-            return 0.0
+            return float("-inf")
         return (self._changed_at or 0.0) + self._seen.value.duration
 
     def _wanted(self) -> Lease:
