@@ -135,7 +135,7 @@ class NetlinkKernel:
         indexes = devices.Indexes(self._socket)
 
         def flush() -> None:
-            failures.extend(self._carry_out(tuple(batch.values()), indexes))
+            failures.extend(self._flush(tuple(batch.values()), indexes))
             batch.clear()
 
         for change in changes:
@@ -181,6 +181,13 @@ class NetlinkKernel:
         except ValueError as e:
             raise KernelError(f"{_name(value)}: {e}", errno=errno.EINVAL) from e
         raise TypeError(f"{_name(value)} does not go in a batch")
+
+    def _flush(self, batch: Sequence[tuple[Change, Request]], indexes: devices.Indexes) -> Sequence[Failure]:
+        """Carry a batch out; when the kernel does not even answer, nobody knows what came of any of it."""
+        try:
+            return list(self._carry_out(batch, indexes))
+        except KernelError as e:
+            return [Failure(change, e) for change, _ in batch]
 
     def _carry_out(self, batch: Sequence[tuple[Change, Request]], indexes: devices.Indexes) -> Iterator[Failure]:
         refused = self._socket.carry_out([request for _, request in batch]) if batch else {}
