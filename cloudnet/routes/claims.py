@@ -37,7 +37,7 @@ def claims(nodes: Iterable[Node], affinities: Iterable[BlockAffinity], pools: It
     nodes, pools = tuple(nodes), tuple(pools)
     claimed = _claimed(nodes, affinities)
     rivals = _rivals(claimed)
-    owner = {block: next(iter(names)) for block, names in claimed.items() if block not in rivals}
+    owner = {block: next(iter(names)) for block, names in claimed.items() if not rivals or block not in rivals}
     return Claims(
         owner=owner,
         refused={block: _sentence(block, others, claimed) for block, others in rivals.items()},
@@ -74,18 +74,19 @@ def _rivals(claimed: Mapping[Network, set[NodeName]]) -> Mapping[Network, list[N
     Blocks are walked by address, the wider first, so that those around the current one are a stack.
     """
     rivals: dict[Network, set[Network]] = {}
-    around: list[tuple[int, int, Network]] = []  # version, last address, block
-    for (version, first, length), block in sorted(((order(b), b) for b in claimed), key=itemgetter(0)):
-        last = first + (1 << (block.max_prefixlen - length)) - 1
+    around: list[tuple[int, int, Network, set[NodeName]]] = []  # version, last address, block, claimants
+    ranked = sorted(((order(block), block, names) for block, names in claimed.items()), key=itemgetter(0))
+    for (version, first, length), block, names in ranked:
         while around and (around[-1][0] != version or around[-1][1] < first):
             around.pop()
-        if len(claimed[block]) > 1:
+        if len(names) > 1:
             rivals.setdefault(block, set()).add(block)
-        for _, _, wider in around:
-            if claimed[wider] != claimed[block] or len(claimed[block]) > 1:
+        for _, _, wider, others in around:
+            if others != names or len(names) > 1:
                 rivals.setdefault(block, set()).update((block, wider))
                 rivals.setdefault(wider, set()).update((block, wider))
-        around.append((version, last, block))
+        last = first + (1 << (block.max_prefixlen - length)) - 1
+        around.append((version, last, block, names))
     return {block: sorted(others, key=order) for block, others in sorted(rivals.items(), key=lambda r: order(r[0]))}
 
 
