@@ -462,6 +462,19 @@ def test_one_node_that_joins_costs_a_create_a_table_and_no_more_reads_than_table
     assert cluster.refused_calls() == 0
 
 
+def test_nodes_that_join_within_a_moment_share_a_look_up_and_a_read_back(cluster) -> None:
+    cluster.join(0, 1, 2)
+    cluster.run()
+    reads, _ = cluster.calls()
+
+    for k in (3, 4, 5):
+        cluster.join(k)
+        cluster.run(0.01)
+    cluster.run(30)
+
+    assert cluster.calls()[0] - reads == 2
+
+
 def test_an_idle_hour_is_at_most_twelve_reads_and_no_write(cluster) -> None:
     cluster.join(*range(6))
     for k in range(6):
