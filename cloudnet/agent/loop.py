@@ -52,7 +52,7 @@ from cloudnet.routes import fallback, path, probe
 from cloudnet.routes.claims import counts, pool_of
 from cloudnet.routes.fallback import Damping, Fallback, State
 from cloudnet.routes.path import Candidate, Here, There
-from cloudnet.routes.probe import Prober, Verdict
+from cloudnet.routes.probe import PacketKind, Prober, Verdict
 from cloudnet.store.api import Event, EventType
 
 K = TypeVar("K")
@@ -101,12 +101,13 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A probe came back; ``at`` is monotonic seconds at its receipt, ``source`` who answered."""
+    """A probe or a call came back; ``at`` is monotonic seconds at its receipt, ``source`` who answered."""
 
     block: Network
     sequence: int
     source: Address
     at: float
+    kind: PacketKind = PacketKind.ANSWER
 
 
 Input: TypeAlias = ResourcesChanged | KernelRead | ReadFailed | KernelStirred | Applied | Answered
@@ -135,12 +136,13 @@ class SetSysctls:
 
 @dataclass(frozen=True, slots=True)
 class ProbeToSend:
-    """One probe packet: from our tunnel address to an address inside the block."""
+    """One probe packet: from our tunnel address to an address inside the block; a call goes from node to node."""
 
     block: Network
     sequence: int
     source: Address
     destination: Address
+    kind: PacketKind = PacketKind.PROBE
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,9 @@ class Loop:
 
     def _answered(self, heard: Answered) -> None:
         if heard.source != self.responder(heard.block):
+            return
+        if heard.kind is PacketKind.PRESENT:
+            self._prober.present(heard.block, heard.at)
             return
         rtt = self._prober.answered(heard.block, heard.sequence, heard.at)
         if rtt is not None:
@@ -546,12 +551,12 @@ class Loop:
         native = after.state is State.NATIVE
         objects = desired.for_remote_block(block, node, offered, underlay, native=native) if underlay else ()
         self._wishes.wish(("block", order(block)), objects)
-        lost = self._prober.verdict(block) is Verdict.LOST
-        if lost and offered.kind is PathKind.NATIVE:
+        verdict = self._prober.verdict(block)
+        if verdict in {Verdict.LOST, Verdict.SILENT} and offered.kind is PathKind.NATIVE:
             self._lost.add(block)
         else:
             self._lost.discard(block)
-        chosen = path.choose(self._here, there, offered, after.state, probes_lost=lost)
+        chosen = path.choose(self._here, there, offered, after.state, verdict)
         flapped = before is not None and after.flaps > before.fallback.flaps
         self.counts.flaps += flapped
         return self._record(block, chosen, wall, flapped=flapped)
@@ -565,7 +570,7 @@ class Loop:
             adopted = self._adoptable.get(block)
             standing = Fallback(since=now)
             if offered.native and underlay and adopted == desired.native_route(block, offered, underlay):
-                self._prober.watch(block, now, trusted=True)
+                self._prober.watch(block, now)
                 return fallback.advance(standing, fallback.Event.ADOPTED, now, self._damping)
             return standing
         same_way = (known.offered.kind, known.offered.next_hop) == (offered.kind, offered.next_hop)
@@ -665,9 +670,16 @@ class Loop:
         assert self._here is not None  # noqa: S101 - step() has seen to it
         probes = []
         for due in self._prober.due(now):
-            vtep = self._here.node.vtep(family(due.block))
+            version = family(due.block)
+            vtep, own, theirs = (
+                self._here.node.vtep(version),
+                self._here.node.address(version),
+                self.responder(due.block),
+            )
             if vtep is not None:
                 probes.append(ProbeToSend(due.block, due.sequence, vtep.address, due.block.network_address))
+            if due.call and own is not None and theirs is not None:
+                probes.append(ProbeToSend(due.block, due.sequence, own.ip, theirs, PacketKind.CALL))
         return [SendProbes(tuple(probes))] if probes else []
 
     def _reporting(self) -> list[Action]:

@@ -26,7 +26,9 @@ class Metrics:
             registry=registry,
         )
         self.flaps = Counter("cloudnet_path_flaps", "Native paths lost under way and held down.", registry=registry)
-        self.probes_sent = Counter("cloudnet_probes_sent", "Probes sent over native paths.", registry=registry)
+        self.probes_sent = Counter(
+            "cloudnet_probes_sent", "Probes sent over native paths, and calls to agents.", registry=registry
+        )
         self.probes_unsent = Counter(
             "cloudnet_probes_unsent", "Probes that could not leave this host.", registry=registry
         )

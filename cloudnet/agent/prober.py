@@ -3,7 +3,8 @@
 A probe arrives at an address inside one of our blocks, from its sender's tunnel address. The answer leaves from our
 node's own address to the sender's node's own address: it does not test our native path, only theirs. Senders that are
 not tunnel ends of known nodes get nothing, so that nobody can make us talk to a third party; nor does a probe that
-came in by the overlay, for it proves nothing.
+came in by the overlay, for it proves nothing. A call comes from a known node's own address and is answered the same
+way.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cloudnet.agent.loop import Answered, AnswerPeers, ProbeToSend
 from cloudnet.clock import Clock
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Address, Family, family
-from cloudnet.routes.probe import Packet, PacketKind, decode, encode
+from cloudnet.routes.probe import REPLIES, Packet, PacketKind, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class ProbeSockets:
     def __init__(self, port: int, run: int, clock: Clock, deliver: Callable[[Answered], None]) -> None:
         self._port, self._run, self._clock, self._deliver = port, run, clock, deliver
         self._peers: dict[Address, tuple[Address, Address]] = {}  # the owner changes single entries, threads look up
+        self._callers: dict[Address, Address] = {}  # their node's address -> our own
         self._overlay: frozenset[int] = frozenset()
         self._ending = threading.Event()
         opened_ones = ((version, _open(version, port)) for version in Family)
@@ -53,16 +55,19 @@ class ProbeSockets:
         indexes = {name: index for index, name in socket.if_nameindex()}
         self._overlay = frozenset(indexes[name] for name in peers.overlay if name in indexes)
         for tunnel, pair in peers.peers.items():
-            if pair is None:
-                self._peers.pop(tunnel, None)
-            else:
+            before = self._peers.pop(tunnel, None) if pair is None else self._peers.get(tunnel)
+            if before is not None:
+                pass
+            if pair is not None:
                 self._peers[tunnel] = pair
+                own, theirs = pair
+                self._callers[theirs] = own
 
     def send(self, probes: Collection[ProbeToSend]) -> int:
         """Send; return how many could not leave this host."""
         failed = 0
         for probe in probes:
-            packet = Packet(PacketKind.PROBE, probe.block, self._run, probe.sequence)
+            packet = Packet(probe.kind, probe.block, self._run, probe.sequence)
             failed += not self._send(packet, probe.source, probe.destination)
         return failed
 
@@ -84,18 +89,22 @@ class ProbeSockets:
             if packet is None:
                 continue
             source = ip_address(sender[0])
-            if packet.kind is PacketKind.PROBE:
+            if packet.kind in REPLIES:
                 self._respond(packet, source, _arrived_by(version, controls))
             elif packet.run == self._run:
-                self._deliver(Answered(packet.block, packet.sequence, source, at))
+                self._deliver(Answered(packet.block, packet.sequence, source, at, packet.kind))
 
     def _respond(self, packet: Packet, source: Address, device: int) -> None:
-        peer = self._peers.get(source)
+        peer = self._peers.get(source) if packet.kind is PacketKind.PROBE else self._caller(source)
         if peer is None or device in self._overlay:
             log.debug("probe not answered source=%s device=%d block=%s", source, device, packet.block)
             return
         own, theirs = peer
-        self._send(Packet(PacketKind.ANSWER, packet.block, packet.run, packet.sequence), own, theirs)
+        self._send(Packet(REPLIES[packet.kind], packet.block, packet.run, packet.sequence), own, theirs)
+
+    def _caller(self, source: Address) -> tuple[Address, Address] | None:
+        own = self._callers.get(source)
+        return None if own is None else (own, source)
 
     def _send(self, packet: Packet, source: Address, destination: Address) -> bool:
         version = family(source)

@@ -237,7 +237,8 @@ class AgentReport:
 
     ``ready``: the VXLAN ground is in the kernel. ``observed``: the newest ``CloudRoute`` revision whose
     withdrawal this agent has acted on; a cloud route is deleted only when every agent got there.
-    ``lost``: blocks whose cloud route is reported programmed while probes over it die.
+    ``lost``: blocks whose cloud route is reported programmed while probes over it die, or whose node has been silent
+    for a while: the controller should look at the cloud.
     """
 
     meta: Metadata

@@ -24,6 +24,7 @@ from cloudnet.model.resources import (
     TableStatus,
 )
 from cloudnet.routes.fallback import State
+from cloudnet.routes.probe import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +88,22 @@ def candidate(here: Here, there: There) -> Candidate:
     return _through_tables(here, here.cloud, there)
 
 
-def choose(here: Here, there: There, offered: Candidate, state: State, *, probes_lost: bool = False) -> Path:
+def choose(here: Here, there: There, offered: Candidate, state: State, verdict: Verdict = Verdict.UNKNOWN) -> Path:
     """Return the path to take, with its reason.
 
     ``offered`` is ``candidate(here, there)``, kept by callers because it changes less often than ``state``;
-    ``probes_lost`` tells that the latest probes over the offered way died.
+    ``verdict`` is what the latest probes over the offered way say.
     """
     version = family(there.block)
     for node in (here.node, there.node):
         if missing := _missing_end(node, version):
             return Path(there.block, there.node.name, PathKind.NONE, Reason.NO_VTEP, detail=missing)
     if offered.native and state is State.NATIVE:
-        return Path(
-            there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, _native_mtu(here, there)
-        )
-    reason, detail = _why_not_yet(offered, state, probes_lost=probes_lost)
+        mtu, silence = _native_mtu(here, there), ""
+        if verdict is Verdict.SILENT:
+            silence = f"the agent of node {there.node.name!r} does not answer: look whether it runs"
+        return Path(there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, mtu, silence)
+    reason, detail = _why_not_yet(offered, state, probes_lost=verdict is Verdict.LOST)
     vtep = there.node.vtep(version)
     next_hop = vtep.address if vtep else None
     return Path(there.block, there.node.name, PathKind.VXLAN, reason, next_hop, here.vxlan_mtu, detail)

@@ -4,8 +4,11 @@ A probe is sent to an address *inside* the remote block over the native way, wha
 says; the remote agent answers from its node's own address, so that an answer tells of our way there and of nothing
 else. Verdicts are by evidence alone:
 
-* ``LOST``: at least ``lost_probes`` in a row went unanswered and the last sign of life is ``lost_after`` seconds
-  ago. A destination that never answered gets ``patience`` seconds: its agent may not have started yet.
+* ``LOST``: at least ``lost_probes`` in a row went unanswered, the last answer is ``lost_after`` seconds ago, **and**
+  the remote agent answers when it is called at its node's own address. A dead agent is not a dead path: while nobody
+  is there to answer, nothing is concluded (docs/decisions/a-dead-agent-is-not-a-dead-path.md).
+* ``SILENT``: for ``silent_after`` seconds neither probes nor calls were answered. The path stays as it is, for no
+  other could be better; somebody should look whether the machine still runs.
 * ``PROVEN``: at least ``prove_answers`` probes in a row were answered, over at least ``prove_seconds``.
 
 The interval is stretched so that all destinations together stay within ``budget`` probes a second. When our own
@@ -19,8 +22,9 @@ import heapq
 import ipaddress
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from cloudnet.model.addresses import Network
 
@@ -29,7 +33,7 @@ from cloudnet.model.addresses import Network
 #   offset size field
 #        0    4 magic        "cnpb"
 #        4    1 version      1
-#        5    1 kind         1 probe, 2 answer
+#        5    1 kind         1 probe, 2 answer, 3 call, 4 present (the answer to a call)
 #        6    1 family       4 or 6, of the block
 #        7    1 prefix       prefix length of the block
 #        8    4 run          random number of the prober's process: answers to an earlier one do not count
@@ -47,13 +51,20 @@ _WRAP = 1 << 32
 class PacketKind(enum.IntEnum):
     """What a probe packet is."""
 
-    PROBE = 1
+    PROBE = 1  # from tunnel address to an address in the block, over the native way
     ANSWER = 2
+    CALL = 3  # from node address to node address: is your agent there?
+    PRESENT = 4
+
+
+REPLIES: Mapping[PacketKind, PacketKind] = MappingProxyType(
+    {PacketKind.PROBE: PacketKind.ANSWER, PacketKind.CALL: PacketKind.PRESENT}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One probe or its answer; the answer repeats the probe's block, run and sequence."""
+    """One probe, one call, or the reply to it, which repeats block, run and sequence."""
 
     kind: PacketKind
     block: Network
@@ -93,6 +104,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
     PROVEN = "proven"
     LOST = "lost"
+    SILENT = "silent"  # nobody there who could answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,8 @@ class Settings:
     lost_after: float = 0.5
     prove_answers: int = 5
     prove_seconds: float = 1.0
-    patience: float = 10.0  # with a destination that never answered
+    called_after: int = 2  # unanswered probes in a row: call the agent along with the next ones
+    silent_after: float = 5.0
     stall: float = 0.25  # our own loop came this much too late: judge nobody by that time
     tick: float = 0.01  # probes due this soon are sent together: a hundred wake-ups a second at most
 
@@ -116,15 +129,17 @@ class Probe:
 
     block: Network
     sequence: int
+    call: bool = False  # call the remote agent as well, at its node's own address
 
 
 @dataclass(slots=True)
 class _Destination:
     number: int  # tells a destination from an earlier one of the same block
     due_at: float
-    heard_at: float  # the last sign of life, or when we began to listen
-    patience: float
+    heard_at: float  # the last answer, or when we began to listen
     sequence: int = 0
+    present_at: float | None = None  # the first reply to a call since the last answer
+    called_back_at: float = float("-inf")  # the last one
     unanswered: OrderedDict[int, float] = field(default_factory=OrderedDict)  # sequence -> sent at
     streak: int = 0
     streak_at: float = 0.0
@@ -133,6 +148,7 @@ class _Destination:
 
 _REMEMBERED = 32  # unanswered probes a destination; an answer to an older one tells nothing of now
 _FORGIVE_EVERY = 5.0  # seconds
+_NEARLY = 1e-6  # seconds: what rounding takes away is still time
 _GOLDEN = 0.6180339887498949  # its multiples modulo 1 lie evenly spread, however many are taken
 
 
@@ -162,14 +178,13 @@ class Prober:
     def __contains__(self, block: Network) -> bool:
         return block in self._destinations
 
-    def watch(self, block: Network, now: float, *, trusted: bool = False) -> None:
-        """Begin with a destination; a ``trusted`` one is believed to work and is lost as fast as a proven one."""
+    def watch(self, block: Network, now: float) -> None:
+        """Begin with a destination, if it is not watched already."""
         if block in self._destinations:
             return
         self._watched += 1
         due_at = now + (self._watched * _GOLDEN % 1.0) * self.interval
-        patience = self._settings.lost_after if trusted else self._settings.patience
-        self._destinations[block] = _Destination(self._watched, due_at, now, patience)
+        self._destinations[block] = _Destination(self._watched, due_at, now)
         self._schedule(block, due_at)
 
     def forget(self, block: Network) -> None:
@@ -213,17 +228,33 @@ class Prober:
             destination.streak, destination.streak_at = 0, sent_at
         destination.streak += 1
         destination.heard_at = max(destination.heard_at, at)
-        destination.patience = self._settings.lost_after
+        destination.present_at = None
+        if destination.verdict is Verdict.SILENT:
+            self._decide(block, destination, Verdict.UNKNOWN)
         long_enough = at - destination.streak_at >= self._settings.prove_seconds
         if destination.streak >= self._settings.prove_answers and long_enough:
             self._decide(block, destination, Verdict.PROVEN)
         return max(0.0, at - sent_at)
 
+    def present(self, block: Network, at: float) -> None:
+        """Take the reply to a call in: the remote agent is there, so its silence to probes means something."""
+        destination = self._destinations.get(block)
+        if destination is None:
+            return
+        destination.called_back_at = max(destination.called_back_at, at)
+        if destination.present_at is None:
+            destination.present_at = at
+
     def _judge(self, block: Network, destination: _Destination, now: float) -> None:
-        silent = now - destination.heard_at
-        if len(destination.unanswered) >= self._settings.lost_probes and silent >= destination.patience - 1e-6:
-            destination.streak = 0
+        settings, silent = self._settings, now - destination.heard_at + _NEARLY
+        if len(destination.unanswered) < settings.lost_probes or silent < settings.lost_after:
+            return
+        destination.streak = 0
+        present_at = destination.present_at
+        if present_at is not None and now - present_at + _NEARLY >= self.interval:  # a probe since then could tell
             self._decide(block, destination, Verdict.LOST)
+        elif silent >= settings.silent_after and now - destination.called_back_at >= settings.silent_after:
+            self._decide(block, destination, Verdict.SILENT)
 
     def _decide(self, block: Network, destination: _Destination, verdict: Verdict) -> None:
         if destination.verdict is not verdict:
@@ -231,7 +262,7 @@ class Prober:
             self._changed[block] = None
 
     def _next_probe(self, block: Network, destination: _Destination, now: float) -> Probe:
-        sequence = destination.sequence
+        sequence, call = destination.sequence, len(destination.unanswered) >= self._settings.called_after
         destination.sequence = (sequence + 1) % _WRAP
         destination.unanswered[sequence] = now
         while len(destination.unanswered) > _REMEMBERED:
@@ -241,7 +272,7 @@ class Prober:
         if destination.due_at <= now:  # we were late: go on from now instead of catching up
             destination.due_at = now + self.interval
         self._schedule(block, destination.due_at)
-        return Probe(block, sequence)
+        return Probe(block, sequence, call)
 
     def _forgive_a_stall(self, now: float) -> None:
         """Give unread answers two intervals to arrive; only once in a while, or a slow host would see nothing."""

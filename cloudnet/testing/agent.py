@@ -1,7 +1,7 @@
 """An agent's loop over any kernel door, without threads, sockets or sleep: for tests and measurements.
 
 ``Host`` does what ``agent/main.py`` does, on a clock that it moves itself; ``answers`` decides which probes come
-back.
+back, ``present`` which remote agents run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cloudnet.kernel.api import Kernel
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, Resource
+from cloudnet.routes.probe import REPLIES, PacketKind
 from cloudnet.store.api import Event, EventType, Revision
 
 RTT = 0.001  # seconds
@@ -28,6 +29,7 @@ class Host:
         self.kernel = kernel
         self.loop = Loop(config)
         self.answers: Callable[[Network], bool] = lambda _block: True
+        self.present: Callable[[Network], bool] = lambda _block: True  # whether the block's agent runs
         self.answers_from: Callable[[Network], Address | None] = self.loop.responder
         self.reports: list[AgentReport] = []
         self.changes: list[loop.PathChanged] = []
@@ -105,5 +107,6 @@ class Host:
     def _answered(self, probes: Iterable[loop.ProbeToSend]) -> Iterable[loop.Answered]:
         for probe in probes:
             source = self.answers_from(probe.block)
-            if source is not None and self.answers(probe.block):
-                yield loop.Answered(probe.block, probe.sequence, source, self.now + RTT)
+            heard = self.present if probe.kind is PacketKind.CALL else self.answers
+            if source is not None and heard(probe.block):
+                yield loop.Answered(probe.block, probe.sequence, source, self.now + RTT, REPLIES[probe.kind])

@@ -74,6 +74,36 @@ def test_a_probe_is_answered_from_node_to_node(pair, version):
     assert (answer.block, answer.sequence, answer.source) == (block, 9, their_address)
 
 
+def call(sequence=1):
+    _, _, our_address, their_address, block = ENDS[4]
+    return [ProbeToSend(block, sequence, our_address, their_address, PacketKind.CALL)]
+
+
+def test_a_known_node_that_calls_is_told_that_somebody_is_there(pair):
+    _, ours, theirs, answers = pair
+    tunnel, _, our_address, their_address, block = ENDS[4]
+    theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
+
+    answer = None
+    for _ in range(20):  # the wire needs a moment to come up
+        ours.send(call(3))
+        answer = answer or heard(answers)
+
+    assert (answer.block, answer.sequence, answer.source) == (block, 3, their_address)
+    assert answer.kind is PacketKind.PRESENT
+
+
+def test_a_caller_that_is_no_longer_a_peer_gets_nothing(pair):
+    _, ours, theirs, answers = pair
+    tunnel, _, our_address, their_address, _ = ENDS[4]
+    theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
+    theirs.answer_peers(AnswerPeers({tunnel: None}, frozenset()))
+
+    ours.send(call())
+
+    assert heard(answers) is None
+
+
 def test_an_unknown_sender_gets_nothing(pair):
     _, ours, theirs, answers = pair
     tunnel, _, our_address, their_address, _ = ENDS[4]

@@ -33,6 +33,7 @@ from cloudnet.model.resources import (
     TableStatus,
     Vtep,
 )
+from cloudnet.routes.probe import PacketKind
 from cloudnet.testing.agent import Host
 
 CONFIG = AgentConfig(node="n1", hold_first=2.0)
@@ -212,6 +213,41 @@ def test_lost_probes_move_the_block_to_vxlan_in_less_than_a_second():
     assert not holds(host, native(2))
     assert host.reports[-1].lost == (block(2),)
     assert host.loop.counts.flaps == 1
+
+
+def test_an_agent_that_restarts_moves_nobodys_path():
+    host = goes_native(start(*OWN, *SECOND), 2)
+    before = len(host.changes)
+
+    host.answers = host.present = lambda _block: False
+    host.run(4.0)
+    host.answers = host.present = lambda _block: True
+    host.run(4.0)
+
+    assert host.changes[before:] == []
+    assert holds(host, native(2))
+    assert all(report.lost == () for report in host.reports)
+
+
+def test_a_node_that_stays_silent_is_reported_and_keeps_its_path():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.answers = host.present = lambda _block: False
+    host.run(8.0)
+
+    assert host.reports[-1].lost == (block(2),)
+    assert holds(host, native(2))
+    assert "does not answer" in host.path(block(2)).detail
+
+
+def test_calls_go_from_node_to_node():
+    host = goes_native(start(*OWN, *SECOND), 2)
+
+    host.answers = lambda _block: False
+    host.run(0.4)
+
+    calls = [p for p in host.probes if p.kind is PacketKind.CALL]
+    assert {(c.source, c.destination) for c in calls} == {(ip_address("10.0.1.11"), ip_address("10.0.2.12"))}
 
 
 def test_after_the_hold_down_it_returns_by_proof():

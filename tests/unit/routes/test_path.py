@@ -19,6 +19,7 @@ from cloudnet.model.resources import (
 )
 from cloudnet.routes.fallback import State
 from cloudnet.routes.path import BY_CAUSE, BY_STATE, Here, There, candidate, choose, encapsulation, refused
+from cloudnet.routes.probe import Verdict
 
 A, B = TableId("rtb-a"), TableId("rtb-b")
 BLOCK = ip_network("10.65.2.0/26")
@@ -59,8 +60,15 @@ def pool(mode):
     return IPPool(Metadata("default"), ip_network("10.65.0.0/16"), vxlan_mode=mode)
 
 
-def take(here, there, state=State.NATIVE, **other):
-    return choose(here, there, candidate(here, there), state, **other)
+def take(here, there, state=State.NATIVE, verdict=Verdict.UNKNOWN):
+    return choose(here, there, candidate(here, there), state, verdict)
+
+
+def test_a_node_whose_agent_is_silent_keeps_its_path_and_is_pointed_at():
+    path = take(HERE, THERE, verdict=Verdict.SILENT)
+
+    assert (path.kind, path.reason) == (PathKind.NATIVE, Reason.PROVEN)
+    assert "does not answer" in path.detail
 
 
 def test_a_programmed_and_proven_route_is_native_by_the_subnets_gateway():
@@ -101,7 +109,7 @@ def test_the_tunnel_is_to_the_remote_tunnel_end_with_the_overlays_mtu():
     ],
 )
 def test_why_an_offered_way_is_not_taken(state, lost, reason):
-    path = take(HERE, THERE, state, probes_lost=lost)
+    path = take(HERE, THERE, state, Verdict.LOST if lost else Verdict.UNKNOWN)
 
     assert (path.kind, path.reason) == (PathKind.VXLAN, reason)
     assert path.detail

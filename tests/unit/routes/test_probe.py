@@ -12,7 +12,15 @@ OTHER = ip_network("fd00:65::/122")
 SETTINGS = Settings()
 
 
-def drive(prober, *, until, now=0.0, answers=lambda _block, _at: True, step=0.02, rtt=0.001):
+def yes(_block, _at):
+    return True
+
+
+def no(_block, _at):
+    return False
+
+
+def drive(prober, *, until, now=0.0, answers=yes, present=yes, step=0.02, rtt=0.001):
     """Step a prober; return (seconds, verdict) of each change for BLOCK and the probes sent."""
     changes, sent = [], []
     while now < until:
@@ -20,15 +28,17 @@ def drive(prober, *, until, now=0.0, answers=lambda _block, _at: True, step=0.02
             sent.append((now, probe))
             if answers(probe.block, now):
                 prober.answered(probe.block, probe.sequence, now + rtt)
+            if probe.call and present(probe.block, now):
+                prober.present(probe.block, now + rtt)
         changes += [(now, prober.verdict(block)) for block in prober.changed() if block == BLOCK]
         now += step
     return changes, sent
 
 
-def watching(*blocks, settings=SETTINGS, trusted=False):
+def watching(*blocks, settings=SETTINGS):
     prober = Prober(settings)
     for block in blocks or (BLOCK,):
-        prober.watch(block, 0.0, trusted=trusted)
+        prober.watch(block, 0.0)
     return prober
 
 
@@ -43,7 +53,7 @@ def test_a_black_hole_is_found_in_less_than_a_second():
     prober = watching()
     drive(prober, until=2.0)
 
-    changes, _ = drive(prober, now=2.0, until=4.0, answers=lambda *_: False)
+    changes, _ = drive(prober, now=2.0, until=4.0, answers=no)
 
     assert changes[0][1] is Verdict.LOST
     assert changes[0][0] - 2.0 <= 0.75
@@ -67,23 +77,78 @@ def test_a_path_that_loses_every_other_probe_is_never_proven():
     assert changes == []
 
 
-def test_a_destination_that_never_answered_is_given_time_to_start():
-    changes, _ = drive(watching(), until=12.0, answers=lambda *_: False)
+def test_a_dead_agent_is_not_a_dead_path():
+    prober = watching()
+    drive(prober, until=2.0)
 
-    assert changes[0][1] is Verdict.LOST
-    assert SETTINGS.patience <= changes[0][0] < SETTINGS.patience + 0.3
+    changes, _ = drive(prober, now=2.0, until=6.5, answers=no, present=no)
+
+    assert changes == []
 
 
-def test_a_trusted_destination_is_lost_as_fast_as_a_proven_one():
-    changes, _ = drive(watching(trusted=True), until=2.0, answers=lambda *_: False)
+def test_long_silence_of_an_agent_is_told():
+    prober = watching()
+    drive(prober, until=2.0)
 
-    assert changes[0][0] < 0.75
+    changes, _ = drive(prober, now=2.0, until=9.0, answers=no, present=no)
+
+    assert [verdict for _, verdict in changes] == [Verdict.SILENT]
+    assert SETTINGS.silent_after <= changes[0][0] - 2.0 < SETTINGS.silent_after + 0.3
+
+
+def test_a_silence_that_ends_is_forgotten_and_proven_again():
+    prober = watching()
+    drive(prober, until=2.0)
+    drive(prober, now=2.0, until=9.0, answers=no, present=no)
+
+    changes, _ = drive(prober, now=9.0, until=11.0)
+
+    assert [verdict for _, verdict in changes] == [Verdict.UNKNOWN, Verdict.PROVEN]
+
+
+def test_a_path_that_died_while_its_agent_was_away_is_lost_once_the_agent_is_back():
+    prober = watching()
+    drive(prober, until=2.0)
+    drive(prober, now=2.0, until=9.0, answers=no, present=no)
+
+    changes, _ = drive(prober, now=9.0, until=11.0, answers=no)
+
+    assert [verdict for _, verdict in changes] == [Verdict.LOST]
+    assert changes[0][0] - 9.0 < 0.4
+
+
+def test_an_agent_that_comes_back_answers_before_it_can_be_held_against_its_path():
+    prober = watching()
+    drive(prober, until=2.0)
+    drive(prober, now=2.0, until=4.0, answers=no, present=no)
+
+    changes, _ = drive(prober, now=4.0, until=6.0, rtt=0.05)
+
+    assert changes == []
+
+
+def test_agents_are_called_only_where_probes_go_unanswered():
+    prober = watching()
+
+    _, sent = drive(prober, until=2.0)
+    _, silent = drive(prober, now=2.0, until=2.5, answers=no)
+
+    assert not any(probe.call for _, probe in sent)
+    assert [probe.call for _, probe in silent[:3]] == [False, False, True]
+
+
+def test_a_reply_to_a_call_of_an_unknown_block_tells_nothing():
+    prober = watching()
+
+    prober.present(OTHER, 0.1)
+
+    assert prober.verdict(OTHER) is Verdict.UNKNOWN
 
 
 def test_a_lost_path_must_be_proven_anew():
     prober = watching()
     drive(prober, until=2.0)
-    drive(prober, now=2.0, until=3.0, answers=lambda *_: False)
+    drive(prober, now=2.0, until=3.0, answers=no)
 
     changes, _ = drive(prober, now=3.0, until=5.0)
 
@@ -117,7 +182,7 @@ def test_an_answer_to_a_probe_never_sent_tells_nothing():
 def test_standing_still_ourselves_blames_nobody():
     prober = watching()
     drive(prober, until=2.0)
-    _, sent = drive(prober, now=2.0, until=2.44, answers=lambda *_: False)
+    _, sent = drive(prober, now=2.0, until=2.44, answers=no)
 
     resumed = 60.0
     list(prober.due(resumed))
@@ -132,7 +197,7 @@ def test_a_black_hole_behind_a_stall_is_still_found():
     prober = watching()
     drive(prober, until=2.0)
 
-    changes, _ = drive(prober, now=60.0, until=62.0, answers=lambda *_: False)
+    changes, _ = drive(prober, now=60.0, until=62.0, answers=no)
 
     assert changes[0][1] is Verdict.LOST
     assert changes[0][0] <= 60.9
@@ -142,7 +207,7 @@ def test_a_loop_that_is_always_late_still_finds_a_black_hole():
     prober = watching()
     drive(prober, until=4.0, step=0.4)
 
-    changes, _ = drive(prober, now=4.0, until=12.0, step=0.4, answers=lambda *_: False)
+    changes, _ = drive(prober, now=4.0, until=12.0, step=0.4, answers=no)
 
     assert [verdict for _, verdict in changes] == [Verdict.LOST]
 
@@ -209,9 +274,12 @@ def test_lost_means_silence_and_proven_means_answers(steps):
         probes = prober.due(now)
         if BLOCK in prober.changed() and prober.verdict(BLOCK) is Verdict.LOST:
             assert now - max(heard, default=0.0) >= SETTINGS.lost_after - 1e-3
-        for probe in probes if answered else ():
-            prober.answered(BLOCK, probe.sequence, now + rtt)
-            heard.append(now + rtt)
+        for probe in probes:
+            if probe.call:
+                prober.present(BLOCK, now + rtt)
+            if answered:
+                prober.answered(BLOCK, probe.sequence, now + rtt)
+                heard.append(now + rtt)
         if BLOCK in prober.changed():
             assert len(heard) >= SETTINGS.prove_answers
 
@@ -248,7 +316,7 @@ def test_noise_is_no_packet_and_no_crash(noise):
 
 @pytest.mark.parametrize(
     ("offset", "value"),
-    [(0, b"X"), (4, b"\2"), (5, b"\3"), (6, b"\5"), (7, b"\x21"), (31, b"\1"), (19, b"\1")],
+    [(0, b"X"), (4, b"\2"), (5, b"\5"), (6, b"\5"), (7, b"\x21"), (31, b"\1"), (19, b"\1")],
     ids=["magic", "version", "kind", "family", "prefix", "padding", "host bits"],
 )
 def test_a_packet_with_one_wrong_field_is_dropped(offset, value):
