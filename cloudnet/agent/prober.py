@@ -57,7 +57,7 @@ class ProbeSockets:
         for tunnel, pair in peers.peers.items():
             before = self._peers.pop(tunnel, None) if pair is None else self._peers.get(tunnel)
             if before is not None:
-                pass
+                self._callers.pop(before[1], None)
             if pair is not None:
                 self._peers[tunnel] = pair
                 own, theirs = pair

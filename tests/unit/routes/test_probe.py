@@ -127,6 +127,19 @@ def test_an_agent_that_comes_back_answers_before_it_can_be_held_against_its_path
     assert changes == []
 
 
+def test_a_reply_to_a_call_that_overtakes_the_answer_blames_nobody():
+    prober = watching()
+    drive(prober, until=2.0)
+    drive(prober, now=2.0, until=4.0, answers=no, present=no)
+
+    back = next(at / 50 for at in range(200, 300) if (probes := prober.due(at / 50)))
+    prober.present(BLOCK, back + 0.01)
+    prober.due(back + 0.1)
+    prober.answered(BLOCK, probes[0].sequence, back + 0.12)
+
+    assert prober.changed() == ()
+
+
 def test_agents_are_called_only_where_probes_go_unanswered():
     prober = watching()
 
