@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from cloudnet.model.addresses import Network, NodeName, TableId
 from cloudnet.model.calico import cidr_name
-from cloudnet.model.resources import CloudRoute, Metadata, Resource, RouteState, TableStatus
+from cloudnet.model.resources import Cause, CloudRoute, Metadata, Resource, RouteState, TableStatus
 from cloudnet.routes.aggregate import key
 from cloudnet.store.api import Revision, Stored
 
@@ -64,6 +64,12 @@ class Ledger:
     def __init__(self) -> None:
         self._routes: dict[int, Stored[CloudRoute]] = {}
         self._tables: dict[TableId, dict[int, TableStatus]] = {}
+        self._blocked: set[tuple[TableId, int]] = set()
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether something waits for a change that only a read of the cloud's tables can show."""
+        return bool(self._blocked)
 
     def put(self, stored: Stored[CloudRoute]) -> set[TableId]:
         """Take in a version; return the tables whose entry changed."""
@@ -99,7 +105,16 @@ class Ledger:
                 entries[k] = after[table]
             else:
                 entries.pop(k, None)
+            if table in after and _is_blocked(after[table]):
+                self._blocked.add((table, k))
+            else:
+                self._blocked.discard((table, k))
         return touched
+
+
+def _is_blocked(status: TableStatus) -> bool:
+    """Somebody else's route in the way, a machine that is away, a full table: others mend that, without a word."""
+    return status.state in {RouteState.CONFLICT, RouteState.BLACK_HOLED} or status.cause is Cause.QUOTA
 
 
 def edited(

@@ -160,6 +160,7 @@ class Loop:
         self._verify_due = NEVER
         self._verify_tries = 0
         self._lost_tries = 0
+        self._blocked_tries = 0
         self._lost_due = NEVER
         self._store_due = 0.0
         self._store_tries = 0
@@ -267,8 +268,10 @@ class Loop:
             return
         self._fine("tables")
         self._tables_tries, self._last_read = 0, started
-        self._tables_due = self._now + self.options.resync
         changed = self._take_tables(event.tables.tables, started)
+        self._blocked_tries = 0 if changed else self._blocked_tries + 1
+        self._tables_due = self._now + self.options.resync
+        self._look_again_where_blocked()
         self._tables_read = True
         self._after_lost_read(changed=changed)
         self._schedule_verification()
@@ -297,6 +300,13 @@ class Loop:
         """Return the table's own limits, and the account's where it tells none."""
         common = self.capabilities.routes_per_table
         return {v: seen.limits.get(v, common) for v in Family if v in seen.limits or common > 0}
+
+    def _look_again_where_blocked(self) -> None:
+        """While others stand in a block's way, look ever more slowly whether they still do."""
+        if self.ledger.blocked:
+            options = self.options
+            wait = growing(options.retry_first, options.retry_limit, self._blocked_tries + 1)
+            self._tables_due = min(self._tables_due, self._now + wait)
 
     def _after_lost_read(self, *, changed: bool) -> None:
         """Agents saw a dead route; while reads do not explain it, look again, ever more slowly."""
@@ -440,6 +450,7 @@ class Loop:
         if isinstance(stored.value, CloudRoute):
             route = Stored(stored.value, stored.revision)
             self._stale(self.ledger.put(route))
+            self._look_again_where_blocked()
             self._note_withdrawals([route])
 
     def _ledger_dropped(self, value: Resource) -> None:

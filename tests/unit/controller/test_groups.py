@@ -91,6 +91,41 @@ def test_when_the_foreign_route_goes_the_block_becomes_native(cluster) -> None:
     assert cluster.states(B1)["rtb-0"] == "programmed"
 
 
+def test_a_foreign_route_that_goes_is_noticed_within_a_minute_or_so(cluster) -> None:
+    cluster.cloud.add_foreign_route("rtb-0", ip_network(B1), "tgw-1")
+    cluster.join(0, 1)
+    cluster.run()
+
+    cluster.cloud.remove_route("rtb-0", ip_network(B1))
+    cluster.run(70)
+
+    assert cluster.states(B1)["rtb-0"] == "programmed"
+
+
+def test_a_machine_that_starts_again_is_noticed_within_a_minute_or_so(cluster) -> None:
+    cluster.join(0, 1)
+    cluster.run(900 - cluster.clock.at % 900 - 2)
+    cluster.cloud.stop_instance("i-1")
+    cluster.run(10)
+    assert set(cluster.states(B1).values()) == {"black-holed"}
+
+    cluster.cloud.start_instance("i-1")
+    cluster.run(130)
+
+    assert set(cluster.states(B1).values()) == {"programmed"}
+
+
+def test_a_conflict_that_stays_costs_no_more_reads_than_a_look_every_ten_minutes(cluster) -> None:
+    cluster.cloud.add_foreign_route("rtb-0", ip_network(B1), "tgw-1")
+    cluster.join(0, 1)
+    cluster.run(3600)
+    before = cluster.cloud.count("describe_tables")
+
+    cluster.run(3600)
+
+    assert 4 <= cluster.cloud.count("describe_tables") - before <= 7
+
+
 # --- failures of every call ---------------------------------------------------------------------------------
 
 REFUSED = {
