@@ -117,8 +117,10 @@ class Blocks:
                     yield wider
         first, last = int(block.network_address), int(block.broadcast_address)
         at = bisect.bisect_left(self._sorted, (block.version, first, block.prefixlen + 1))
-        for version, address, length in self._sorted[at:]:
+        while at < len(self._sorted):
+            version, address, length = self._sorted[at]
             if version != block.version or address > last:
                 return
             if length > block.prefixlen:
                 yield type(block)((address, length))
+            at += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 
 from cloudnet.delta import DeltaTracker
 from cloudnet.kernel.api import (
@@ -18,6 +19,7 @@ from cloudnet.kernel.api import (
     Rule,
     VxlanDevice,
 )
+from cloudnet.overlay import vxlan
 
 NATIVE_METRIC = 512
 """Native routes lie on top of the ground, whose metric is Calico's default of 1024."""
@@ -106,7 +108,7 @@ class Wishes:
         return ground is not None and ground not in self._tracker.actual
 
     def _ground_keys(self, native: Route) -> tuple[Key, ...]:
-        return (("route", MAIN_TABLE, native.destination, 1024),)
+        return (replace(native, metric=vxlan.METRIC).key,)
 
     def _settle(self, key: Key) -> None:
         wishers = self._for.get(key)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from cloudnet.errors import CloudnetError
-from cloudnet.model.addresses import Address, Family, Interface, Network
+from cloudnet.model.addresses import Address, Family, Interface, Network, order
 
 ROUTE_PROTOCOL = 67
 """Our rtnetlink protocol number (``rtm_protocol``, ``FRA_PROTOCOL``): free in iproute2's rt_protos, and neither
@@ -30,6 +30,11 @@ OVERLAY_DEVICES: Mapping[Family, str] = MappingProxyType(
 name is the mark: a device so called is ours with all its permanent entries, and entries elsewhere never are."""
 
 Key: TypeAlias = tuple[Hashable, ...]
+
+
+def _identify(value: KernelObject, key: Key) -> None:
+    """Give a frozen value its key once: of numbers and words, because hashing addresses costs more than the rest."""
+    object.__setattr__(value, "key", key)
 
 
 class KernelError(CloudnetError):
@@ -64,10 +69,10 @@ class Route:
     kind: RouteKind = RouteKind.UNICAST
     onlink: bool = False
     source: Address | None = None
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        return ("route", self.table, self.destination, self.metric)
+    def __post_init__(self) -> None:
+        _identify(self, ("route", self.table, *order(self.destination), self.metric))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,10 @@ class Neighbour:
     device: str
     address: Address
     mac: str
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        return ("neighbour", self.device, self.address)
+    def __post_init__(self) -> None:
+        _identify(self, ("neighbour", self.device, self.address.version, int(self.address)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,10 @@ class FdbEntry:
     device: str
     mac: str
     address: Address
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        return ("fdb", self.device, self.mac)
+    def __post_init__(self) -> None:
+        _identify(self, ("fdb", self.device, self.mac))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +110,10 @@ class Rule:
     table: int
     protocol: int | None = None  # IPPROTO_*
     dport: int | None = None
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        return ("rule", self.family, self.priority, self.table, self.protocol, self.dport)
+    def __post_init__(self) -> None:
+        _identify(self, ("rule", self.family, self.priority, self.table, self.protocol, self.dport))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +133,10 @@ class VxlanDevice:
     mtu: int
     addresses: tuple[Interface, ...] = ()
     sound: bool = True
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        return ("vxlan", self.name)
+    def __post_init__(self) -> None:
+        _identify(self, ("vxlan", self.name))
 
 
 KernelObject: TypeAlias = Route | Neighbour | FdbEntry | Rule | VxlanDevice
