@@ -16,6 +16,8 @@ from cloudnet.model.addresses import Network, NodeName, order
 Source = tuple[str, str]
 """Who claims: kind and name of the resource."""
 
+NO_BLOCKS: frozenset[Network] = frozenset()
+
 
 class Blocks:
     """Claims by block. Changes answer with every block whose ownership may have changed."""
@@ -29,7 +31,9 @@ class Blocks:
 
     def claim(self, source: Source, node: NodeName, blocks: frozenset[Network]) -> set[Network]:
         """Let ``source`` claim exactly these blocks for a node, instead of whatever it claimed before."""
-        before_node, before = self._by_source.get(source, (node, frozenset[Network]()))
+        if not blocks and source not in self._by_source:
+            return set()
+        before_node, before = self._by_source.get(source, (node, NO_BLOCKS))
         if (before_node, before) == (node, blocks):
             return set()
         touched: set[Network] = set()
@@ -38,7 +42,8 @@ class Blocks:
             touched |= {block, *self._overlapping(block)}
         for block in blocks:
             self._add(source, node, block)
-            touched |= {block, *self._overlapping(block)}
+            touched.add(block)
+            touched.update(self._overlapping(block))
         if blocks:
             self._by_source[source] = (node, blocks)
         else:
@@ -52,9 +57,10 @@ class Blocks:
 
     def claimants(self, block: Network) -> tuple[NodeName, ...]:
         """Return every node that claims the block or one that overlaps it, in order; empty when nobody claims it."""
-        if block not in self._claims:
+        claims = self._claims.get(block)
+        if claims is None:
             return ()
-        names = set(self._claims[block].values())
+        names = set(claims.values())
         for other in self._overlapping(block):
             names |= set(self._claims[other].values())
         return tuple(sorted(names))
@@ -81,11 +87,12 @@ class Blocks:
         return len(self._claims)
 
     def _add(self, source: Source, node: NodeName, block: Network) -> None:
-        if block not in self._claims:
-            self._claims[block] = {}
+        claims = self._claims.get(block)
+        if claims is None:
+            claims = self._claims[block] = {}
             bisect.insort(self._sorted, order(block))
             self._lengths[block.version, block.prefixlen] += 1
-        self._claims[block][source] = node
+        claims[source] = node
         self._by_node.setdefault(node, {})[block] = None
 
     def _remove(self, source: Source, block: Network) -> None:
@@ -110,12 +117,15 @@ class Blocks:
 
     def _overlapping(self, block: Network) -> Iterator[Network]:
         """Yield the claimed blocks, other than this one, that contain it or lie within it."""
+        if len(self._lengths) == 1 and (block.version, block.prefixlen) in self._lengths:
+            return  # blocks of one size are equal or apart
         for version, length in self._lengths:
             if version == block.version and length < block.prefixlen:
                 wider = block.supernet(new_prefix=length)
                 if wider in self._claims:
                     yield wider
-        first, last = int(block.network_address), int(block.broadcast_address)
+        first = int(block.network_address)
+        last = first | ((1 << (block.max_prefixlen - block.prefixlen)) - 1)
         at = bisect.bisect_left(self._sorted, (block.version, first, block.prefixlen + 1))
         while at < len(self._sorted):
             version, address, length = self._sorted[at]

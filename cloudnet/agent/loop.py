@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from cloudnet.agent import desired
-from cloudnet.agent.blocks import Blocks
+from cloudnet.agent.blocks import NO_BLOCKS, Blocks
 from cloudnet.agent.desired import Underlay
 from cloudnet.agent.wishes import NATIVE_METRIC, Wishes, is_native
 from cloudnet.config import AgentConfig
@@ -204,6 +204,7 @@ _READ_DELAY = 0.02  # seconds from a notice to the read: changes come in bursts
 _RETRY_FIRST = 1.0  # seconds until the kernel is asked again for what it refused; doubles …
 _RETRY_LIMIT = 30.0  # … up to this
 _IDLE = 3600.0
+_AT_ONCE = (float("-inf"), 0.0, "")
 
 
 class Loop:
@@ -334,7 +335,7 @@ class Loop:
             case Node():
                 self._node(value, gone=gone)
             case BlockAffinity():
-                blocks = frozenset({value.cidr}) if counts(value) and not gone else frozenset[Network]()
+                blocks = frozenset({value.cidr}) if counts(value) and not gone else NO_BLOCKS
                 self._touch(self._blocks.claim(("affinity", value.meta.name), value.node, blocks))
             case IPPool():
                 _put(self._pools, value.meta.name, value, gone=gone)
@@ -349,7 +350,7 @@ class Loop:
 
     def _node(self, node: Node, *, gone: bool) -> None:
         _put(self._nodes, node.name, node, gone=gone)
-        pod_cidrs = frozenset[Network]() if gone else frozenset(node.pod_cidrs)
+        pod_cidrs = NO_BLOCKS if gone else frozenset(node.pod_cidrs)
         self._touch(self._blocks.claim(("node", node.name), node.name, pod_cidrs))
         self._dirty_nodes[node.name] = None
         self._all_dirty = self._all_dirty or node.name == self.name
@@ -368,7 +369,8 @@ class Loop:
             self._withdrawing.pop(route.cidr, None)
 
     def _touch(self, blocks: Iterable[Network]) -> None:
-        self._dirty_blocks.update(dict.fromkeys(blocks))
+        for block in blocks:
+            self._dirty_blocks[block] = None
 
     def _kernel_read(self, read: KernelRead) -> None:
         differing = self._wishes.found(read.objects)
@@ -384,11 +386,13 @@ class Loop:
 
     def _applied(self, applied: Applied) -> None:
         failed = {id(failure.change): failure for failure in applied.failures}
+        refused_before = bool(self._refused)
         for change in applied.changes:
             if failure := failed.get(id(change)):
                 self._kernel_refused(failure)
                 continue
-            self._refused.pop(change.value.key, None)
+            if refused_before:
+                self._refused.pop(change.value.key, None)
             if isinstance(change.value, VxlanDevice) and change.value.key in self._wishes.actual:
                 self._read_due = self._now  # routes through a device that was made anew are gone
             self._wishes.applied(change)
@@ -505,11 +509,13 @@ class Loop:
             objects = vxlan.to_node(node, version) if node is not None and wanted else ()
             self._wishes.wish(("node", name, int(version)), objects)
         peers = dict(self._peers_at(node)) if node is not None and name != self.name else {}
-        before = self._peers.pop(name, {})
+        before = self._peers.pop(name, None) or {}
         if peers:
             self._peers[name] = peers
-        self._peers_due.update(dict.fromkeys(before.keys() - peers.keys()))
-        self._peers_due.update((tunnel, pair) for tunnel, pair in peers.items() if before.get(tunnel) != pair)
+        if before == peers:
+            return
+        self._peers_due.update(dict.fromkeys(before.keys() - peers.keys()) if before else ())
+        self._peers_due.update(peers)
 
     def _peers_at(self, node: Node) -> Iterator[tuple[Address, tuple[Address, Address]]]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
@@ -528,8 +534,8 @@ class Loop:
         claimants = [name for name in self._blocks.claimants(block) if name != self.name]
         if owner is None and claimants:
             node = self._nodes.get(claimants[0]) or _unknown(claimants[0])
-            return self._record(block, path.refused(block, node, self._blocks.conflict(block)), wall)
-        return self._record(block, None, wall)
+            return self._record(block, path.refused(block, node, self._blocks.conflict(block), since=wall))
+        return self._record(block, None)
 
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
@@ -541,12 +547,12 @@ class Loop:
         if underlay is None or node.vtep(family(block)) is None:
             offered = replace(offered, kind=PathKind.VXLAN, next_hop=None)
         before = self._destinations.get(block)
-        standing = self._stand(block, node, offered, underlay, now)
+        standing = self._stand(there, before, offered, underlay, now)
         after = self._drive(block, offered, standing, now)
         self._destinations[block] = _Destination(node, offered, after)
         if after.state is State.HELD:
             self._holds[block] = after.held_until
-        else:
+        elif self._holds:  # asking nothing for a block costs a hash, and there may be thousands of blocks
             self._holds.pop(block, None)
         native = after.state is State.NATIVE
         objects = desired.for_remote_block(block, node, offered, underlay, native=native) if underlay else ()
@@ -554,20 +560,25 @@ class Loop:
         verdict = self._prober.verdict(block)
         if verdict in {Verdict.LOST, Verdict.SILENT} and offered.kind is PathKind.NATIVE:
             self._lost.add(block)
-        else:
+        elif self._lost:
             self._lost.discard(block)
-        chosen = path.choose(self._here, there, offered, after.state, verdict)
+        chosen = path.choose(self._here, there, offered, after.state, verdict, since=wall)
         flapped = before is not None and after.flaps > before.fallback.flaps
         self.counts.flaps += flapped
-        return self._record(block, chosen, wall, flapped=flapped)
+        return self._record(block, chosen, flapped=flapped)
 
     def _stand(
-        self, block: Network, node: Node, offered: Candidate, underlay: Underlay | None, now: float
+        self,
+        there: There,
+        known: _Destination | None,
+        offered: Candidate,
+        underlay: Underlay | None,
+        now: float,
     ) -> Fallback:
         """Return the destination's fallback state before this look; another way than before starts anew."""
-        known = self._destinations.get(block)
+        block, node = there.block, there.node
         if known is None:
-            adopted = self._adoptable.get(block)
+            adopted = self._adoptable.get(block) if self._adoptable else None
             standing = Fallback(since=now)
             if offered.native and underlay and adopted == desired.native_route(block, offered, underlay):
                 self._prober.watch(block, now)
@@ -615,17 +626,14 @@ class Loop:
         self._lost.discard(block)
         self._prober.forget(block)
 
-    def _record(self, block: Network, chosen: Path | None, wall: float, *, flapped: bool = False) -> list[Action]:
+    def _record(self, block: Network, chosen: Path | None, *, flapped: bool = False) -> list[Action]:
         before = self._paths.get(block)
-        if chosen is not None and before is not None:
-            chosen = replace(chosen, since=before.since)
         if chosen == before:
             return []
         if before is not None:
             self._kinds[before.kind.value, before.reason.value] -= 1
             del self._paths[block]
         if chosen is not None:
-            chosen = replace(chosen, since=wall)
             self._kinds[chosen.kind.value, chosen.reason.value] += 1
             self._paths[block] = chosen
         return [PathChanged(before, chosen, flapped)]
@@ -635,8 +643,9 @@ class Loop:
     def _kernel_work(self, now: float) -> list[Action]:
         actions: list[Action] = []
         wanted = self._wishes.changes()
-        changes = tuple(c for c in wanted if c.value.key not in self._refused or self._refused[c.value.key][0] <= now)
-        if len(self._refused) > 0:
+        changes = wanted
+        if self._refused:
+            changes = tuple(c for c in wanted if self._refused.get(c.value.key, _AT_ONCE)[0] <= now)
             due = {c.value.key for c in wanted}
             self._refused = {key: value for key, value in self._refused.items() if key in due}
         if changes:

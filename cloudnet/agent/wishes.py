@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from cloudnet.delta import DeltaTracker
 from cloudnet.kernel.api import (
@@ -50,11 +51,12 @@ class Wishes:
 
     def wish(self, wisher: Wisher, objects: Iterable[KernelObject]) -> None:
         """Let ``wisher`` wish exactly these objects, instead of whatever it wished before."""
-        before = self._of.get(wisher, {})
+        before = self._of.get(wisher)
         after = {value.key: value for value in objects}
-        if before == after:
+        if (before or {}) == after:
             return
-        for key in before.keys() - after.keys():
+        gone = before.keys() - after.keys() if before else ()
+        for key in gone:
             del self._for[key][wisher]
         for key, value in after.items():
             self._for.setdefault(key, {})[wisher] = value
@@ -62,7 +64,7 @@ class Wishes:
             self._of[wisher] = after
         else:
             self._of.pop(wisher, None)
-        for key in before.keys() | after.keys():
+        for key in (*gone, *after):
             self._settle(key)
 
     def found(self, actual: Mapping[Key, KernelObject]) -> int:
@@ -121,16 +123,11 @@ class Wishes:
             self._tracker.drop(key)
 
 
+_LAYERS: Mapping[type[KernelObject], int] = MappingProxyType({VxlanDevice: 0, FdbEntry: 1, Neighbour: 2, Rule: 3})
+
+
 def _rank(value: KernelObject) -> int:
     """Return the layer: what stands on another has the greater one."""
-    match value:
-        case VxlanDevice():
-            return 0
-        case FdbEntry():
-            return 1
-        case Neighbour():
-            return 2
-        case Rule():
-            return 3
-        case Route():
-            return 6 if is_native(value) else 4 if value.table == MAIN_TABLE else 5
+    if not isinstance(value, Route):
+        return _LAYERS[type(value)]
+    return 6 if is_native(value) else 4 if value.table == MAIN_TABLE else 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudnet.model.addresses import Address, Network, NodeName
 
@@ -44,7 +44,10 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The path to one remote block. ``since`` is wall-clock seconds; ``mtu`` is what fits, in bytes."""
+    """The path to one remote block. ``mtu`` is what fits, in bytes.
+
+    ``since`` is wall-clock seconds, and no part of what makes two paths equal.
+    """
 
     block: Network
     node: NodeName
@@ -53,4 +56,4 @@ class Path:
     next_hop: Address | None = None
     mtu: int = 0
     detail: str = ""
-    since: float = 0.0
+    since: float = field(default=0.0, compare=False)

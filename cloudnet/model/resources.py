@@ -77,10 +77,16 @@ class Node:
         return NodeName(self.meta.name)
 
     def address(self, family: Family) -> Interface | None:
-        return next((a for a in self.addresses if a.version == family), None)
+        for address in self.addresses:  # a generator would take twice as long, and this is asked for every block
+            if address.version == family:
+                return address
+        return None
 
     def vtep(self, family: Family) -> Vtep | None:
-        return next((v for v in self.vteps if v.address.version == family), None)
+        for vtep in self.vteps:
+            if vtep.address.version == family:
+                return vtep
+        return None
 
 
 class EncapMode(enum.Enum):

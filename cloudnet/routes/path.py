@@ -88,7 +88,15 @@ def candidate(here: Here, there: There) -> Candidate:
     return _through_tables(here, here.cloud, there)
 
 
-def choose(here: Here, there: There, offered: Candidate, state: State, verdict: Verdict = Verdict.UNKNOWN) -> Path:
+def choose(
+    here: Here,
+    there: There,
+    offered: Candidate,
+    state: State,
+    verdict: Verdict = Verdict.UNKNOWN,
+    *,
+    since: float = 0.0,
+) -> Path:
     """Return the path to take, with its reason.
 
     ``offered`` is ``candidate(here, there)``, kept by callers because it changes less often than ``state``;
@@ -97,21 +105,21 @@ def choose(here: Here, there: There, offered: Candidate, state: State, verdict: 
     version = family(there.block)
     for node in (here.node, there.node):
         if missing := _missing_end(node, version):
-            return Path(there.block, there.node.name, PathKind.NONE, Reason.NO_VTEP, detail=missing)
+            return Path(there.block, there.node.name, PathKind.NONE, Reason.NO_VTEP, detail=missing, since=since)
     if offered.native and state is State.NATIVE:
         mtu, silence = _native_mtu(here, there), ""
         if verdict is Verdict.SILENT:
             silence = f"the agent of node {there.node.name!r} does not answer: look whether it runs"
-        return Path(there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, mtu, silence)
+        return Path(there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, mtu, silence, since)
     reason, detail = _why_not_yet(offered, state, probes_lost=verdict is Verdict.LOST)
     vtep = there.node.vtep(version)
     next_hop = vtep.address if vtep else None
-    return Path(there.block, there.node.name, PathKind.VXLAN, reason, next_hop, here.vxlan_mtu, detail)
+    return Path(there.block, there.node.name, PathKind.VXLAN, reason, next_hop, here.vxlan_mtu, detail, since)
 
 
-def refused(block: Network, node: Node, why: str) -> Path:
+def refused(block: Network, node: Node, why: str, *, since: float = 0.0) -> Path:
     """Return the path to a block that several nodes claim: none, because nobody can tell whose it is."""
-    return Path(block, node.name, PathKind.NONE, Reason.DUPLICATE, detail=why)
+    return Path(block, node.name, PathKind.NONE, Reason.DUPLICATE, detail=why, since=since)
 
 
 def _missing_end(node: Node, version: Family) -> str:

@@ -188,11 +188,12 @@ class Prober:
         self._schedule(block, due_at)
 
     def forget(self, block: Network) -> None:
-        self._destinations.pop(block, None)
-        self._changed.pop(block, None)
+        if self._destinations:
+            self._destinations.pop(block, None)
+            self._changed.pop(block, None)
 
     def verdict(self, block: Network) -> Verdict:
-        destination = self._destinations.get(block)
+        destination = self._destinations.get(block) if self._destinations else None
         return destination.verdict if destination else Verdict.UNKNOWN
 
     def changed(self) -> tuple[Network, ...]:

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from cloudnet.agent.loop import Applied, ApplyKernel, KernelRead, Loop, ResourcesChanged
+from cloudnet.agent.main import spare_the_collector
 from cloudnet.config import AgentConfig
 from cloudnet.kernel import netns
 from cloudnet.kernel.api import FdbEntry, KernelObject, Neighbour, Put, Remove, Route, VxlanDevice
@@ -48,6 +49,7 @@ def _measure() -> list[dict[str, object]]:
     ):
         subprocess.run(["ip", *line.split()], check=True)
     kernel = NetlinkKernel()
+    spare_the_collector()  # as the agent does
     try:
         return _rows(kernel)
     finally:
