@@ -32,6 +32,7 @@ from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
+from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.model.addresses import order
@@ -283,7 +284,11 @@ def run(config: AgentConfig) -> int:
     clock = SystemClock()
     spare_the_collector()
     with ExitStack() as stack:
-        kernel = NetlinkKernel(allow_host_network=config.allow_host_network)
+        found = features.detect()
+        features.require(found, "net_admin", "vxlan", "policy_rules")
+        kernel = NetlinkKernel(
+            allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
+        )
         stack.callback(kernel.close)
         store = open_store(config.store)
         stack.callback(store.close)

@@ -40,7 +40,7 @@ def test_one_word_needs_no_quotes(line):
 
 
 def test_fields_alone_need_no_words(line):
-    assert line("leading=%s", True).endswith(" logger=agent.loop leading=True")
+    assert line("leading=%s", "yes").endswith(" logger=agent.loop leading=yes")
 
 
 def test_a_quoted_field_stays_whole(line):

@@ -7,7 +7,7 @@ import pytest
 from cloudnet.cli import main
 from cloudnet.errors import BadInput, CloudnetError, MissingTool
 
-HEAVY = ("boto3", "botocore", "moto", "pyroute2", "prometheus_client", "cloudnet_aws", "sqlite3", "rich.table")
+HEAVY = ("boto3", "botocore", "moto", "prometheus_client", "cloudnet_aws", "sqlite3", "rich.table")
 
 
 def cloudnet(*arguments, **environment):
