@@ -11,7 +11,8 @@ else. Verdicts are by evidence alone:
   other could be better; somebody should look whether the machine still runs.
 * ``PROVEN``: at least ``prove_answers`` probes in a row were answered, over at least ``prove_seconds``.
 
-The interval is stretched so that all destinations together stay within ``budget`` probes a second. When our own
+The interval is stretched so that all destinations together stay within ``budget`` probes a second; proven paths whose
+last probe went unanswered are probed at the full pace, within as large a budget of their own. When our own
 loop stood still, the probes of that time were never sent or their answers wait unread: nobody is blamed.
 """
 
@@ -135,7 +136,8 @@ class Probe:
 @dataclass(slots=True)
 class _Destination:
     number: int  # tells a destination from an earlier one of the same block
-    due_at: float
+    due_at: float  # when to look at it again
+    probe_at: float  # when it is probed again, unless the last probe goes unanswered
     heard_at: float  # the last answer, or when we began to listen
     sequence: int = 0
     present_at: float | None = None  # the first reply to a call since the last answer
@@ -160,6 +162,7 @@ class Prober:
         self._destinations: dict[Network, _Destination] = {}
         self._queue: list[tuple[float, int, Network]] = []
         self._changed: dict[Network, None] = {}
+        self._suspects: set[Network] = set()  # proven paths whose last probe went unanswered
         self._watched = 0
         self._forgave_at = float("-inf")
 
@@ -184,11 +187,12 @@ class Prober:
             return
         self._watched += 1
         due_at = now + (self._watched * _GOLDEN % 1.0) * self.interval
-        self._destinations[block] = _Destination(self._watched, due_at, now)
+        self._destinations[block] = _Destination(self._watched, due_at, due_at, now)
         self._schedule(block, due_at)
 
     def forget(self, block: Network) -> None:
         if self._destinations:
+            self._suspects.discard(block)
             self._destinations.pop(block, None)
             self._changed.pop(block, None)
 
@@ -212,6 +216,10 @@ class Prober:
                 continue
             block = item[2]
             destination = self._destinations[block]
+            at_once = self._becomes_suspect(block, destination)
+            if destination.probe_at > now + self._settings.tick and not at_once:  # just a look: all is as before
+                self._look_at(block, destination, destination.probe_at)
+                continue
             self._judge(block, destination, now)
             probes.append(self._next_probe(block, destination, now))
         return probes
@@ -225,6 +233,8 @@ class Prober:
         skipped = [s for s, sent in destination.unanswered.items() if sent < sent_at]
         for older in skipped:
             del destination.unanswered[older]
+        if not destination.unanswered:
+            self._suspects.discard(block)
         if skipped or destination.streak == 0:
             destination.streak, destination.streak_at = 0, sent_at
         destination.streak += 1
@@ -250,9 +260,14 @@ class Prober:
         settings, silent = self._settings, now - destination.heard_at + _NEARLY
         if len(destination.unanswered) < settings.lost_probes or silent < settings.lost_after:
             return
+        first_sent_at = next(iter(destination.unanswered.values()))
+        if now - first_sent_at + _NEARLY < settings.lost_after - settings.interval:
+            return  # with long intervals most of the silence was our own
         destination.streak = 0
         present_at = destination.present_at
-        if present_at is not None and now - present_at + _NEARLY >= self.interval:  # a probe since then could tell
+        if present_at is not None and now - present_at + _NEARLY >= self._pace(
+            block
+        ):  # a probe since then could tell
             self._decide(block, destination, Verdict.LOST)
         elif silent >= settings.silent_after and now - destination.called_back_at >= settings.silent_after:
             self._decide(block, destination, Verdict.SILENT)
@@ -269,10 +284,14 @@ class Prober:
         while len(destination.unanswered) > _REMEMBERED:
             destination.unanswered.popitem(last=False)
             destination.streak = 0
-        destination.due_at += self.interval
-        if destination.due_at <= now:  # we were late: go on from now instead of catching up
-            destination.due_at = now + self.interval
-        self._schedule(block, destination.due_at)
+        out_of_turn = destination.probe_at > now + self._settings.tick
+        destination.probe_at = (now if out_of_turn else destination.probe_at) + self._pace(block)
+        if destination.probe_at <= now:  # we were late: go on from now instead of catching up
+            destination.probe_at = now + self._pace(block)
+        look_at = destination.probe_at
+        if destination.verdict is Verdict.PROVEN:  # what carries traffic is looked at before its next turn
+            look_at = min(look_at, now + self._settings.interval)
+        self._look_at(block, destination, look_at)
         return Probe(block, sequence, call)
 
     def _forgive_a_stall(self, now: float) -> None:
@@ -285,6 +304,26 @@ class Prober:
         grace = now - self._settings.lost_after + 2 * self.interval
         for destination in self._destinations.values():
             destination.heard_at = max(destination.heard_at, min(now, grace))
+
+    def _becomes_suspect(self, block: Network, destination: _Destination) -> bool:
+        """Tell whether a path that works as far as we know has just gone silent: that may be a black hole."""
+        if destination.verdict is not Verdict.PROVEN:
+            self._suspects.discard(block)
+            return False
+        if not destination.unanswered or block in self._suspects:
+            return False
+        self._suspects.add(block)
+        return True
+
+    def _pace(self, block: Network) -> float:
+        """Return the seconds between two probes of a destination; suspects share a budget of their own."""
+        if block in self._suspects:
+            return max(self._settings.interval, len(self._suspects) / self._settings.budget)
+        return self.interval
+
+    def _look_at(self, block: Network, destination: _Destination, at: float) -> None:
+        destination.due_at = at
+        self._schedule(block, at)
 
     def _schedule(self, block: Network, due_at: float) -> None:
         heapq.heappush(self._queue, (due_at, self._destinations[block].number, block))

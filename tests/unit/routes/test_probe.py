@@ -246,6 +246,61 @@ def test_the_interval_grows_so_that_the_budget_holds():
     assert len(sent) == pytest.approx(5000, rel=0.05)
 
 
+@pytest.fixture(scope="module")
+def crowd():
+    """A thousand proven destinations, each probed every two seconds."""
+    blocks = list(ip_network("10.0.0.0/15").subnets(new_prefix=26))[:1000]
+    prober = watching(*blocks, settings=Settings(budget=500.0))
+    drive(prober, until=20.0, step=0.05)
+    assert all(prober.verdict(block) is Verdict.PROVEN for block in blocks)
+    return blocks, prober
+
+
+def test_in_a_crowd_a_black_hole_is_found_soon_after_its_turn(crowd):
+    blocks, prober = crowd
+    dead, found, now = blocks[7], None, 20.0
+
+    while found is None and now < 30.0:
+        drive(prober, now=now, until=now + 0.05, step=0.05, answers=lambda block, _: block != dead)
+        found = now if prober.verdict(dead) is Verdict.LOST else None
+        now += 0.05
+
+    assert found - 20.0 <= prober.interval + 0.7
+    drive(prober, now=now, until=now + 30.0, step=0.05)  # the next test finds all of them well
+
+
+def test_in_a_crowd_a_suspect_that_answers_falls_back_into_step(crowd):
+    blocks, prober = crowd
+    shaky = blocks[11]
+    drive(prober, now=61.0, until=63.2, step=0.05, answers=lambda block, _: block != shaky)
+
+    _, sent = drive(prober, now=63.2, until=83.2, step=0.05)
+
+    assert sum(probe.block == shaky for _, probe in sent) <= 13
+
+
+def test_with_long_intervals_the_silence_between_turns_is_no_evidence():
+    others = list(ip_network("10.0.0.0/16").subnets(new_prefix=26))[:19]
+    prober = watching(BLOCK, *others, settings=Settings(budget=10.0, lost_after=2.0))
+    drive(prober, until=20.0)
+    now, unanswered_at = 20.0, None
+
+    while prober.verdict(BLOCK) is not Verdict.LOST and now < 40.0:
+        _, sent = drive(prober, now=now, until=now + 0.02, answers=lambda block, _: block != BLOCK)
+        unanswered_at = unanswered_at or next((at for at, probe in sent if probe.block == BLOCK), None)
+        now += 0.02
+
+    assert 1.9 <= now - unanswered_at <= 2.3
+
+
+def test_when_a_whole_crowd_dies_probes_stay_within_twice_the_budget(crowd):
+    _, prober = crowd
+
+    _, sent = drive(prober, now=90.0, until=95.0, step=0.05, answers=no, present=no)
+
+    assert len(sent) <= 5 * 2 * 500 * 1.05
+
+
 def test_a_destination_watched_again_begins_anew():
     prober = watching()
     drive(prober, until=2.0)
