@@ -24,14 +24,9 @@ from cloudnet.lab import report as pages
 from cloudnet.lab import scenarios
 from cloudnet.lab.results import DemoResult, Story
 from cloudnet.lab.runner import Runner, Say
-from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
+from cloudnet.lab.spec import LabSpec
 from cloudnet.lab.traffic import Traffic
 from cloudnet.lab.watch import Watch
-
-SETTINGS = {
-    **LAB_SETTINGS,
-    "CLOUDNET_RESYNC_SECONDS": "5",  # a lowered quota is noticed at a resync; a person does not wait 15 minutes
-}
 
 
 def demo(
@@ -48,7 +43,7 @@ def demo(
     output: Output = Format.TABLE,
 ) -> None:
     """Break the cloud in every way under traffic, and count what is lost."""
-    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False, settings=SETTINGS)
+    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False)
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
     steps = scenarios.story(nodes, subnets, only=only or ())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudnet.cli.demo import SETTINGS, play
+from cloudnet.cli.demo import play
 from cloudnet.lab.results import StepKind
 from cloudnet.lab.scenarios import VXLAN, Expect, Step
 from cloudnet.lab.spec import LabSpec
@@ -60,7 +60,7 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(tmp_
 
 def test_what_does_not_come_to_pass_breaks_a_promise() -> None:
     never = Step("no-routes", StepKind.PLANNED, "nothing", (), until=Expect(VXLAN, at_least=99), timeout=1.0)
-    wanted = LabSpec(NAME, nodes=2, pods=1, controller=False, settings=SETTINGS)
+    wanted = LabSpec(NAME, nodes=2, pods=1, controller=False)
     told: list[str] = []
 
     story = play(wanted, (never,), told.append)
