@@ -12,6 +12,7 @@ help:  ## this list
 
 demo: setup  ## a VPC on this machine, every fault, no lost connection; ARGS="--report build/demo.html"
 	@scripts/host
+	@mkdir -p build
 	@$(PYTHON) -m cloudnet lab demo $(ARGS)
 
 test: setup  ## all tests; root, for the real kernel and the lab
