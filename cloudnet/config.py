@@ -79,7 +79,9 @@ class ControllerConfig:
     """Settings of ``cloudnet controller``. All times are seconds."""
 
     store: Annotated[str, _STORE] = "sqlite:///var/lib/cloudnet/store.sqlite"
-    provider: Annotated[str, Says("which cloud to program; `cloudnet providers` lists them")] = "aws"
+    provider: Annotated[str, Says("which cloud to program; `cloudnet providers` lists them; there is no default")] = (
+        ""
+    )
     provider_config: Annotated[str, Says("JSON file with the provider's own settings")] = ""
     metrics: Annotated[str, Says("address and port of /metrics, /healthz and /readyz")] = "127.0.0.1:9092"
     identity: Annotated[str, Says("name in the leader lease; empty is host name and process id")] = ""
