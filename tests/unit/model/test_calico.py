@@ -12,7 +12,17 @@ from hypothesis import given
 from cloudnet.errors import BadInput
 from cloudnet.model import calico, kinds
 from cloudnet.model.addresses import Family
-from cloudnet.model.resources import AffinityState, BlockAffinity, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.resources import (
+    AffinityState,
+    AllowedUse,
+    AssignmentMode,
+    BlockAffinity,
+    EncapMode,
+    IPPool,
+    Metadata,
+    Node,
+    Vtep,
+)
 from cloudnet.testing import strategies
 
 V3 = "projectcalico.org/v3"
@@ -141,6 +151,30 @@ def test_a_pool_is_spelt_as_calico_spells_it():
 @pytest.mark.parametrize(("cidr", "size"), [("10.65.0.0/16", 26), ("fd00::/64", 122)])
 def test_what_a_pool_leaves_unsaid_has_calicos_defaults(cidr, size):
     assert read(IPPool, {"cidr": cidr}) == IPPool(Metadata("x"), ip_network(cidr), block_size=size)
+
+
+def test_who_may_use_a_pool_is_spelt_as_calico_spells_it():
+    pool = IPPool(
+        Metadata("gpu"),
+        ip_network("10.66.0.0/16"),
+        node_selector="has(gpu)",
+        namespace_selector="team == 'a'",
+        allowed_uses=frozenset({AllowedUse.WORKLOAD}),
+        assignment_mode=AssignmentMode.MANUAL,
+        disable_bgp_export=True,
+    )
+
+    assert write(pool)["spec"] == {
+        "cidr": "10.66.0.0/16",
+        "vxlanMode": "Never",
+        "ipipMode": "Never",
+        "blockSize": 26,
+        "nodeSelector": "has(gpu)",
+        "namespaceSelector": "team == 'a'",
+        "allowedUses": ["Workload"],
+        "assignmentMode": "Manual",
+        "disableBGPExport": True,
+    }
 
 
 # --- BlockAffinity ------------------------------------------------------------------------------------------
