@@ -9,6 +9,7 @@ document back.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from ipaddress import ip_network
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from cloudnet.errors import BadInput
 from cloudnet.model import wire
 from cloudnet.model.addresses import Family, Interface, Network, NodeName, family
 from cloudnet.model.resources import (
+    Affinity,
     AffinityState,
     AllowedUse,
     AssignmentMode,
@@ -54,6 +56,16 @@ def affinity_name(node: NodeName, cidr: Network) -> str:
         return full
     digest = hashlib.sha256(f"{node}+{name}".encode()).hexdigest()[:11]
     return f"{node[: 252 - len(name) - 13]}-{name}-{digest}"
+
+
+def affinity_labels(owner: Affinity, cidr: Network) -> dict[str, str]:
+    """Return the labels by which Calico finds a host's affinities. Calico ``model/block_affinity.go``."""
+    digest = base64.b32encode(hashlib.sha3_256(owner.host.encode()).digest())
+    return {
+        "projectcalico.org/hostname-hash": digest.decode().rstrip("="),
+        "projectcalico.org/affinity-type": owner.type,
+        "projectcalico.org/ip-version": str(cidr.version),
+    }
 
 
 # --- Node ---------------------------------------------------------------------------------------------------

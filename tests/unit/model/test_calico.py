@@ -13,6 +13,7 @@ from cloudnet.errors import BadInput
 from cloudnet.model import calico, kinds
 from cloudnet.model.addresses import Family
 from cloudnet.model.resources import (
+    Affinity,
     AffinityState,
     AllowedUse,
     AssignmentMode,
@@ -69,6 +70,14 @@ def test_an_affinity_name_of_253_is_cut_and_hashed(length):
         digest = hashlib.sha256(f"{node}+10-65-1-0-26".encode()).hexdigest()[:11]
         assert name == f"{'n' * 227}-10-65-1-0-26-{digest}"
         assert len(name) == 252
+
+
+def test_an_affinity_carries_the_labels_by_which_calico_finds_it():
+    assert calico.affinity_labels(Affinity("node-a"), ip_network("fd00::/122")) == {
+        "projectcalico.org/hostname-hash": "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA",
+        "projectcalico.org/affinity-type": "host",
+        "projectcalico.org/ip-version": "6",
+    }
 
 
 @given(strategies.node_names(), strategies.networks())
