@@ -138,9 +138,10 @@ def let_go(
     cidr: Network,
     moment: Moment,
     *,
+    refresh: Callable[[IPAMBlock], IPAMBlock],
     may_go: Callable[[IPAMBlock], bool] = blocks.is_empty,
 ) -> bool:
-    """Take a block from its owner, if it may go; tell whether it did.
+    """Take a block from its owner, if it may go; tell whether it did. ``refresh`` frees what has cooled down.
 
     An empty block is deleted; one with addresses in use stays as nobody's until the last of them is released.
     The affinity is read before the block, and both before the mark: an owner that claims again in between changes
@@ -149,22 +150,26 @@ def let_go(
     for _ in range(records.TRIES):
         affinity = records.find(store, BlockAffinity, affinity_name(owner.host, cidr))
         block = records.find(store, IPAMBlock, cidr_name(cidr))
-        if block is not None and block.value.affinity == owner and not may_go(block.value):
+        if block is not None and block.value.affinity == owner and not may_go(refresh(block.value)):
             if affinity is not None and affinity.value.state is AffinityState.PENDING_DELETION:
                 claim(store, owner, cidr, moment)  # somebody began to let it go, and then it was used
             return False
-        if _let_go_once(store, owner, affinity, block):
+        if _let_go_once(store, owner, affinity, block, refresh):
             return True
     raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
 
 
 def _let_go_once(
-    store: Store, owner: Affinity, affinity: Stored[BlockAffinity] | None, block: Stored[IPAMBlock] | None
+    store: Store,
+    owner: Affinity,
+    affinity: Stored[BlockAffinity] | None,
+    block: Stored[IPAMBlock] | None,
+    refresh: Callable[[IPAMBlock], IPAMBlock],
 ) -> bool:
     marked = affinity and _move(store, affinity, Step.LET_GO)
     if affinity is not None and marked is None:
         return False
-    if block is not None and block.value.affinity == owner and not _drop(store, block):
+    if block is not None and block.value.affinity == owner and not _drop(store, block, refresh(block.value)):
         return False
     if marked is not None:
         after(marked.value.state, Step.FORGET)
@@ -172,8 +177,8 @@ def _let_go_once(
     return True
 
 
-def _drop(store: Store, block: Stored[IPAMBlock]) -> bool:
-    if blocks.is_empty(block.value):
-        return records.remove(store, block)
-    ownerless = replace(block.value, affinity=None, claimed_at=None)
-    return records.replace(store, block, blocks.written(ownerless)) is not None
+def _drop(store: Store, seen: Stored[IPAMBlock], block: IPAMBlock) -> bool:
+    if blocks.is_empty(block):
+        return records.remove(store, seen)
+    ownerless = replace(block, affinity=None, claimed_at=None)
+    return records.replace(store, seen, blocks.written(ownerless)) is not None

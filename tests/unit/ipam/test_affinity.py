@@ -37,6 +37,10 @@ def block(store):
     return found and found.value
 
 
+def as_it_is(block):
+    return block
+
+
 def use(store, address="10.65.1.3"):
     seen = store.get(IPAMBlock, "10-65-1-0-29")
     assigned = blocks.assign(seen.value, ip_address(address), AllocationAttribute("h"))
@@ -113,7 +117,7 @@ def test_a_block_that_somebody_half_deleted_is_deleted_and_made_anew(store):
 def test_an_empty_block_goes_with_its_affinity(store):
     affinity.claim(store, N1, CIDR, NOON)
 
-    assert affinity.let_go(store, N1, CIDR, NOON)
+    assert affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
     assert (state(store), block(store)) == (None, None)
 
 
@@ -121,7 +125,7 @@ def test_a_block_in_use_stays_when_only_empty_ones_may_go(store):
     affinity.claim(store, N1, CIDR, NOON)
     use(store)
 
-    assert not affinity.let_go(store, N1, CIDR, NOON)
+    assert not affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
     assert (state(store), block(store).affinity) == (AffinityState.CONFIRMED, N1)
 
 
@@ -129,7 +133,7 @@ def test_a_block_in_use_becomes_nobodys_when_it_must_go(store):
     affinity.claim(store, N1, CIDR, NOON)
     use(store)
 
-    assert affinity.let_go(store, N1, CIDR, NOON, may_go=lambda _: True)
+    assert affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is, may_go=lambda _: True)
     assert (state(store), block(store).affinity, block(store).claimed_at) == (None, None, None)
     with pytest.raises(ClaimLost, match="belongs to nobody, but has addresses in use"):
         affinity.claim(store, N2, CIDR, NOON)
@@ -141,13 +145,13 @@ def test_a_block_that_is_used_while_it_is_let_go_becomes_its_owners_again(store)
     store.update(replace(left.value, state=AffinityState.PENDING_DELETION), expected=left.revision)
     use(store)
 
-    assert not affinity.let_go(store, N1, CIDR, NOON)
+    assert not affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
     assert state(store) is AffinityState.CONFIRMED
 
 
 def test_letting_go_of_anothers_block_leaves_it_alone(store):
     affinity.claim(store, N2, CIDR, NOON)
 
-    affinity.let_go(store, N1, CIDR, NOON)
+    affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
 
     assert (state(store, "n2"), block(store).affinity) == (AffinityState.CONFIRMED, N2)
