@@ -150,6 +150,8 @@ def let_go(
     for _ in range(records.TRIES):
         affinity = records.find(store, BlockAffinity, affinity_name(owner.host, cidr))
         block = records.find(store, IPAMBlock, cidr_name(cidr))
+        if affinity is None and records.find(store, BlockAffinity, affinity_name(owner.host, cidr)) is not None:
+            continue  # claimed between the two readings, and the mark that would have told us is not made
         if block is not None and block.value.affinity == owner and not may_go(refresh(block.value)):
             if affinity is not None and affinity.value.state is AffinityState.PENDING_DELETION:
                 claim(store, owner, cidr, moment)  # somebody began to let it go, and then it was used

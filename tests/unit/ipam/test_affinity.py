@@ -155,3 +155,24 @@ def test_letting_go_of_anothers_block_leaves_it_alone(store):
     affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
 
     assert (state(store, "n2"), block(store).affinity) == (AffinityState.CONFIRMED, N2)
+
+
+def test_a_claim_between_the_two_readings_is_seen_and_let_go_as_a_whole():
+    class Claimed(MemoryStore):
+        """The owner claims right after somebody found that it has no affinity."""
+
+        armed = True
+
+        def get(self, kind, name, namespace=""):
+            try:
+                return super().get(kind, name, namespace)
+            finally:
+                if self.armed and kind is BlockAffinity:
+                    self.armed = False
+                    affinity.claim(self, N1, CIDR, NOON)
+
+    store = Claimed()
+
+    affinity.let_go(store, N1, CIDR, NOON, refresh=as_it_is)
+
+    assert (state(store), block(store)) == (None, None)
