@@ -125,7 +125,7 @@ class Allocator:
             found += self._borrow(count - len(found), request, rules)
         if count and not found:
             raise _none_free(request, rules, owned, limit)
-        return tuple(found)
+        return tuple(dict.fromkeys(found))  # somebody may release one before we are done, and then we get it again
 
     def assign_ip(self, address: Address, request: Request) -> Interface:
         """Give one particular address.
