@@ -1,13 +1,15 @@
-"""Calico's spelling of the kinds we share with it: ``projectcalico.org/v3`` Node, IPPool and BlockAffinity.
+"""Calico's spelling of the kinds that routing shares with it: ``projectcalico.org/v3`` Node, IPPool, BlockAffinity.
 
-Only this file knows it. Sources: Calico ``api/pkg/apis/projectcalico/v3/{ippool,blockaffinity}.go``,
-``libcalico-go/lib/apis/internalapi/node.go``, ``libcalico-go/lib/names/cidr.go`` and
-``libcalico-go/lib/backend/model/block_affinity.go``. Fields of Calico's that we have no use for are not
-listed here; ``kinds.Kind.encode(..., onto=...)`` keeps them when we write a document back.
+Only this file knows it; the kinds for address management stand in ``calico_ipam.py``. Sources: Calico
+``api/pkg/apis/projectcalico/v3/{ippool,blockaffinity}.go``, ``libcalico-go/lib/apis/internalapi/node.go``,
+``libcalico-go/lib/names/cidr.go`` and ``libcalico-go/lib/backend/model/block_affinity.go``. Fields of Calico's
+that we have no use for are not listed here; ``kinds.Kind.encode(..., onto=...)`` keeps them when we write a
+document back.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from ipaddress import ip_network
 from typing import Final, Literal
@@ -17,7 +19,18 @@ import msgspec
 from cloudnet.errors import BadInput
 from cloudnet.model import wire
 from cloudnet.model.addresses import Family, Interface, Network, NodeName, family
-from cloudnet.model.resources import AffinityState, BlockAffinity, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.resources import (
+    Affinity,
+    AffinityState,
+    AllowedUse,
+    AssignmentMode,
+    BlockAffinity,
+    EncapMode,
+    IPPool,
+    Metadata,
+    Node,
+    Vtep,
+)
 
 API_VERSION: Final = "projectcalico.org/v3"
 PROVIDER_ID = "cloudnet.io/provider-id"
@@ -43,6 +56,16 @@ def affinity_name(node: NodeName, cidr: Network) -> str:
         return full
     digest = hashlib.sha256(f"{node}+{name}".encode()).hexdigest()[:11]
     return f"{node[: 252 - len(name) - 13]}-{name}-{digest}"
+
+
+def affinity_labels(owner: Affinity, cidr: Network) -> dict[str, str]:
+    """Return the labels by which Calico finds a host's affinities. Calico ``model/block_affinity.go``."""
+    digest = base64.b32encode(hashlib.sha3_256(owner.host.encode()).digest())
+    return {
+        "projectcalico.org/hostname-hash": digest.decode().rstrip("="),
+        "projectcalico.org/affinity-type": owner.type,
+        "projectcalico.org/ip-version": str(cidr.version),
+    }
 
 
 # --- Node ---------------------------------------------------------------------------------------------------
@@ -151,13 +174,18 @@ def write_node(node: Node) -> NodeDocument:
 # --- IPPool -------------------------------------------------------------------------------------------------
 
 
-class _IPPoolSpec(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
+class _IPPoolSpec(msgspec.Struct, rename="camel", omit_defaults=True):
     cidr: str
     vxlan_mode: str = ""
     ipip_mode: str = ""
     nat_outgoing: bool = False
     disabled: bool = False
     block_size: int = 0
+    node_selector: str = ""
+    namespace_selector: str = ""
+    allowed_uses: list[str] | None = None
+    assignment_mode: str = ""
+    disable_bgp_export: bool = msgspec.field(name="disableBGPExport", default=False)
 
 
 class IPPoolDocument(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -169,6 +197,10 @@ class IPPoolDocument(msgspec.Struct, rename="camel", omit_defaults=True):
     kind: Literal["IPPool"] | None = None
 
 
+_ALL_NODES = "all()"
+_USES = {use.value: use for use in AllowedUse}
+_DEFAULT_USES = frozenset({AllowedUse.WORKLOAD, AllowedUse.TUNNEL})
+_ASSIGNMENT_MODES = {"": AssignmentMode.AUTOMATIC, **{mode.value: mode for mode in AssignmentMode}}
 _MODES = {"": EncapMode.NEVER, **{mode.value: mode for mode in EncapMode}}
 _BLOCK_SIZES = {Family.IPV4: (26, 20, 32), Family.IPV6: (122, 116, 128)}  # default, smallest, largest
 _LINK_LOCAL = {Family.IPV4: ip_network("169.254.0.0/16"), Family.IPV6: ip_network("fe80::/10")}
@@ -185,9 +217,20 @@ def read_ippool(document: IPPoolDocument) -> IPPool:
         nat_outgoing=spec.nat_outgoing,
         disabled=spec.disabled,
         block_size=spec.block_size or _BLOCK_SIZES[family(cidr)][0],
+        node_selector=spec.node_selector or _ALL_NODES,
+        namespace_selector=spec.namespace_selector,
+        allowed_uses=_allowed_uses(spec.allowed_uses or []),
+        assignment_mode=wire.choice(spec.assignment_mode, _ASSIGNMENT_MODES, "spec.assignmentMode"),
+        disable_bgp_export=spec.disable_bgp_export,
     )
     _check_ippool(pool)
+    _check_uses(pool)
     return pool
+
+
+def _allowed_uses(words: list[str]) -> frozenset[AllowedUse]:
+    uses = frozenset(wire.choice(word, _USES, f"spec.allowedUses[{i}]") for i, word in enumerate(words))
+    return uses or _DEFAULT_USES
 
 
 def _check_ippool(pool: IPPool) -> None:
@@ -221,6 +264,27 @@ def _check_ipip(pool: IPPool, of: Family) -> None:
         )
 
 
+def _check_uses(pool: IPPool) -> None:
+    if pool.namespace_selector and AllowedUse.TUNNEL in pool.allowed_uses:
+        raise BadInput(
+            "a tunnel's address belongs to no namespace: leave this out, or set spec.allowedUses to ['Workload']",
+            path="spec.namespaceSelector",
+        )
+    if AllowedUse.LOAD_BALANCER not in pool.allowed_uses:
+        return
+    if len(pool.allowed_uses) > 1:
+        raise BadInput("expected 'LoadBalancer' alone, or any of 'Workload' and 'Tunnel'", path="spec.allowedUses")
+    if pool.node_selector != _ALL_NODES:
+        raise BadInput(
+            f"expected {_ALL_NODES!r} for a LoadBalancer pool, found {pool.node_selector!r}", path="spec.nodeSelector"
+        )
+    if pool.disable_bgp_export:
+        raise BadInput("expected false for a LoadBalancer pool, found true", path="spec.disableBGPExport")
+    for path, mode in (("spec.vxlanMode", pool.vxlan_mode), ("spec.ipipMode", pool.ipip_mode)):
+        if mode is not EncapMode.NEVER:
+            raise BadInput(f"expected 'Never' for a LoadBalancer pool, found {mode.value!r}", path=path)
+
+
 def write_ippool(pool: IPPool) -> IPPoolDocument:
     return IPPoolDocument(
         metadata=wire.meta(pool.meta),
@@ -231,10 +295,20 @@ def write_ippool(pool: IPPool) -> IPPoolDocument:
             nat_outgoing=pool.nat_outgoing,
             disabled=pool.disabled,
             block_size=pool.block_size,
+            node_selector="" if pool.node_selector == _ALL_NODES else pool.node_selector,
+            namespace_selector=pool.namespace_selector,
+            allowed_uses=_spelt_uses(pool.allowed_uses),
+            assignment_mode="" if pool.assignment_mode is AssignmentMode.AUTOMATIC else pool.assignment_mode.value,
+            disable_bgp_export=pool.disable_bgp_export,
         ),
         api_version=API_VERSION,
         kind="IPPool",
     )
+
+
+def _spelt_uses(uses: frozenset[AllowedUse]) -> list[str] | None:
+    """Return the uses in Calico's order; the usual ones are left unsaid, as in older pools."""
+    return None if uses == _DEFAULT_USES else [use.value for use in AllowedUse if use in uses]
 
 
 # --- BlockAffinity ------------------------------------------------------------------------------------------

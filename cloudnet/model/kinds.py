@@ -14,13 +14,17 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import calico, own, wire
+from cloudnet.model import calico, calico_ipam, own, wire
 from cloudnet.model.resources import (
     AgentReport,
     BlockAffinity,
     CloudNode,
     CloudRoute,
+    IPAMBlock,
+    IPAMConfiguration,
+    IPAMHandle,
     IPPool,
+    IPReservation,
     Lease,
     Node,
     NodeCondition,
@@ -118,6 +122,38 @@ ALL: tuple[Kind[Any], ...] = (
         document=calico.BlockAffinityDocument,
         read=calico.read_block_affinity,
         write=calico.write_block_affinity,
+    ),
+    Kind(
+        IPAMBlock,
+        "ipamblocks",
+        calico.API_VERSION,
+        document=calico_ipam.IPAMBlockDocument,
+        read=calico_ipam.read_block,
+        write=calico_ipam.write_block,
+    ),
+    Kind(
+        IPAMHandle,
+        "ipamhandles",
+        calico.API_VERSION,
+        document=calico_ipam.IPAMHandleDocument,
+        read=calico_ipam.read_handle,
+        write=calico_ipam.write_handle,
+    ),
+    Kind(
+        IPAMConfiguration,
+        "ipamconfigurations",
+        calico.API_VERSION,
+        document=calico_ipam.IPAMConfigurationDocument,
+        read=calico_ipam.read_configuration,
+        write=calico_ipam.write_configuration,
+    ),
+    Kind(
+        IPReservation,
+        "ipreservations",
+        calico.API_VERSION,
+        document=calico_ipam.IPReservationDocument,
+        read=calico_ipam.read_reservation,
+        write=calico_ipam.write_reservation,
     ),
     Kind(
         CloudNode,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -97,12 +98,28 @@ class EncapMode(enum.Enum):
     CROSS_SUBNET = "CrossSubnet"
 
 
+class AllowedUse(enum.Enum):
+    """What a pool's addresses may be taken for. Calico ``allowedUses``."""
+
+    WORKLOAD = "Workload"
+    TUNNEL = "Tunnel"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+class AssignmentMode(enum.Enum):
+    """Whether a pool is used unasked, or only by those who name it. Calico ``assignmentMode``."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
 @dataclass(frozen=True, slots=True)
 class IPPool:
     """A range that pods take addresses from. Calico ``IPPool``.
 
     What the modes mean here is decided in docs/decisions/pool-modes.md: ``Never`` asks for native routes with
     VXLAN as ground, ``CrossSubnet`` for direct routes inside a subnet only, ``Always`` for VXLAN alone.
+    ``node_selector`` and ``namespace_selector`` are Calico selector expressions; an empty one selects all.
     """
 
     meta: Metadata
@@ -112,6 +129,11 @@ class IPPool:
     nat_outgoing: bool = False
     disabled: bool = False
     block_size: int = 26
+    node_selector: str = "all()"
+    namespace_selector: str = ""
+    allowed_uses: frozenset[AllowedUse] = frozenset({AllowedUse.WORKLOAD, AllowedUse.TUNNEL})
+    assignment_mode: AssignmentMode = AssignmentMode.AUTOMATIC
+    disable_bgp_export: bool = False
 
 
 class AffinityState(enum.Enum):
@@ -132,6 +154,94 @@ class BlockAffinity:
     state: AffinityState = AffinityState.CONFIRMED
     type: str = "host"
     deleted: bool = False
+
+
+# --- Calico's kinds for address management ------------------------------------------------------------------
+
+_NO_NUMBERS: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """Whom a block belongs to: a host, or a virtual owner such as the load balancer. ``host:n1`` on the wire."""
+
+    host: NodeName
+    type: str = "host"
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationAttribute:
+    """What is known of the addresses of a block that point here. Calico ``AllocationAttribute``.
+
+    ``owner`` says who has the address (``pod``, ``namespace``, ``node``, ``type``...); ``alternate_owner`` who
+    gets it next, where a virtual machine moves. An attribute with ``released_at`` belongs to nobody any more:
+    its addresses cool down before they are given again.
+    """
+
+    handle: str | None = None
+    owner: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    alternate_owner: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    released_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IPAMBlock:
+    """Who has which address of one block. Calico ``IPAMBlock``, named after the prefix (``10-65-1-0-26``).
+
+    An ordinal is an address's distance from the first one. ``allocations`` has an entry for each ordinal: an
+    index into ``attributes``, or nothing when the address is free. ``unallocated`` is the queue of free
+    ordinals, first out first. ``sequence_number`` grows with every write; ``sequence_numbers`` is its value
+    when an ordinal was given away: {ordinal: number}.
+    """
+
+    meta: Metadata
+    cidr: Network
+    affinity: Affinity | None = None
+    claimed_at: datetime | None = None
+    allocations: tuple[int | None, ...] = ()
+    unallocated: tuple[int, ...] = ()
+    attributes: tuple[AllocationAttribute, ...] = ()
+    sequence_number: int = 0
+    sequence_numbers: Mapping[int, int] = field(default_factory=lambda: _NO_NUMBERS, hash=False)
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IPAMHandle:
+    """How many addresses one handle may hold in which block. Calico ``IPAMHandle``, named in lower case.
+
+    A count is an upper bound: it is raised before the block is written, and lowered after.
+    """
+
+    meta: Metadata
+    handle: str
+    blocks: Mapping[Network, int] = field(hash=False)
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IPAMConfiguration:
+    """How addresses are given out, for the whole cluster. Calico ``IPAMConfiguration``, the one named ``default``.
+
+    ``max_blocks_per_host`` of 0 means Calico's own limit; ``cooldown`` is the seconds that a released address rests.
+    """
+
+    meta: Metadata
+    strict_affinity: bool = False
+    auto_allocate_blocks: bool = True
+    max_blocks_per_host: int = 0
+    cooldown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IPReservation:
+    """Addresses that nobody is given from now on; who has one keeps it. Calico ``IPReservation``."""
+
+    meta: Metadata
+    cidrs: tuple[Network, ...] = ()
 
 
 # --- our own kinds ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 
 from hypothesis import strategies as st
@@ -24,14 +25,22 @@ from cloudnet.model.addresses import (
     TableId,
 )
 from cloudnet.model.resources import (
+    Affinity,
     AffinityState,
     AgentReport,
+    AllocationAttribute,
+    AllowedUse,
+    AssignmentMode,
     BlockAffinity,
     Cause,
     CloudNode,
     CloudRoute,
     EncapMode,
+    IPAMBlock,
+    IPAMConfiguration,
+    IPAMHandle,
     IPPool,
+    IPReservation,
     Lease,
     Metadata,
     NextHop,
@@ -123,6 +132,10 @@ def _one_a_family(each: Mapping[Family, SearchStrategy[object]]) -> SearchStrate
 _POOLS = {Family.IPV4: ("10.0.0.0/8", 20, 32), Family.IPV6: ("fd00::/8", 116, 128)}
 
 
+_USUAL = {AllowedUse.WORKLOAD, AllowedUse.TUNNEL}
+_SELECTORS = st.sampled_from(["all()", "zone == 'a'", "has(gpu)"])
+
+
 @st.composite
 def ip_pools(draw: st.DrawFn) -> IPPool:
     of = draw(families())
@@ -132,7 +145,23 @@ def ip_pools(draw: st.DrawFn) -> IPPool:
     vxlan, ipip = draw(st.sampled_from(EncapMode)), EncapMode.NEVER
     if of is Family.IPV4 and vxlan is EncapMode.NEVER:
         ipip = draw(st.sampled_from(EncapMode))
-    return IPPool(draw(metadata()), cidr, vxlan, ipip, draw(st.booleans()), draw(st.booleans()), block_size)
+    uses = draw(st.sampled_from([_USUAL, _USUAL, *({use} for use in AllowedUse)]))
+    if AllowedUse.LOAD_BALANCER in uses:
+        return IPPool(draw(metadata()), cidr, block_size=block_size, allowed_uses=frozenset(uses))
+    return IPPool(
+        draw(metadata()),
+        cidr,
+        vxlan,
+        ipip,
+        draw(st.booleans()),
+        draw(st.booleans()),
+        block_size,
+        node_selector=draw(_SELECTORS),
+        namespace_selector="" if AllowedUse.TUNNEL in uses else draw(_SELECTORS | st.just("")),
+        allowed_uses=frozenset(uses),
+        assignment_mode=draw(st.sampled_from(AssignmentMode)),
+        disable_bgp_export=draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -154,6 +183,73 @@ def block_affinities() -> SearchStrategy[BlockAffinity]:
         type=st.sampled_from(["host", "virtual"]),
         deleted=st.booleans(),
     )
+
+
+# --- Calico's kinds for address management ------------------------------------------------------------------
+
+_OWNERS = st.dictionaries(st.sampled_from(["pod", "namespace", "node", "type"]), _WORD, max_size=2)
+
+
+def times() -> SearchStrategy[datetime]:
+    """Moments in UTC."""
+    return st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - so it asks
+
+
+def allocation_attributes() -> SearchStrategy[AllocationAttribute]:
+    """Attributes of somebody's addresses, or of addresses that cool down."""
+    return st.builds(
+        AllocationAttribute, handle=st.none() | names(), owner=_OWNERS, alternate_owner=_OWNERS
+    ) | st.builds(AllocationAttribute, released_at=times())
+
+
+def affinities() -> SearchStrategy[Affinity]:
+    return st.builds(Affinity, host=node_names(), type=st.sampled_from(["host", "virtual"]))
+
+
+@st.composite
+def ipam_blocks(draw: st.DrawFn) -> IPAMBlock:
+    """Blocks of 1 to 16 addresses, each of them free or somebody's; the queue in any order."""
+    of = draw(families())
+    longest = 32 if of is Family.IPV4 else 128
+    cidr = draw(networks(of, shortest=longest - 4))
+    attributes = tuple(draw(st.lists(allocation_attributes(), min_size=1, max_size=3)))
+    index = st.none() | st.integers(0, len(attributes) - 1)
+    allocations = tuple(draw(st.lists(index, min_size=cidr.num_addresses, max_size=cidr.num_addresses)))
+    taken = [ordinal for ordinal, found in enumerate(allocations) if found is not None]
+    free = [ordinal for ordinal, found in enumerate(allocations) if found is None]
+    return IPAMBlock(
+        draw(metadata()),
+        cidr,
+        affinity=draw(st.none() | affinities()),
+        claimed_at=draw(st.none() | times()),
+        allocations=allocations,
+        unallocated=tuple(draw(st.permutations(free))),
+        attributes=attributes,
+        sequence_number=draw(st.integers(0, 2**63)),
+        sequence_numbers={ordinal: draw(st.integers(0, 2**63)) for ordinal in taken},
+        deleted=draw(st.booleans()),
+    )
+
+
+def ipam_handles() -> SearchStrategy[IPAMHandle]:
+    counts = st.dictionaries(networks(), st.integers(1, 4096), max_size=3)
+    return st.builds(IPAMHandle, meta=metadata(), handle=names(), blocks=counts, deleted=st.booleans())
+
+
+@st.composite
+def ipam_configurations(draw: st.DrawFn) -> IPAMConfiguration:
+    strict = draw(st.booleans())
+    return IPAMConfiguration(
+        draw(metadata()),
+        strict_affinity=strict,
+        auto_allocate_blocks=not strict or draw(st.booleans()),
+        max_blocks_per_host=draw(st.integers(0, 1_000_000)),
+        cooldown=draw(st.integers(0, 1200)),
+    )
+
+
+def ip_reservations() -> SearchStrategy[IPReservation]:
+    return st.builds(IPReservation, meta=metadata(), cidrs=st.lists(networks(), max_size=3).map(tuple))
 
 
 # --- our own kinds ------------------------------------------------------------------------------------------
@@ -247,6 +343,10 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Node: nodes(),
     IPPool: ip_pools(),
     BlockAffinity: block_affinities(),
+    IPAMBlock: ipam_blocks(),
+    IPAMHandle: ipam_handles(),
+    IPAMConfiguration: ipam_configurations(),
+    IPReservation: ip_reservations(),
     CloudNode: cloud_nodes(),
     CloudRoute: cloud_routes(),
     AgentReport: agent_reports(),

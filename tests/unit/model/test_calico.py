@@ -12,7 +12,18 @@ from hypothesis import given
 from cloudnet.errors import BadInput
 from cloudnet.model import calico, kinds
 from cloudnet.model.addresses import Family
-from cloudnet.model.resources import AffinityState, BlockAffinity, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.resources import (
+    Affinity,
+    AffinityState,
+    AllowedUse,
+    AssignmentMode,
+    BlockAffinity,
+    EncapMode,
+    IPPool,
+    Metadata,
+    Node,
+    Vtep,
+)
 from cloudnet.testing import strategies
 
 V3 = "projectcalico.org/v3"
@@ -59,6 +70,14 @@ def test_an_affinity_name_of_253_is_cut_and_hashed(length):
         digest = hashlib.sha256(f"{node}+10-65-1-0-26".encode()).hexdigest()[:11]
         assert name == f"{'n' * 227}-10-65-1-0-26-{digest}"
         assert len(name) == 252
+
+
+def test_an_affinity_carries_the_labels_by_which_calico_finds_it():
+    assert calico.affinity_labels(Affinity("node-a"), ip_network("fd00::/122")) == {
+        "projectcalico.org/hostname-hash": "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA",
+        "projectcalico.org/affinity-type": "host",
+        "projectcalico.org/ip-version": "6",
+    }
 
 
 @given(strategies.node_names(), strategies.networks())
@@ -141,6 +160,30 @@ def test_a_pool_is_spelt_as_calico_spells_it():
 @pytest.mark.parametrize(("cidr", "size"), [("10.65.0.0/16", 26), ("fd00::/64", 122)])
 def test_what_a_pool_leaves_unsaid_has_calicos_defaults(cidr, size):
     assert read(IPPool, {"cidr": cidr}) == IPPool(Metadata("x"), ip_network(cidr), block_size=size)
+
+
+def test_who_may_use_a_pool_is_spelt_as_calico_spells_it():
+    pool = IPPool(
+        Metadata("gpu"),
+        ip_network("10.66.0.0/16"),
+        node_selector="has(gpu)",
+        namespace_selector="team == 'a'",
+        allowed_uses=frozenset({AllowedUse.WORKLOAD}),
+        assignment_mode=AssignmentMode.MANUAL,
+        disable_bgp_export=True,
+    )
+
+    assert write(pool)["spec"] == {
+        "cidr": "10.66.0.0/16",
+        "vxlanMode": "Never",
+        "ipipMode": "Never",
+        "blockSize": 26,
+        "nodeSelector": "has(gpu)",
+        "namespaceSelector": "team == 'a'",
+        "allowedUses": ["Workload"],
+        "assignmentMode": "Manual",
+        "disableBGPExport": True,
+    }
 
 
 # --- BlockAffinity ------------------------------------------------------------------------------------------
