@@ -237,7 +237,7 @@ def test_one_spoilt_document_does_not_hide_the_others(store, path, caplog):
 def test_fields_that_we_do_not_understand_survive_our_update(store, path):
     made = store.create(POOL)
     document = msgspec.json.decode(run_one(path, "SELECT document FROM resources"))
-    document["spec"]["nodeSelector"] = "zone == 'a'"
+    document["spec"]["ofNextYear"] = "zone == 'a'"
     document["metadata"]["creationTimestamp"] = "2024-01-01T00:00:00Z"
     run(path, ("UPDATE resources SET document = ?", (msgspec.json.encode(document),)))
 
