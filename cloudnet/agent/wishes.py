@@ -106,11 +106,8 @@ class Wishes:
     def _ground_is_due(self, value: KernelObject) -> bool:
         if not isinstance(value, Route):
             return False
-        ground = next((k for k in self._ground_keys(value) if k in self._tracker.desired), None)
-        return ground is not None and ground not in self._tracker.actual
-
-    def _ground_keys(self, native: Route) -> tuple[Key, ...]:
-        return (replace(native, metric=vxlan.METRIC).key,)
+        ground = replace(value, metric=vxlan.METRIC).key
+        return ground in self._tracker.desired and ground not in self._tracker.actual
 
     def _settle(self, key: Key) -> None:
         wishers = self._for.get(key)

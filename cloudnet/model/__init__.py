@@ -1,0 +1,1 @@
+"""Values: resources, addresses, paths. Frozen, pure, and ignorant of everything else."""

@@ -1,0 +1,1 @@
+"""What decides about routes and paths, without I/O, clock or chance: plan, claims, path, fallback, probe."""
