@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import calico, calico_ipam, own, wire
+from cloudnet.model import calico, calico_ipam, calico_workloads, kubernetes, own, wire
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.resources import (
     AgentReport,
     BlockAffinity,
@@ -30,6 +31,7 @@ from cloudnet.model.resources import (
     NodeCondition,
     Resource,
 )
+from cloudnet.model.workloads import WorkloadEndpoint
 
 R = TypeVar("R", bound=Resource)
 D = TypeVar("D", bound=msgspec.Struct)
@@ -194,6 +196,41 @@ ALL: tuple[Kind[Any], ...] = (
         document=own.NodeConditionDocument,
         read=own.read_node_condition,
         write=own.write_node_condition,
+    ),
+    Kind(
+        WorkloadEndpoint,
+        "workloadendpoints",
+        calico.API_VERSION,
+        document=calico_workloads.WorkloadEndpointDocument,
+        read=calico_workloads.read_endpoint,
+        write=calico_workloads.write_endpoint,
+        namespaced=True,
+    ),
+    Kind(
+        Namespace,
+        "namespaces",
+        kubernetes.API_VERSION,
+        document=kubernetes.NamespaceDocument,
+        read=kubernetes.read_namespace,
+        write=kubernetes.write_namespace,
+    ),
+    Kind(
+        Pod,
+        "pods",
+        kubernetes.API_VERSION,
+        document=kubernetes.PodDocument,
+        read=kubernetes.read_pod,
+        write=kubernetes.write_pod,
+        namespaced=True,
+    ),
+    Kind(
+        ServiceAccount,
+        "serviceaccounts",
+        kubernetes.API_VERSION,
+        document=kubernetes.ServiceAccountDocument,
+        read=kubernetes.read_service_account,
+        write=kubernetes.write_service_account,
+        namespaced=True,
     ),
 )
 

@@ -193,8 +193,9 @@ class StoreContract(BatchContract):
         value = data.draw(strategies.OF[kind.type])
 
         made = store.create(value)
-        read, listed = store.get(kind.type, value.meta.name), store.list(kind.type)
-        store.delete(kind.type, value.meta.name)
+        read = store.get(kind.type, value.meta.name, value.meta.namespace)
+        listed = store.list(kind.type)
+        store.delete(kind.type, value.meta.name, value.meta.namespace)
 
         assert made.value == value
         assert read == made
