@@ -27,8 +27,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#ifndef PATIENCE
+#ifndef PATIENCE // tests have less, and a socket of their own
 #define PATIENCE 90 // seconds for the whole exchange; the limits of the agent end sooner, and say more
+#define AGENT_SOCKET "/run/cloudnet/cni.sock"
 #endif
 #define LONGEST (1024 * 1024) // bytes of configuration, and of the JSON before it
 #define BLANKS " \t\r\n"
@@ -40,12 +41,12 @@ struct text {
     size_t length;
     char bytes[3 * LONGEST]; // what does not fit is left out; `main` looks whether something was
 };
-static struct text request;
+static struct text request, message, error; // message and error are never full: a NUL ends them
 static char config[LONGEST + 2];   // one more to see that there is more, and a NUL to end searches
 static char output[2 * LONGEST];   // with prevResult, an answer repeats what it was asked
 static char version[16] = "1.0.0"; // for errors of our own, when the configuration names none
 static const char *command;
-static struct sockaddr_un agent = {.sun_family = AF_UNIX, .sun_path = "/run/cloudnet/cni.sock"};
+static struct sockaddr_un agent = {.sun_family = AF_UNIX, .sun_path = AGENT_SOCKET};
 
 static void put(struct text *to, const char *bytes, size_t length) {
     length = length < sizeof to->bytes - to->length ? length : sizeof to->bytes - to->length;
@@ -93,15 +94,13 @@ static _Noreturn void print(const char *bytes, size_t length, int status) {
     exit(status);
 }
 
-static _Noreturn void fail(const char *code, const char *message) {
-    static struct text error;
+static _Noreturn void fail(const char *code, const char *reason) {
     say(&error, "{\"cniVersion\":"), quote(&error, version), say(&error, ",\"code\":"), say(&error, code);
-    say(&error, ",\"msg\":"), quote(&error, message), say(&error, "}\n");
+    say(&error, ",\"msg\":"), quote(&error, reason), say(&error, "}\n");
     print(error.bytes, error.length, 1);
 }
 
 static _Noreturn void unanswered(int problem) {
-    static struct text message; // a NUL ends it: it is never full
     alarm(0);
     say(&message, "no answer from cloudnet's agent at "), say(&message, agent.sun_path), say(&message, ": ");
     say(&message, strerror(problem)), say(&message, ": start the agent or read its log; the runtime may try again");
