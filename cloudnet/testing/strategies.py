@@ -51,6 +51,7 @@ from cloudnet.model.resources import (
     TableStatus,
     Vtep,
 )
+from cloudnet.testing import policy_strategies
 
 _EDGE = string.ascii_lowercase + string.digits
 _WORD = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=12)
@@ -352,6 +353,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     AgentReport: agent_reports(),
     Lease: leases(),
     NodeCondition: node_conditions(),
+    **policy_strategies.OF,
 }
 """A strategy for each kind that a store can hold."""
 
