@@ -19,7 +19,9 @@ from cloudnet.model import (
     calico_ipam,
     calico_policies,
     calico_sets,
+    calico_workloads,
     cluster_policies,
+    kubernetes,
     kubernetes_policies,
     kubernetes_services,
     own,
@@ -27,6 +29,7 @@ from cloudnet.model import (
     wire,
 )
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
 from cloudnet.model.kubernetes_services import EndpointSlice
 from cloudnet.model.policies import (
@@ -56,6 +59,7 @@ from cloudnet.model.resources import (
     NodeCondition,
     Resource,
 )
+from cloudnet.model.workloads import WorkloadEndpoint
 
 R = TypeVar("R", bound=Resource)
 D = TypeVar("D", bound=msgspec.Struct)
@@ -349,6 +353,41 @@ ALL: tuple[Kind[Any], ...] = (
         document=kubernetes_services.EndpointSliceDocument,
         read=kubernetes_services.read_slice,
         write=kubernetes_services.write_slice,
+        namespaced=True,
+    ),
+    Kind(
+        WorkloadEndpoint,
+        "workloadendpoints",
+        calico.API_VERSION,
+        document=calico_workloads.WorkloadEndpointDocument,
+        read=calico_workloads.read_endpoint,
+        write=calico_workloads.write_endpoint,
+        namespaced=True,
+    ),
+    Kind(
+        Namespace,
+        "namespaces",
+        kubernetes.API_VERSION,
+        document=kubernetes.NamespaceDocument,
+        read=kubernetes.read_namespace,
+        write=kubernetes.write_namespace,
+    ),
+    Kind(
+        Pod,
+        "pods",
+        kubernetes.API_VERSION,
+        document=kubernetes.PodDocument,
+        read=kubernetes.read_pod,
+        write=kubernetes.write_pod,
+        namespaced=True,
+    ),
+    Kind(
+        ServiceAccount,
+        "serviceaccounts",
+        kubernetes.API_VERSION,
+        document=kubernetes.ServiceAccountDocument,
+        read=kubernetes.read_service_account,
+        write=kubernetes.write_service_account,
         namespaced=True,
     ),
 )

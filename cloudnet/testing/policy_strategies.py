@@ -229,7 +229,12 @@ def tiers() -> SearchStrategy[Tier]:
         lambda meta: meta.name not in {tier.meta.name for tier in BUILT_IN_TIERS}
     )
     actions = st.sampled_from([Action.DENY, Action.PASS])
-    return st.builds(Tier, own, _ORDERS, actions) | st.sampled_from(BUILT_IN_TIERS)
+    built_in = st.builds(
+        lambda tier, uid: replace(tier, meta=replace(tier.meta, uid=str(uid))),
+        st.sampled_from(BUILT_IN_TIERS),
+        st.uuids(),
+    )
+    return st.builds(Tier, own, _ORDERS, actions) | built_in
 
 
 def _any_networks() -> SearchStrategy[Network]:
