@@ -62,16 +62,16 @@ class BadSelector(BadInput):
 class Selector:
     """A selector that was read; two are equal if their canonical texts are."""
 
-    __slots__ = ("_canonical", "_first", "_root", "_uid")
+    __slots__ = ("_canonical", "_root", "_uid", "first_step")
 
     def __init__(self, root: Node) -> None:
         self._root = root
-        self._first = expressions.steps(root)
+        self.first_step: Final = expressions.steps(root)  # for who asks very often: see expressions.holds
         self._canonical = ""
         self._uid = ""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        return expressions.holds(self._first, labels)
+        return expressions.holds(self.first_step, labels)
 
     def canonical(self) -> str:
         """Return the text that all ways of writing this selector share; reading it gives an equal one."""
@@ -92,6 +92,10 @@ class Selector:
     def restrictions(self) -> Restrictions:
         """Return which labels, with which values, everything that it selects must have."""
         return expressions.restrictions(self._root)
+
+    def labels(self) -> frozenset[str]:
+        """Return the names of all labels that it asks for: others cannot change its answer."""
+        return expressions.labels(self._root)
 
     def prefixed(self, prefix: str) -> Selector:
         """Return the same selector of labels whose names begin with ``prefix``."""
