@@ -239,8 +239,12 @@ class Membership(Generic[I]):
         """Return who is in a wanted set now."""
         return frozenset(self._sets[name].lent)
 
+    def is_of_ports(self, name: SetId) -> bool:
+        """Tell whether a wanted set has ``PortMember``, not ``Network``."""
+        return self._sets[name].of_ports
+
     def _exchange(self, each: _Set, old: Iterable[Member], new: Iterable[Member]) -> None:
-        each.lend(new)  # first, so that what stays is neither removed nor added
+        each.lend(new)  # first: what stays is then neither taken out nor put back
         each.take_back(old)
         if each.added or each.removed:
             self._untold[each.id] = None
