@@ -48,5 +48,5 @@ setup:  ## the virtual environment in .venv
 	@scripts/setup $(VENV)
 
 clean:  ## remove what make and the tools made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist cloudnet/cni/bin *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

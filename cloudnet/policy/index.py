@@ -24,7 +24,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from cloudnet.policy.expressions import Step, holds
+from cloudnet.model.expressions import Step, holds
 from cloudnet.policy.selectors import Selector
 
 I = TypeVar("I", bound=Hashable)  # noqa: E741 - an item

@@ -2,6 +2,7 @@
 
 * Every write gives the resource a new ``Revision``; revisions of one store only grow.
 * ``update`` and ``delete`` compare and swap on the revision that the caller saw.
+* ``write`` carries several writes out in one request, all or none where the store is ``atomic``.
 * ``list`` gives the revision to start a watch from; a watch delivers every later change once, in order,
   or says with ``Compacted`` that it cannot, and then the caller lists again.
 
@@ -11,10 +12,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, NewType, Protocol, Self, TypeVar
+from typing import Generic, NewType, Protocol, Self, TypeAlias, TypeVar
 
 from cloudnet.errors import CloudnetError
 from cloudnet.model.resources import Resource
@@ -71,6 +72,40 @@ class Listing(Generic[R_co]):
     revision: Revision
 
 
+# --- writing several at once --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Store a new resource, as ``Store.create`` does."""
+
+    value: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replace a resource that still has the expected revision, as ``Store.update`` does."""
+
+    value: Resource
+    expected: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a resource, with ``expected`` only while it has that revision, as ``Store.delete`` does."""
+
+    kind: type[Resource]
+    name: str
+    namespace: str = ""
+    expected: Revision | None = None
+
+
+Write: TypeAlias = Create | Update | Delete
+
+
+# --- watching -----------------------------------------------------------------------------------------------
+
+
 class EventType(enum.Enum):
     """What happened to a resource."""
 
@@ -111,6 +146,10 @@ class Watch(Protocol):
 class Store(Protocol):
     """A datastore. Calls may come from any thread."""
 
+    @property
+    def atomic(self) -> bool:
+        """Whether ``write`` is one transaction; if not, it may stop, or be killed, between two of its writes."""
+
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
         """Return one resource.
 
@@ -144,6 +183,18 @@ class Store(Protocol):
         Raises:
             NotFound: it is gone already.
             Conflict: it has another revision.
+        """
+
+    def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
+        """Carry out all writes in one request, or none; return what each stored, nothing for a delete.
+
+        No resource may be written twice. Watches see the changes in this order, with revisions that may be equal.
+        A store that is not ``atomic`` carries the writes out one by one, and stops at the first that fails: put
+        them in an order that is safe to stop in.
+
+        Raises:
+            NotFound, AlreadyExists, Conflict: as the single writes do, about the first that fails.
+            ValueError: a resource stands here twice.
         """
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> Watch:

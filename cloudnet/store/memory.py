@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -19,16 +19,20 @@ from cloudnet.model.resources import Resource
 from cloudnet.store import records
 from cloudnet.store.api import (
     Compacted,
+    Create,
+    Delete,
     Event,
     EventType,
     Listing,
     Revision,
     Stored,
     StoreUnavailable,
+    Update,
+    Write,
 )
+from cloudnet.store.records import Key
 
 R = TypeVar("R", bound=Resource)
-_Key = tuple[type[Resource], str, str]  # kind, namespace, name
 
 KEEP = 10_000  # changes; as many as the sqlite store keeps
 _START = Revision(0)
@@ -43,7 +47,7 @@ class MemoryData:
     outage: str = ""
     revision: Revision = _START
     compacted: Revision = _START
-    items: dict[_Key, Stored[Resource]] = field(default_factory=dict)
+    items: dict[Key, Stored[Resource]] = field(default_factory=dict)
     changes: deque[Event[Resource]] = field(default_factory=deque)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -64,11 +68,21 @@ class MemoryData:
             self.compacted = self.changes.popleft().revision
 
 
-class MemoryStore:
-    """A store in this process; it is gone with the last client."""
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """One write that nothing stands against: what it leaves, or what it removes."""
 
-    def __init__(self, data: MemoryData | None = None) -> None:
+    key: Key
+    type: EventType
+    value: Resource
+
+
+class MemoryStore:
+    """A store in this process; it is gone with the last client. ``atomic=False``: one without transactions."""
+
+    def __init__(self, data: MemoryData | None = None, *, atomic: bool = True) -> None:
         self.data = data or MemoryData()
+        self.atomic = atomic
         self._closing = threading.Event()
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
@@ -88,35 +102,23 @@ class MemoryStore:
             return Listing(tuple(cast("Stored[R]", stored) for _, stored in found), self.data.revision)
 
     def create(self, value: R) -> Stored[R]:
-        data, key = self.data, _key(value)
-        with data.changed:
-            self._check()
-            if key in data.items:
-                raise records.already_exists(kinds.of(type(value)).name, value.meta.name, value.meta.namespace)
-            return self._put(key, value, value.meta.uid or data.new_uid())
+        (stored,) = self._carry_out([Create(value)])
+        return cast("Stored[R]", stored)  # the same value, so the same class
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
-        key, kind = _key(value), kinds.of(type(value)).name
-        name, namespace = value.meta.name, value.meta.namespace
-        with self.data.changed:
-            self._check()
-            seen = self._find(type(value), name, namespace)
-            if seen.revision != expected:
-                raise records.conflict(kind, name, namespace, expected=expected, found=seen.revision)
-            if value.meta.uid not in {"", seen.value.meta.uid}:
-                raise records.other_uid(kind, name, namespace)
-            return self._put(key, value, seen.value.meta.uid)
+        (stored,) = self._carry_out([Update(value, expected)])
+        return cast("Stored[R]", stored)  # the same
 
     def delete(
         self, kind: type[Resource], name: str, namespace: str = "", *, expected: Revision | None = None
     ) -> None:
-        with self.data.changed:
-            self._check()
-            seen = self._find(kind, name, namespace)
-            if expected is not None and seen.revision != expected:
-                raise records.conflict(kinds.of(kind).name, name, namespace, expected=expected, found=seen.revision)
-            del self.data.items[kind, namespace, name]
-            self.data.record(EventType.DELETED, seen.value)
+        self._carry_out([Delete(kind, name, namespace, expected)])
+
+    def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
+        if not self.atomic:
+            return records.one_by_one(self, writes)
+        records.check_batch(writes)
+        return self._carry_out(writes)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> MemoryWatch:
         return MemoryWatch(self.data, frozenset(kinds), since=since, closing=self._closing)
@@ -138,11 +140,43 @@ class MemoryStore:
         except KeyError:
             raise records.not_found(kinds.of(kind).name, name, namespace) from None
 
-    def _put(self, key: _Key, value: R, uid: str) -> Stored[R]:
-        kind = kinds.of(type(value))
-        clean = kind.decode(kind.encode(records.with_uid(value, uid)))
-        stored = Stored(clean, self.data.record(EventType.PUT, clean))
-        self.data.items[key] = stored
+    def _carry_out(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
+        with self.data.changed:
+            self._check()
+            prepared = [self._prepare(write) for write in writes]  # whatever is wrong is found before any is done
+            return tuple([self._put(one) for one in prepared])
+
+    def _prepare(self, write: Write) -> _Prepared:
+        match write:
+            case Create(value):
+                return self._prepare_create(value)
+            case Update(value, expected):
+                seen = self._expect(type(value), value.meta.name, value.meta.namespace, expected)
+                if value.meta.uid not in {"", seen.meta.uid}:
+                    raise records.other_uid(kinds.of(type(value)).name, value.meta.name, value.meta.namespace)
+                return _Prepared(records.key(value), EventType.PUT, _clean(value, seen.meta.uid))
+            case Delete(kind, name, namespace, maybe):
+                seen = self._expect(kind, name, namespace, maybe)
+                return _Prepared(records.key(write), EventType.DELETED, seen)
+
+    def _prepare_create(self, value: Resource) -> _Prepared:
+        key = records.key(value)
+        if key in self.data.items:
+            raise records.already_exists(kinds.of(type(value)).name, value.meta.name, value.meta.namespace)
+        return _Prepared(key, EventType.PUT, _clean(value, value.meta.uid or self.data.new_uid()))
+
+    def _expect(self, kind: type[Resource], name: str, namespace: str, expected: Revision | None) -> Resource:
+        seen = self._find(kind, name, namespace)
+        if expected is not None and seen.revision != expected:
+            raise records.conflict(kinds.of(kind).name, name, namespace, expected=expected, found=seen.revision)
+        return seen.value
+
+    def _put(self, prepared: _Prepared) -> Stored[Resource] | None:
+        revision = self.data.record(prepared.type, prepared.value)
+        if prepared.type is EventType.DELETED:
+            del self.data.items[prepared.key]
+            return None
+        stored = self.data.items[prepared.key] = Stored(prepared.value, revision)
         return stored
 
 
@@ -202,5 +236,6 @@ class MemoryWatch:
         self.close()
 
 
-def _key(value: Resource) -> _Key:
-    return type(value), value.meta.namespace, value.meta.name
+def _clean(value: Resource, uid: str) -> Resource:
+    kind = kinds.of(type(value))
+    return kind.decode(kind.encode(records.with_uid(value, uid)))

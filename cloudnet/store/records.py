@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import uuid4
 
+from cloudnet.model import kinds
 from cloudnet.model.resources import Resource
-from cloudnet.store.api import AlreadyExists, Conflict, NotFound, Revision, StoreUnavailable
+from cloudnet.store.api import (
+    AlreadyExists,
+    Conflict,
+    Create,
+    Delete,
+    NotFound,
+    Revision,
+    Store,
+    Stored,
+    StoreUnavailable,
+    Update,
+    Write,
+)
+
+Key: TypeAlias = tuple[type[Resource], str, str]
+"""Which resource: kind, namespace, name."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -20,6 +38,37 @@ def with_uid(value: R, uid: str) -> R:
     """Return the resource with a uid; every resource is a dataclass with ``meta`` first."""
     # replace() knows dataclasses, and the protocol cannot say that every resource is one.
     return replace(value, meta=replace(value.meta, uid=uid))  # type: ignore[type-var]
+
+
+def key(of: Resource | Delete) -> Key:
+    if isinstance(of, Delete):
+        return of.kind, of.namespace, of.name
+    return type(of), of.meta.namespace, of.meta.name
+
+
+def check_batch(writes: Sequence[Write]) -> None:
+    """Refuse a batch that writes a resource twice: no store can compare both with what stands there."""
+    counts = Counter(key(write if isinstance(write, Delete) else write.value) for write in writes)
+    for (kind, namespace, name), count in counts.items():
+        if count > 1:
+            raise ValueError(f"{title(kinds.of(kind).name, name, namespace)} is written twice in one batch")
+
+
+def one_by_one(store: Store, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
+    """Carry out a batch on a store that has no transactions: in order, up to the first that fails."""
+    check_batch(writes)
+    return tuple([_write(store, write) for write in writes])
+
+
+def _write(store: Store, write: Write) -> Stored[Resource] | None:
+    match write:
+        case Create():
+            return store.create(write.value)
+        case Update():
+            return store.update(write.value, expected=write.expected)
+        case Delete():
+            store.delete(write.kind, write.name, write.namespace, expected=write.expected)
+            return None
 
 
 def title(kind: str, name: str, namespace: str) -> str:

@@ -21,7 +21,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -32,6 +32,8 @@ from cloudnet.model.resources import Resource
 from cloudnet.store import records
 from cloudnet.store.api import (
     Compacted,
+    Create,
+    Delete,
     Event,
     EventType,
     Listing,
@@ -40,6 +42,8 @@ from cloudnet.store.api import (
     StoreDamaged,
     StoreError,
     StoreUnavailable,
+    Update,
+    Write,
 )
 
 log = logging.getLogger(__name__)
@@ -74,6 +78,8 @@ _SCHEMA = (
 
 class SqliteStore:
     """A store in a file. ``keep`` is how many changes a watch can be behind."""
+
+    atomic = True
 
     def __init__(
         self,
@@ -124,45 +130,25 @@ class SqliteStore:
     # --- writing ----------------------------------------------------------------------------------------
 
     def create(self, value: R) -> Stored[R]:
-        kind, meta = kinds.of(type(value)), value.meta
-        document = kind.encode(records.with_uid(value, meta.uid or self._new_uid()))
-        clean = kind.decode(document)
         with self._writing() as connection:
-            if _row(connection, kind.name, meta.namespace, meta.name) is not None:
-                raise records.already_exists(kind.name, meta.name, meta.namespace)
-            revision = self._record(connection, kind.name, EventType.PUT, document)
-            connection.execute(
-                "INSERT INTO resources VALUES (?, ?, ?, ?, ?)",
-                (kind.name, meta.namespace, meta.name, revision, document),
-            )
-        return Stored(clean, revision)
+            return self._create(connection, value)
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
-        kind, meta = kinds.of(type(value)), value.meta
         with self._writing() as connection:
-            seen = self._expect(connection, kind.name, meta.name, meta.namespace, expected)
-            before = self._decode(kind, meta.name, seen)
-            if meta.uid not in {"", before.meta.uid}:
-                raise records.other_uid(kind.name, meta.name, meta.namespace)
-            document = kind.encode(records.with_uid(value, before.meta.uid), onto=seen)
-            clean = kind.decode(document)
-            revision = self._record(connection, kind.name, EventType.PUT, document)
-            connection.execute(
-                "UPDATE resources SET revision = ?, document = ? WHERE kind = ? AND namespace = ? AND name = ?",
-                (revision, document, kind.name, meta.namespace, meta.name),
-            )
-        return Stored(clean, revision)
+            return self._update(connection, value, expected)
 
     def delete(
         self, kind: type[Resource], name: str, namespace: str = "", *, expected: Revision | None = None
     ) -> None:
-        of = kinds.of(kind)
         with self._writing() as connection:
-            seen = self._expect(connection, of.name, name, namespace, expected)
-            self._record(connection, of.name, EventType.DELETED, seen)
-            connection.execute(
-                "DELETE FROM resources WHERE kind = ? AND namespace = ? AND name = ?", (of.name, namespace, name)
-            )
+            self._delete(connection, Delete(kind, name, namespace, expected))
+
+    def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
+        records.check_batch(writes)
+        if not writes:
+            return ()
+        with self._writing() as connection:
+            return tuple([self._write(connection, write) for write in writes])
 
     def close(self) -> None:
         self._closing.set()
@@ -170,6 +156,51 @@ class SqliteStore:
             self._connection.close()
 
     # --- inside -----------------------------------------------------------------------------------------
+
+    def _write(self, connection: sqlite3.Connection, write: Write) -> Stored[Resource] | None:
+        match write:
+            case Create(value):
+                return self._create(connection, value)
+            case Update(value, expected):
+                return self._update(connection, value, expected)
+            case Delete():
+                self._delete(connection, write)
+                return None
+
+    def _create(self, connection: sqlite3.Connection, value: R) -> Stored[R]:
+        kind, meta = kinds.of(type(value)), value.meta
+        if _row(connection, kind.name, meta.namespace, meta.name) is not None:
+            raise records.already_exists(kind.name, meta.name, meta.namespace)
+        document = kind.encode(records.with_uid(value, meta.uid or self._new_uid()))
+        revision = self._record(connection, kind.name, EventType.PUT, document)
+        connection.execute(
+            "INSERT INTO resources VALUES (?, ?, ?, ?, ?)",
+            (kind.name, meta.namespace, meta.name, revision, document),
+        )
+        return Stored(kind.decode(document), revision)
+
+    def _update(self, connection: sqlite3.Connection, value: R, expected: Revision) -> Stored[R]:
+        kind, meta = kinds.of(type(value)), value.meta
+        seen = self._expect(connection, kind.name, meta.name, meta.namespace, expected)
+        before = self._decode(kind, meta.name, seen)
+        if meta.uid not in {"", before.meta.uid}:
+            raise records.other_uid(kind.name, meta.name, meta.namespace)
+        document = kind.encode(records.with_uid(value, before.meta.uid), onto=seen)
+        clean = kind.decode(document)
+        revision = self._record(connection, kind.name, EventType.PUT, document)
+        connection.execute(
+            "UPDATE resources SET revision = ?, document = ? WHERE kind = ? AND namespace = ? AND name = ?",
+            (revision, document, kind.name, meta.namespace, meta.name),
+        )
+        return Stored(clean, revision)
+
+    def _delete(self, connection: sqlite3.Connection, write: Delete) -> None:
+        name = kinds.of(write.kind).name
+        seen = self._expect(connection, name, write.name, write.namespace, write.expected)
+        self._record(connection, name, EventType.DELETED, seen)
+        connection.execute(
+            "DELETE FROM resources WHERE kind = ? AND namespace = ? AND name = ?", (name, write.namespace, write.name)
+        )
 
     def _expect(
         self, connection: sqlite3.Connection, kind: str, name: str, namespace: str, expected: Revision | None

@@ -28,7 +28,6 @@ from cloudnet.store.api import (
     AlreadyExists,
     Compacted,
     Conflict,
-    Event,
     EventType,
     NotFound,
     Revision,
@@ -38,15 +37,15 @@ from cloudnet.store.api import (
     change,
 )
 from cloudnet.testing import strategies
+from cloudnet.testing.batches import SOON, BatchContract, collect, lease
 
 Opener = Callable[[], Store]
 
 KEEP = 50  # changes that the store under test keeps
-SOON = 5.0  # seconds to wait for what must come; a broken store fails here, a good one never waits this long
 WAKE = 0.050  # seconds: a watch must wake sooner, in the median
 
 
-class StoreContract:
+class StoreContract(BatchContract):
     """Tests of a store's promises. Each test has a fresh store, and opens as many clients as it needs."""
 
     @abstractmethod
@@ -194,8 +193,9 @@ class StoreContract:
         value = data.draw(strategies.OF[kind.type])
 
         made = store.create(value)
-        read, listed = store.get(kind.type, value.meta.name), store.list(kind.type)
-        store.delete(kind.type, value.meta.name)
+        read = store.get(kind.type, value.meta.name, value.meta.namespace)
+        listed = store.list(kind.type)
+        store.delete(kind.type, value.meta.name, value.meta.namespace)
 
         assert made.value == value
         assert read == made
@@ -376,10 +376,6 @@ class StoreContract:
         assert statistics.median(delays) < WAKE
 
 
-def lease(name: str) -> Lease:
-    return Lease(Metadata(name), holder=name)
-
-
 def churn(store: Store, writes: int) -> None:
     """Make that many changes; the resource is left behind."""
     try:
@@ -389,15 +385,6 @@ def churn(store: Store, writes: int) -> None:
         writes -= 1
     for i in range(writes):
         seen = store.update(replace(seen.value, renewals=seen.value.renewals + i + 1), expected=seen.revision)
-
-
-def collect(watch: Watch, count: int) -> list[Event[Resource]]:
-    """Return the next events, at least ``count``."""
-    events: list[Event[Resource]] = []
-    deadline = time.monotonic() + SOON
-    while len(events) < count and (left := deadline - time.monotonic()) > 0:
-        events += watch.next(left)
-    return events
 
 
 def assert_wakes(watch: Watch, close: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ from cloudnet.model.addresses import (
     SubnetId,
     TableId,
 )
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.resources import (
     Affinity,
     AffinityState,
@@ -51,6 +52,8 @@ from cloudnet.model.resources import (
     TableStatus,
     Vtep,
 )
+from cloudnet.model.workloads import EndpointPort, FloatingAddress, WorkloadEndpoint
+from cloudnet.testing import policy_strategies
 
 _EDGE = string.ascii_lowercase + string.digits
 _WORD = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=12)
@@ -73,9 +76,12 @@ def node_names() -> SearchStrategy[NodeName]:
     return names().map(NodeName)
 
 
-def metadata() -> SearchStrategy[Metadata]:
+def metadata(*, namespaced: bool = False) -> SearchStrategy[Metadata]:
     marks = st.dictionaries(_WORD, _TEXT, max_size=2)
-    return st.builds(Metadata, name=names(), uid=st.uuids().map(str), labels=marks, annotations=marks)
+    namespace = names() if namespaced else st.just("")
+    return st.builds(
+        Metadata, name=names(), namespace=namespace, uid=st.uuids().map(str), labels=marks, annotations=marks
+    )
 
 
 # --- addresses ----------------------------------------------------------------------------------------------
@@ -339,6 +345,56 @@ def node_conditions() -> SearchStrategy[NodeCondition]:
     return st.builds(NodeCondition, meta=metadata(), ready=st.booleans(), reason=_TEXT, message=_TEXT, since=_SECONDS)
 
 
+# --- pods ---------------------------------------------------------------------------------------------------
+
+
+def endpoint_ports() -> SearchStrategy[EndpointPort]:
+    return st.builds(
+        EndpointPort,
+        name=names(),
+        protocol=st.sampled_from(["TCP", "UDP", "SCTP", "132"]),
+        port=st.integers(1, 65535),
+        host_port=st.integers(0, 65535),
+        host_address=st.none() | addresses(),
+    )
+
+
+def workload_endpoints() -> SearchStrategy[WorkloadEndpoint]:
+    return st.builds(
+        WorkloadEndpoint,
+        meta=metadata(namespaced=True),
+        node=node_names(),
+        orchestrator=st.sampled_from(["k8s", "cni"]),
+        endpoint=st.just("eth0"),
+        container_id=_WORD,
+        pod=st.just("") | names(),
+        workload=st.just("") | _WORD,
+        service_account=st.just("") | names(),
+        networks=st.lists(addresses().map(ip_network), max_size=2).map(tuple),
+        floating=st.lists(st.builds(FloatingAddress, addresses(), addresses()), max_size=1).map(tuple),
+        ipv4_gateway=st.none() | addresses(Family.IPV4),
+        ipv6_gateway=st.none() | addresses(Family.IPV6),
+        profiles=st.lists(names(), max_size=2).map(tuple),
+        interface=_WORD,
+        mac=macs(),
+        ports=st.lists(endpoint_ports(), max_size=2).map(tuple),
+        allowed_sources=st.lists(networks(), max_size=2).map(tuple),
+    )
+
+
+def pods() -> SearchStrategy[Pod]:
+    return st.builds(
+        Pod,
+        meta=metadata(namespaced=True),
+        node=st.none() | node_names(),
+        service_account=st.just("") | names(),
+        host_network=st.booleans(),
+        ports=st.lists(endpoint_ports(), max_size=2).map(tuple),
+        phase=st.sampled_from(["", "Pending", "Running", "Succeeded", "Failed"]),
+        addresses=st.lists(addresses(), max_size=2).map(tuple),
+    )
+
+
 OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Node: nodes(),
     IPPool: ip_pools(),
@@ -352,6 +408,11 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     AgentReport: agent_reports(),
     Lease: leases(),
     NodeCondition: node_conditions(),
+    WorkloadEndpoint: workload_endpoints(),
+    Namespace: st.builds(Namespace, metadata()),
+    Pod: pods(),
+    ServiceAccount: st.builds(ServiceAccount, metadata(namespaced=True)),
+    **policy_strategies.OF,
 }
 """A strategy for each kind that a store can hold."""
 

@@ -15,6 +15,12 @@ class TestMemory(StoreContract):
         return lambda: MemoryStore(data)
 
 
+class TestMemoryWithoutTransactions(StoreContract):
+    def opener(self, directory: Path, keep: int) -> Opener:  # noqa: ARG002 - the same
+        data = MemoryData(keep=keep)
+        return lambda: MemoryStore(data, atomic=False)
+
+
 class TestSqlite(StoreContract):
     def opener(self, directory: Path, keep: int) -> Opener:
         return lambda: SqliteStore(directory / "store.sqlite", keep=keep)

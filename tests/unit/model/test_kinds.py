@@ -50,8 +50,8 @@ def test_a_kind_is_found_by_class_and_by_what_people_type(kind):
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are():
-    with pytest.raises(BadInput, match="unknown kind 'pods': use one of Node, IPPool, BlockAffinity"):
-        kinds.named("pods")
+    with pytest.raises(BadInput, match="unknown kind 'gadgets': use one of Node, IPPool, BlockAffinity"):
+        kinds.named("gadgets")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are():
         (b"[" * 100_000, "expected a JSON document: "),
         (b"[]", r"expected an object, found \[\]"),
         (b"{}", "kind: missing, and needed"),
-        (b'{"kind":"Pod","apiVersion":"v1"}', "kind: expected one of 'Node', .*found 'Pod'"),
+        (b'{"kind":"Gadget","apiVersion":"v1"}', "kind: expected one of 'Node', .*found 'Gadget'"),
         (b'{"kind":"Node","apiVersion":"v1","metadata":{"name":"x"}}', "apiVersion: has no meaning here, found 'v1'"),
         (b'{"kind":"Node","apiVersion":"projectcalico.org/v3"}', "metadata: missing, and needed"),
         (

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cloudnet.errors import CloudnetError
 from cloudnet.model.resources import AgentReport, CloudRoute, Lease, Metadata, Node
-from cloudnet.store.api import Compacted, Revision
+from cloudnet.store.api import Compacted, Create, Delete, Revision, Update
 from cloudnet.store.memory import MemoryData, MemoryStore
 from cloudnet.store.sqlite import SqliteStore
 from cloudnet.testing import strategies
@@ -68,6 +68,22 @@ class Stores(RuleBasedStateMachine):
     def delete(self, data, kind, name, checked):
         expected = self.expected(data, kind, name) if checked else None
         self.agree(lambda store: store.delete(kind, name, expected=expected))
+
+    @rule(data=st.data(), what=st.lists(st.tuples(st.sampled_from(KINDS), NAMES), unique=True, max_size=4))
+    def batch(self, data, what):
+        writes = [self.draw_write(data, kind, name) for kind, name in what]
+        self.agree(lambda store: tuple(store.write(writes)))
+
+    def draw_write(self, data, kind, name):
+        match data.draw(st.sampled_from(["create", "update", "delete", "delete-seen"])):
+            case "create":
+                return Create(draw(data, kind, name, ""))
+            case "update":
+                return Update(draw(data, kind, name, ""), self.expected(data, kind, name))
+            case "delete":
+                return Delete(kind, name)
+            case _:
+                return Delete(kind, name, expected=self.expected(data, kind, name))
 
     def expected(self, data, kind, name):
         seen = outcome(lambda: self.memory.get(kind, name).revision)

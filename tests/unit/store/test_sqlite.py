@@ -282,6 +282,21 @@ def test_revisions_grow_across_deletes_and_restarts(path):
 
 # --- other processes ----------------------------------------------------------------------------------------
 
+PAIRS = """
+import itertools, sys
+from pathlib import Path
+from cloudnet.model.resources import AgentReport, Metadata
+from cloudnet.store.api import Create, Update
+from cloudnet.store.sqlite import SqliteStore
+
+store = SqliteStore(Path(sys.argv[1]))
+seen = store.write([Create(AgentReport(Metadata(sys.argv[2] + side))) for side in "ab"])
+for number in itertools.count(1):
+    values = [AgentReport(one.value.meta, observed=number, message="x" * 20000) for one in seen]
+    seen = store.write([Update(value, one.revision) for value, one in zip(values, seen)])
+    print(number, seen[1].revision, flush=True)
+"""
+
 WRITER = """
 import sys, time
 from dataclasses import replace
@@ -303,8 +318,8 @@ while True:
 """
 
 
-def start_writer(path, name, *pause):
-    return subprocess.Popen([sys.executable, "-c", WRITER, path, name, *pause], stdout=subprocess.PIPE, text=True)
+def start_writer(path, name, *pause, program=WRITER):
+    return subprocess.Popen([sys.executable, "-c", program, path, name, *pause], stdout=subprocess.PIPE, text=True)
 
 
 def kill_after(seconds, *writers):
@@ -337,6 +352,18 @@ def test_kill_9_at_any_moment_loses_no_acknowledged_write(path):
         assert newest >= max(revision for _, revision in acknowledged)
         with pytest.raises(NotFound):
             store.get(Lease, "none")
+        store.close()
+
+
+def test_kill_9_leaves_no_half_of_a_batch(path):
+    rng = random.Random(4096)
+    for i in range(4):
+        ((acknowledged, revision),) = kill_after(rng.uniform(0.001, 0.05), start_writer(path, f"n{i}", program=PAIRS))
+
+        store = SqliteStore(path)
+        pair = [store.get(AgentReport, f"n{i}{side}") for side in "ab"]
+        assert pair[0].value.observed == pair[1].value.observed >= acknowledged
+        assert pair[1].revision == pair[0].revision + 1 >= revision
         store.close()
 
 

@@ -1,0 +1,183 @@
+"""What pods get on the wire, beside the same namespaces wired by hand: TCP throughput and the time of a round trip.
+
+Two labs of two nodes in two subnets stand side by side. One has agents; in the other the same routes, and the same
+kind of VXLAN device, were typed with ``ip`` and ``bridge``, and no program of ours runs on its nodes. They take
+turns, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from cloudnet.kernel import netns
+from cloudnet.lab.lab import Lab, LabNode
+from cloudnet.lab.spec import LabSpec
+from cloudnet.model.paths import PathKind
+from cloudnet.model.resources import EncapMode, IPPool
+from cloudnet.store import api
+
+TURNS = 7
+SECONDS = 2  # of TCP in each turn
+PINGS = 400  # in each turn
+LEAST = 0.97
+_PATIENCE = 30.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One turn: bits a second, and the median round trip in seconds."""
+
+    throughput: float
+    round_trip: float
+
+
+def measure() -> list[dict[str, object]]:
+    """Return the rows, in about two minutes."""
+    with lab("bencha", agents=True) as ours, lab("benchb", agents=False) as hand:
+        wire_natively(hand)
+        ours.wait_native()
+        native = rows("native path", *take_turns(ours, hand))
+        wire_vxlan(hand)
+        switch_to_vxlan(ours)
+        return native + rows("VXLAN", *take_turns(ours, hand))
+
+
+@contextmanager
+def lab(name: str, *, agents: bool) -> Iterator[Lab]:
+    built = Lab.up(LabSpec(f"{name}{os.getpid() % 1000}", nodes=2, subnets=2, pods=1, agents=agents))
+    try:
+        yield built
+    finally:
+        built.down()
+
+
+# --- by hand ------------------------------------------------------------------------------------------------
+
+
+def wire_natively(hand: Lab) -> None:
+    """Lead each node to the other's block through its subnet's gateway; the controller has told the cloud."""
+    for node, other in both_ways(hand):
+        gateway = node.addresses[0].network.network_address + 1
+        run(node, f"ip route replace {other.blocks[0]} via {gateway} dev eth0 metric 100")
+    wait(lambda: ping(hand, 1) > 0)
+
+
+def wire_vxlan(hand: Lab) -> None:
+    """Lead each node to the other's block through a VXLAN device with fixed entries."""
+    for node, _ in both_ways(hand):
+        own, mac = node.addresses[0].ip, vxlan_mac(node)
+        mtu = hand.state.spec.pod_mtu
+        kind = f"type vxlan id 9 dstport 4789 local {own} dev eth0 nolearning"
+        run(node, f"ip link add vxlan9 address {mac} mtu {mtu} {kind}")
+        run(node, f"ip address add {node.blocks[0].network_address}/32 dev vxlan9")
+        run(node, "ip link set vxlan9 up")
+    for node, other in both_ways(hand):
+        end, mac = other.blocks[0].network_address, vxlan_mac(other)
+        run(node, f"bridge fdb append {mac} dev vxlan9 dst {other.addresses[0].ip}")
+        run(node, f"ip neighbour add {end} lladdr {mac} dev vxlan9 nud permanent")
+        run(node, f"ip route add {other.blocks[0]} via {end} dev vxlan9 onlink metric 50")
+    wait(lambda: ping(hand, 1) > 0)
+
+
+def vxlan_mac(node: LabNode) -> str:
+    return f"66:00:00:00:00:{int(node.name[1:]):02x}"
+
+
+def both_ways(of: Lab) -> tuple[tuple[LabNode, LabNode], ...]:
+    first, second = of.nodes()
+    return (first, second), (second, first)
+
+
+def run(node: LabNode, command: str) -> None:
+    netns.execute(node.namespace, command.split())
+
+
+# --- ours ---------------------------------------------------------------------------------------------------
+
+
+def switch_to_vxlan(ours: Lab) -> None:
+    """Ask for VXLAN always, and wait until every path follows."""
+    store = ours.store()
+    try:
+        api.change(store, IPPool, "default", lambda pool: replace(pool, vxlan_mode=EncapMode.ALWAYS))
+    finally:
+        store.close()
+    wait(lambda: all(path.kind is PathKind.VXLAN for node in ours.nodes() for path in ours.paths(node.name)))
+
+
+def wait(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing after {_PATIENCE:g} s")
+        time.sleep(0.1)
+
+
+# --- measuring ----------------------------------------------------------------------------------------------
+
+
+def take_turns(ours: Lab, hand: Lab) -> tuple[list[Figures], list[Figures]]:
+    taken: tuple[list[Figures], list[Figures]] = ([], [])
+    for turn in range(TURNS):
+        for side, of in sorted(enumerate((ours, hand)), reverse=bool(turn % 2)):
+            taken[side].append(Figures(throughput(of), ping(of, PINGS)))
+    return taken
+
+
+def throughput(of: Lab) -> float:
+    """Return the bits a second that arrive through one TCP stream between two pods."""
+    (source,), (target,) = (node.pods for node in of.nodes())
+    server = netns.command_inside(
+        target.namespace, ["iperf3", "--server", "--one-off", "--bind", str(target.address)]
+    )
+    with subprocess.Popen(server, stdout=subprocess.DEVNULL) as listening:
+        try:
+            wait(lambda: bool(netns.execute(target.namespace, ["ss", "-Hltn", "sport", "=", ":5201"])))
+            client = ["iperf3", "--json", "--time", str(SECONDS), "--client", str(target.address)]
+            shown = json.loads(netns.execute(source.namespace, client))
+        finally:
+            listening.terminate()
+    return float(shown["end"]["sum_received"]["bits_per_second"])
+
+
+def ping(of: Lab, count: int) -> float:
+    """Return the median round trip in seconds; 0 when nothing came back."""
+    (source,), (target,) = (node.pods for node in of.nodes())
+    command = ["ping", "-c", str(count), "-i", "0.002", "-w", "10", str(target.address)]
+    done = subprocess.run(
+        netns.command_inside(source.namespace, command), capture_output=True, text=True, check=False
+    )
+    times = [float(text) / 1000 for text in re.findall(r"time=([\d.]+) ms", done.stdout)]
+    return statistics.median(times) if times else 0.0
+
+
+def rows(path: str, ours: list[Figures], hand: list[Figures]) -> list[dict[str, object]]:
+    mine, theirs = (statistics.median(turn.throughput for turn in side) for side in (ours, hand))
+    fast, wired = (statistics.median(turn.round_trip for turn in side) for side in (ours, hand))
+    return [
+        row(
+            f"pod to pod over the {path}: throughput",
+            mine / theirs,
+            f"{mine / 1e9:.2f} and {theirs / 1e9:.2f} Gbit/s",
+        ),
+        row(f"pod to pod over the {path}: latency", wired / fast, f"{fast * 1e6:.0f} and {wired * 1e6:.0f} µs"),
+    ]
+
+
+def row(name: str, ratio: float, beside: str) -> dict[str, object]:
+    return {
+        "name": name,
+        "value": ratio,
+        "unit": "of wired by hand",
+        "target": f"at least {LEAST}",
+        "peer": beside,
+        "ok": ratio >= LEAST,
+    }
