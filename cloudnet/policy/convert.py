@@ -6,9 +6,8 @@ sources come along, see ``sources.py``. Follows Calico ``libcalico-go/lib/backen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from cloudnet.model import policies as documents
@@ -36,7 +35,7 @@ from cloudnet.policy.rules import (
     Tier,
 )
 from cloudnet.policy.selecting import ACCOUNT_PREFIX, NAMESPACE_PREFIX
-from cloudnet.policy.sources import NamedPort, Selected, ServiceAddresses, ServicePorts, Source
+from cloudnet.policy.sources import Selected, SelectedPort, ServiceEndpoints, Source, set_id
 
 Document: TypeAlias = (
     documents.NetworkPolicy
@@ -59,8 +58,6 @@ POLICY_KINDS: Final = (
     ClusterNetworkPolicy,
 )
 
-_NO_SOURCES: Mapping[SetId, Source] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Converted:
@@ -70,7 +67,7 @@ class Converted:
     """
 
     policy: Policy
-    sources: Mapping[SetId, Source] = field(default_factory=lambda: _NO_SOURCES, hash=False)
+    sources: frozenset[Source] = frozenset()
     problems: tuple[str, ...] = ()
 
 
@@ -79,7 +76,7 @@ class ConvertedProfile:
     """A profile in the evaluation form, with the sources of all sets that its rules name."""
 
     profile: Profile
-    sources: Mapping[SetId, Source] = field(default_factory=lambda: _NO_SOURCES, hash=False)
+    sources: frozenset[Source] = frozenset()
 
 
 # --- policies -----------------------------------------------------------------------------------------------
@@ -131,22 +128,25 @@ def _converted(
         pre_dnat=spec.pre_dnat,
         apply_on_forward=spec.apply_on_forward,
     )
-    return Converted(found, sources.found, problems)
+    return Converted(found, sources.all(), problems)
 
 
 class _Sources:
     """The sources of the sets that one policy names."""
 
     def __init__(self) -> None:
-        self.found: dict[SetId, Source] = {}
+        self._found: set[Source] = set()
+
+    def all(self) -> frozenset[Source]:
+        return frozenset(self._found)
 
     def selected(self, selector: Selector) -> SetId:
-        return self.name(Selected(selector.canonical(), selector.uid()))
+        self._found.add(Selected(selector.canonical()))
+        return SetId(selector.uid())
 
     def name(self, source: Source) -> SetId:
-        name = source.id
-        self.found.setdefault(name, source)
-        return name
+        self._found.add(source)
+        return set_id(source)
 
 
 # --- rules --------------------------------------------------------------------------------------------------
@@ -231,9 +231,9 @@ def _peer(entity: EntityRule, protocol: int | None, namespace: str, sources: _So
     if entity.services:
         of, name = entity.services.namespace or namespace, entity.services.name
         if far_ports:
-            services.append(sources.name(ServicePorts(of, name)))
+            services.append(sources.name(ServiceEndpoints(of, name, ports=True)))
         else:
-            sets.append(sources.name(ServiceAddresses(of, name)))
+            sets.append(sources.name(ServiceEndpoints(of, name, ports=False)))
     among = selector.canonical() if selector else "all()"
     return Peer(
         nets=tuple(dict.fromkeys(entity.nets)),
@@ -255,7 +255,7 @@ def _ranges(ports: Iterable[Port]) -> tuple[PortRange, ...]:
 
 def _named(ports: Iterable[Port], among: str, protocol: int | None, sources: _Sources) -> tuple[SetId, ...]:
     names = dict.fromkeys(port.name for port in ports if port.name)
-    return tuple(sources.name(NamedPort(among, name, protocol)) for name in names)
+    return tuple(sources.name(SelectedPort(among, name, protocol)) for name in names)
 
 
 # --- tiers and profiles -------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def profile(document: documents.Profile | Namespace | ServiceAccount) -> Convert
                 tuple(rule for one in document.egress for rule in rules(one, "", sources)),
                 document.labels_to_apply,
             )
-            return ConvertedProfile(found, sources.found)
+            return ConvertedProfile(found, sources.all())
 
 
 def _prefixed(meta: Metadata, prefix: str) -> dict[str, str]:

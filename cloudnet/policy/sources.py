@@ -1,79 +1,72 @@
-"""What a set is made of: the meaning behind each ``SetId`` in a rule.
+"""What an address set is made of, and the name that follows from it. Conversion says it, ``membership.py`` fills it.
 
-``convert.py`` names them, whoever keeps the sets fills them. A set's name follows from its source, so that rules that
-ask the same share one. Calico names them alike (``felix/calc/rule_scanner.go``).
+Names are Calico's (``felix/calc/active_rules_calculator`` and ``rule_scanner.go`` UniqueID), so that two rules that
+mean the same set share one.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from cloudnet.policy.rules import SetId
+from cloudnet.policy.rules import PROTOCOLS, SetId
+from cloudnet.policy.selectors import parse
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Addresses of all endpoints and network sets that a selector selects; canonical text, and its unique id."""
+    """The addresses of every endpoint and network set that a selector (canonical text) selects."""
 
     selector: str
-    uid: str
-
-    @property
-    def id(self) -> SetId:
-        return SetId(self.uid)
 
 
 @dataclass(frozen=True, slots=True)
-class NamedPort:
-    """Address, protocol and number of the port called ``name`` of all endpoints that a selector selects.
+class SelectedPort:
+    """The port that selected endpoints call ``name``, with their addresses; its number may differ among them.
 
-    No ``protocol`` means any: one pod may call a TCP port so, and another one an UDP port.
+    No ``protocol`` means any: one endpoint may call a TCP port so, and another one an UDP port.
     """
 
     selector: str
     name: str
     protocol: int | None = None
 
-    @property
-    def id(self) -> SetId:
-        return _named("n", self.selector, self.name, str(self.protocol or ""))
-
 
 @dataclass(frozen=True, slots=True)
-class ServicePorts:
-    """Address, protocol and port of all endpoints of a Kubernetes service."""
+class ServiceEndpoints:
+    """The addresses behind a Kubernetes service; with ``ports``, the port that each listens on as well."""
 
     namespace: str
-    service: str
-
-    @property
-    def id(self) -> SetId:
-        return _named("svc", self.namespace, self.service)
+    name: str
+    ports: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceAddresses:
-    """Addresses of all endpoints of a Kubernetes service."""
-
-    namespace: str
-    service: str
-
-    @property
-    def id(self) -> SetId:
-        return _named("svcnoport", self.namespace, self.service)
-
-
-Source: TypeAlias = Selected | NamedPort | ServicePorts | ServiceAddresses
+Source: TypeAlias = Selected | SelectedPort | ServiceEndpoints
 
 
 def of_ports(source: Source) -> bool:
-    """Tell whether members are ports (``PortMember``) rather than addresses (``Network``)."""
-    return isinstance(source, NamedPort | ServicePorts)
+    """Tell whether the members are ``PortMember``, not ``Network``."""
+    return isinstance(source, SelectedPort) or (isinstance(source, ServiceEndpoints) and source.ports)
 
 
-def _named(kind: str, *parts: str) -> SetId:
-    """Return a name of one length whatever the parts are; a zero byte stands in none of them."""
-    digest = hashlib.sha224("\0".join(parts).encode()).hexdigest()[:32]
-    return SetId(f"{kind}:{digest}")
+def set_id(source: Source) -> SetId:
+    """Return the name of the set that a source fills."""
+    match source:
+        case Selected(selector):
+            return SetId(parse(selector).uid())
+        case SelectedPort(selector, name, protocol):
+            spelt = "" if protocol is None else _NAMES.get(protocol, str(protocol))
+            return _unique("n", f"{parse(selector).uid()},{spelt},{name}")
+        case ServiceEndpoints(namespace, name, ports):
+            return _unique("svc" if ports else "svcnoport", f"{namespace}/{name}")
+
+
+def _unique(prefix: str, text: str) -> SetId:
+    """Return a prefix and a hash. Calico ``libcalico-go/lib/hash`` MakeUniqueID."""
+    digest = hashlib.sha224(f"{prefix}:{text}".encode()).digest()
+    return SetId(f"{prefix}:{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}")
+
+
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
