@@ -13,15 +13,14 @@ from cloudnet.model import calico, kinds, policies
 from cloudnet.model.kubernetes import Namespace, ServiceAccount
 from cloudnet.model.policies import BUILT_IN_TIERS, NetworkPolicy, PolicySpec, StagedAction
 from cloudnet.model.resources import Metadata
-from cloudnet.policy import convert
+from cloudnet.policy import convert, words
 from cloudnet.policy.from_kubernetes import simplified
 from cloudnet.policy.rules import ALLOW_ALL, Action, Direction, Rule
 from cloudnet.policy.selectors import parse
-from cloudnet.policy.sources import Selected, SelectedPort, ServiceEndpoints, of_ports, set_id
+from cloudnet.policy.sources import of_ports, set_id
 from cloudnet.testing import policy_strategies
 
 CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "policy_conversion.yaml").read_text())
-PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6"}
 
 
 def document(case):
@@ -30,41 +29,6 @@ def document(case):
     return calico.parse(
         {"apiVersion": kind.api_version, "kind": kind.word, "metadata": metadata, "spec": case["spec"]}
     )
-
-
-def said(rule, sources):
-    words = [f"ip{rule.family}" if rule.family else "", rule.action.value]
-    words += [PROTOCOLS[rule.protocol]] if rule.protocol else []
-    words += [f"!{PROTOCOLS[rule.not_protocol]}"] if rule.not_protocol else []
-    for mark, icmp in (("", rule.icmp), ("!", rule.not_icmp)):
-        words += [f"{mark}{icmp.type}" + (f"/{icmp.code}" if icmp.code is not None else "")] if icmp else []
-    for end, peer in (("from", rule.source), ("to", rule.destination)):
-        words += [f"{end} {text}"] if (text := said_peer(peer, sources)) else []
-    return " ".join(word for word in words if word)
-
-
-def said_peer(peer, sources):
-    ports = [f"{p.first}-{p.last}" if p.first < p.last else str(p.first) for p in peer.ports]
-    ports += [said_set(sources[name]) for name in peer.named_ports]
-    ports += [f"!{said_set(sources[name])}" for name in peer.not_named_ports]
-    words = [
-        ",".join(str(net) for net in peer.nets),
-        *(f"!{net}" for net in peer.not_nets),
-        *(said_set(sources[name]) for name in (*peer.sets, *peer.services)),
-        *(f"!{said_set(sources[name])}" for name in peer.not_sets),
-        f"ports {','.join(ports)}" if ports else "",
-    ]
-    return " ".join(word for word in words if word)
-
-
-def said_set(source):
-    match source:
-        case Selected(selector):
-            return f"<{selector}>"
-        case SelectedPort(selector, name, protocol):
-            return f"<{PROTOCOLS[protocol] + ' ' if protocol else ''}{name} of {selector}>"
-        case ServiceEndpoints(namespace, service, ports):
-            return f"<{'ports' if ports else 'addresses'} of {namespace}/{service}>"
 
 
 def named(sources):
@@ -77,8 +41,8 @@ def test_a_document_means_what_the_case_says(case):
 
     policy = converted.policy
     assert policy.selector == case["selects"]
-    assert [said(rule, named(converted.sources)) for rule in policy.ingress] == case.get("ingress", [])
-    assert [said(rule, named(converted.sources)) for rule in policy.egress] == case.get("egress", [])
+    assert [words.rule(rule, named(converted.sources)) for rule in policy.ingress] == case.get("ingress", [])
+    assert [words.rule(rule, named(converted.sources)) for rule in policy.egress] == case.get("egress", [])
     assert policy.tier == case.get("tier", "default")
     assert list(converted.problems) == case.get("problems", [])
     if "order" in case:
