@@ -35,6 +35,7 @@ from cloudnet.policy.rules import (
 from cloudnet.policy.sources import Source, set_id
 
 POD_INTERFACE: Final = "cali"
+HOST_INTERFACE: Final = "host"
 UPLINK: Final = "uplink"
 """The interface by which a node's packets leave, where no host endpoint names one."""
 
@@ -174,7 +175,8 @@ class _Builder:
 
     def _put(self, title: str, value: WorkloadEndpoint | HostEndpoint, number: int) -> Member:
         if isinstance(value, HostEndpoint):
-            self._feed.put(value)
+            # One that is known by its addresses alone gets a name here, too.
+            self._feed.put(replace(value, interface=value.interface or f"{HOST_INTERFACE}{number}"))
             addresses = value.expected_addresses or (ip_address(_NOWHERE + number),)
             id_ = EndpointId(value.meta.name)
             ports, labels = host_ports(value), value.meta.labels

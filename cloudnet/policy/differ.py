@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Address
 from cloudnet.policy.cluster import Cluster
-from cloudnet.policy.matrix import Group, Pairs, are_two, groups, slim
+from cloudnet.policy.matrix import Group, Pairs, are_two, groups, questions, slim
 from cloudnet.policy.options import Options
 from cloudnet.policy.questions import Question, summary
 from cloudnet.policy.reach import End, reach
@@ -61,9 +61,9 @@ def _compare(
     asked: tuple[Pairs, Pairs], clusters: tuple[Cluster, Cluster], source: Group, target: Group
 ) -> Changed | None:
     ends = [(_in(cluster, source.first), _in(cluster, target.first)) for cluster in clusters]
-    questions = asked[0].questions(clusters, source.first, target.first)
+    some = questions(asked, source.first, target.first)
     try:
-        was, now = (pairs.asked(*pair, questions) for pairs, pair in zip(asked, ends, strict=True))
+        was, now = (pairs.asked(*pair, some) for pairs, pair in zip(asked, ends, strict=True))
     except BadInput:
         return None  # they have no address of one family, before or after
     different = [(q, allowed) for (q, allowed), (_, before) in zip(now, was, strict=True) if allowed != before]
@@ -71,13 +71,13 @@ def _compare(
         return None
     opened, closed = ([q for q, allowed in different if allowed is wanted] for wanted in (True, False))
     deciding = reach(clusters[1], *ends[1], different[0][0].wanted).deciding
-    said = _said(opened, questions), _said(closed, questions)
+    said = _said(opened, some), _said(closed, some)
     return Changed(source, target, summary(was), summary(now), *said, deciding)
 
 
-def _said(some: list[Question], questions: list[Question]) -> str:
-    chosen = set(some)
-    return summary([(question, question in chosen) for question in questions]) if some else ""
+def _said(chosen: list[Question], all_: list[Question]) -> str:
+    wanted = set(chosen)
+    return summary([(question, question in wanted) for question in all_]) if chosen else ""
 
 
 def _in(cluster: Cluster, end: End) -> End:

@@ -6,17 +6,17 @@ apart. A cluster of 500 pods has some tens of such groups, and only pairs of gro
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Address, Network
 from cloudnet.policy.cluster import Cluster, Member
 from cloudnet.policy.options import Options
-from cloudnet.policy.packets import contains
+from cloudnet.policy.packets import Packet, contains
 from cloudnet.policy.questions import Cuts, Question, summary
-from cloudnet.policy.reach import End, Wanted, reach
-from cloudnet.policy.rules import Direction, PolicyKey, Rule, State
+from cloudnet.policy.reach import End, Wanted, coming, leaving, packet, reach
+from cloudnet.policy.rules import Direction, Rule, State
 
 NO_WAY = "-"
 """Said of a pair that has no address of one family, is one and the same end, or is none of the cluster's."""
@@ -115,9 +115,13 @@ class _Traits:
 
 
 class _Members:
-    """Which sets an address is in: single addresses are looked up, prefixes, of which there are few, tried."""
+    """Which sets an address is in: single addresses are looked up, prefixes, of which there are few, tried.
+
+    A set of addresses is told by its name, one of ports as (name, protocol, port).
+    """
 
     def __init__(self, state: State) -> None:
+        self._known: dict[Address, frozenset[Hashable]] = {}
         self._single: dict[Address, list[Hashable]] = {}
         self._wide: list[tuple[Network, Hashable]] = []
         for name, networks in state.address_sets.items():
@@ -134,8 +138,10 @@ class _Members:
             self._wide.append((network, what))
 
     def of(self, address: Address) -> frozenset[Hashable]:
-        wide = (what for network, what in self._wide if address in network)
-        return frozenset((*self._single.get(address, ()), *wide))
+        if address not in self._known:
+            wide = (what for network, what in self._wide if address in network)
+            self._known[address] = frozenset((*self._single.get(address, ()), *wide))
+        return self._known[address]
 
 
 def slim(cluster: Cluster, found: Iterable[Group]) -> Cluster:
@@ -158,39 +164,108 @@ def slim(cluster: Cluster, found: Iterable[Group]) -> Cluster:
 
 
 class Pairs:
-    """Answers what one end may send to another one. Remembers what rules tell apart for whom."""
+    """Answers what one end may send to another one.
+
+    What an endpoint says depends on the other end only as far as its own rules tell others apart: these answers are
+    remembered. ``only``: ask about one kind of packet.
+    """
 
     def __init__(self, cluster: Cluster, options: Options, only: Wanted | None = None) -> None:
         self._cluster = cluster
         self._options = options
         self._only = only
+        self._members = _Members(cluster.state)
+        self._sides: dict[tuple[str, Direction], _Side] = {}
+        self._answers: dict[Hashable, bool] = {}
 
     def cell(self, source: End, target: End) -> str:
+        """Return what is let through, in words."""
         try:
-            return summary(self.asked(source, target, self.questions([self._cluster], source, target)))
+            return summary(self.asked(source, target, questions([self], source, target, self._only)))
         except BadInput:
             return NO_WAY
 
-    def asked(self, source: End, target: End, questions: Iterable[Question]) -> list[tuple[Question, bool]]:
+    def asked(self, source: End, target: End, some: Iterable[Question]) -> list[tuple[Question, bool]]:
         """Return the answers to questions.
 
         Raises:
             BadInput: the ends have no address of one family.
         """
-        return [(q, reach(self._cluster, source, target, q.wanted, self._options).allowed) for q in questions]
+        return [(question, self._allows(source, target, question.wanted)) for question in some]
 
-    def questions(self, clusters: Iterable[Cluster], source: End, target: End) -> list[Question]:
-        """Return what to ask about, so that the answer is whole in all of the clusters."""
-        if self._only:
-            return [Question(self._only)]
-        cuts = Cuts()
-        to = target.member.addresses if target.member else (target.outside,)
-        addresses = [address for address in to if address is not None]
-        for cluster in clusters:
-            for member, direction in ((source.member, Direction.EGRESS), (target.member, Direction.INGRESS)):
-                if member is not None and member.title in cluster.members:
-                    cuts.add(_rules(cluster, cluster.members[member.title], direction), cluster.state, addresses)
-        return list(cuts.questions())
+    def cuts(self, source: End, target: End) -> Iterable[Cuts]:
+        """Yield what rules tell apart in packets from end to end."""
+        addresses = target.member.addresses if target.member else (target.outside,)
+        known = [address for address in addresses if address is not None]
+        for end, direction in ((source, Direction.EGRESS), (target, Direction.INGRESS)):
+            if end.member is not None:
+                side = self._side(end.member, direction)
+                yield side.cuts
+                yield from self._of_ports(side, known)
+
+    def _of_ports(self, side: _Side, addresses: Iterable[Address]) -> Iterable[Cuts]:
+        """Yield what named ports and services tell apart, which depends on who is asked for them."""
+        if side.port_sets:
+            found = [what for address in addresses for what in self._members.of(address) if isinstance(what, tuple)]
+            cuts = Cuts()
+            for name, protocol, port in found:
+                if name in side.port_sets:
+                    cuts.port(protocol, port, port)
+            yield cuts
+
+    def _allows(self, source: End, target: End, what: Wanted) -> bool:
+        sent = packet(source, target, what)
+        nodes = [end.member.node for end in (source, target) if end.member]
+        if any(node in self._cluster.hosts for node in nodes):
+            return reach(self._cluster, source, target, what, self._options).allowed
+        # Without host endpoints it does not matter whether both are on one node: each says its own.
+        out = source.member is None or self._half(source.member, Direction.EGRESS, sent, sent.destination)
+        return out and (target.member is None or self._half(target.member, Direction.INGRESS, sent, sent.source))
+
+    def _half(self, member: Member, direction: Direction, sent: Packet, other: Address) -> bool:
+        side = self._side(member, direction)
+        traits = side.traits(other, self._members.of(other))
+        key = (member.id, direction, traits, sent.family, sent.protocol, sent.to_port, sent.icmp)
+        if key not in self._answers:
+            ask = leaving if direction is Direction.EGRESS else coming
+            self._answers[key] = ask(self._cluster, member, sent, self._options).allowed
+        return self._answers[key]
+
+    def _side(self, member: Member, direction: Direction) -> _Side:
+        key = (member.title, direction)
+        if key not in self._sides:
+            known = self._cluster.members[member.title]
+            self._sides[key] = _Side(_rules(self._cluster, known, direction))
+        return self._sides[key]
+
+
+class _Side:
+    """The rules that may decide at one endpoint in one direction, and by what they tell other ends apart."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        some = list(rules)
+        peers = [peer for rule in some for peer in (rule.source, rule.destination)]
+        self.cuts = Cuts()
+        self.cuts.add(some)
+        self.port_sets = {name for peer in peers for name in peer.port_sets()}
+        self._names = self.port_sets | {name for peer in peers for name in peer.address_sets()}
+        self._nets = list(dict.fromkeys(net for peer in peers for net in (*peer.nets, *peer.not_nets)))
+
+    def traits(self, address: Address, sets: Iterable[Hashable]) -> Hashable:
+        """Return all that these rules see of an address."""
+        nets = tuple(i for i, net in enumerate(self._nets) if address in net)
+        return nets, frozenset(one for one in sets if (one[0] if isinstance(one, tuple) else one) in self._names)
+
+
+def questions(asked: Iterable[Pairs], source: End, target: End, only: Wanted | None = None) -> list[Question]:
+    """Return what to ask about, so that the answer is whole in all of the clusters that are asked."""
+    if only:
+        return [Question(only)]
+    together = Cuts()
+    for pairs in asked:
+        for cuts in pairs.cuts(source, target):
+            together.merge(cuts)
+    return list(together.questions())
 
 
 def _rules(cluster: Cluster, member: Member, direction: Direction) -> Iterable[Rule]:
@@ -198,12 +273,10 @@ def _rules(cluster: Cluster, member: Member, direction: Direction) -> Iterable[R
     state = cluster.state
     for id_ in (member.id, *cluster.hosts.get(member.node, ())):
         entry = state.endpoints[id_]
-        keys: Iterable[PolicyKey] = (key for tier in entry.tiers for key in tier.policies)
-        policies: Mapping[PolicyKey, Iterable[Rule]] = {
-            key: state.policies[key].rules(direction) for key in keys if key in state.policies
-        }
-        for rules in policies.values():
-            yield from rules
+        for tier in entry.tiers:
+            for key in tier.policies:
+                if key in state.policies:
+                    yield from state.policies[key].rules(direction)
         for name in entry.endpoint.profiles:
             if name in state.profiles:
                 yield from state.profiles[name].rules(direction)

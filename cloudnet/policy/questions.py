@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cloudnet.model.addresses import Address
 from cloudnet.policy import words
-from cloudnet.policy.packets import contains
 from cloudnet.policy.reach import Wanted
-from cloudnet.policy.rules import ICMP, ICMPV6, TCP, UDP, WITH_PORTS, Icmp, Peer, Rule, State
+from cloudnet.policy.rules import ICMP, ICMPV6, TCP, UDP, WITH_PORTS, Icmp, Rule
 
 HIGHEST_PORT = 65535
 _OTHERS = (253, 254, 252, 251)  # RFC 3692: 253 and 254 are for experiments, so seldom named
@@ -38,29 +36,34 @@ class Cuts:
     types: set[Icmp] = field(default_factory=set)
     protocols: set[int] = field(default_factory=set)
 
-    def add(self, rules: Iterable[Rule], state: State, target: Iterable[Address]) -> None:
-        """Note what these rules tell apart in packets to an end with these addresses."""
-        addresses = tuple(target)
+    def add(self, rules: Iterable[Rule]) -> None:
+        """Note what these rules tell apart; named ports and services aside."""
         for rule in rules:
             for number in (rule.protocol, rule.not_protocol):
                 self._protocol(number)
             self.types |= {icmp for icmp in (rule.icmp, rule.not_icmp) if icmp}
-            self._peer(rule.destination, rule.protocol, state, addresses)
+            for one in (*rule.destination.ports, *rule.destination.not_ports):
+                if rule.protocol is not None:
+                    self.port(rule.protocol, one.first, one.last)
+
+    def port(self, protocol: int, first: int, last: int) -> None:
+        """Note that some rule tells these ports apart from others."""
+        self.ports.setdefault(protocol, set()).update((first, last + 1))
+
+    def merge(self, other: Cuts) -> None:
+        """Note all that others do."""
+        for protocol, ports in other.ports.items():
+            self.ports.setdefault(protocol, set()).update(ports)
+        self.types |= other.types
+        self.protocols |= other.protocols
 
     def _protocol(self, number: int | None) -> None:
+        if number is None or number in {ICMP, ICMPV6}:
+            return
         if number in WITH_PORTS:
             self.ports.setdefault(number, set())
-        elif number not in {None, ICMP, ICMPV6}:
+        else:
             self.protocols.add(number)
-
-    def _peer(self, peer: Peer, protocol: int | None, state: State, addresses: tuple[Address, ...]) -> None:
-        for one in (*peer.ports, *peer.not_ports):
-            if protocol is not None:
-                self.ports.setdefault(protocol, set()).update((one.first, one.last + 1))
-        for name in peer.port_sets():
-            for member in state.port_sets.get(name, ()):
-                if any(contains((member.address,), address) for address in addresses):
-                    self.ports.setdefault(member.protocol, set()).update((member.port, member.port + 1))
 
     def questions(self) -> Iterable[Question]:
         """Return a question for each kind of packet that is told apart."""

@@ -6,17 +6,17 @@ that it comes to, by the receiver's ingress policy; host endpoints of both nodes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Address, Family, NodeName, family
+from cloudnet.model.addresses import Address, Family, family
 from cloudnet.model.policies import NUMBERS
 from cloudnet.policy.cluster import UPLINK, Cluster, Member, only
 from cloudnet.policy.evaluate import evaluate
 from cloudnet.policy.options import Options
 from cloudnet.policy.packets import Packet
-from cloudnet.policy.rules import ANY_INTERFACE, ICMP, ICMPV6, WITH_PORTS, EndpointChanged, Icmp
+from cloudnet.policy.rules import ANY_INTERFACE, ICMP, ICMPV6, WITH_PORTS, Icmp
 from cloudnet.policy.verdicts import Step, Verdict
 
 FROM_PORT = 40_000  # an ephemeral port, as Linux gives them to whoever opens a connection
@@ -128,8 +128,8 @@ def _number(text: str, highest: int, whole: str) -> int:
     return int(text)
 
 
-def reach(cluster: Cluster, source: End, target: End, what: Wanted, options: Options | None = None) -> Answer:
-    """Return whether a packet that opens a connection gets there, and what everybody on its way says.
+def packet(source: End, target: End, what: Wanted) -> Packet:
+    """Return the packet that opens a connection from end to end.
 
     Raises:
         BadInput: the ends have no address of one family.
@@ -140,8 +140,7 @@ def reach(cluster: Cluster, source: End, target: End, what: Wanted, options: Opt
     if protocol in {ICMP, ICMPV6}:
         protocol = ICMP if from_.version == 4 else ICMPV6  # noqa: PLR2004 - of an address
         icmp = icmp or ECHO[family(from_)]
-    packet = Packet(from_, to, protocol, FROM_PORT if protocol in WITH_PORTS else None, what.port, icmp)
-    return _Asked(cluster, options or Options(), packet).answer(source, target)
+    return Packet(from_, to, protocol, FROM_PORT if protocol in WITH_PORTS else None, what.port, icmp)
 
 
 def _addresses(source: End, target: End) -> tuple[Address, Address]:
@@ -152,50 +151,59 @@ def _addresses(source: End, target: End) -> tuple[Address, Address]:
     raise BadInput(f"{source.title} and {target.title} have no address of one family")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    cluster: Cluster
-    options: Options
-    packet: Packet
+def reach(cluster: Cluster, source: End, target: End, what: Wanted, options: Options | None = None) -> Answer:
+    """Return whether a packet that opens a connection gets there, and what everybody on its way says.
 
-    def answer(self, source: End, target: End) -> Answer:
-        one_node = source.member and target.member and source.member.node and source.member.node == target.member.node
-        if one_node:
-            packet = self._packet(self._interface(source.member), self._interface(target.member))
-            verdict = self._ask(packet, source.member, target.member)
-            return Answer(verdict.allowed, packet, verdict)
-        egress = ingress = None
-        if source.member:
-            uplink = self._uplink(source.member.node)
-            egress = self._ask(self._packet(self._interface(source.member), uplink), source.member)
-            if not egress.allowed:
-                return Answer(allowed=False, packet=self.packet, egress=egress)
-        if target.member:
-            uplink = self._uplink(target.member.node)
-            ingress = self._ask(self._packet(uplink, self._interface(target.member)), target.member)
-            return Answer(ingress.allowed, self.packet, egress, ingress)
-        return Answer(allowed=True, packet=self.packet, egress=egress)
+    Raises:
+        BadInput: the ends have no address of one family.
+    """
+    sent, options = packet(source, target, what), options or Options()
+    if on_one_node(source, target):
+        verdict = _within(cluster, source, target, sent, options)
+        return Answer(verdict.allowed, sent, verdict)
+    egress = leaving(cluster, source.member, sent, options) if source.member else None
+    if egress and not egress.allowed:
+        return Answer(allowed=False, packet=sent, egress=egress)
+    ingress = coming(cluster, target.member, sent, options) if target.member else None
+    return Answer(ingress is None or ingress.allowed, sent, egress, ingress)
 
-    def _packet(self, enters: str | None, leaves: str | None) -> Packet:
-        one = self.packet
-        return Packet(one.source, one.destination, one.protocol, one.from_port, one.to_port, one.icmp, enters, leaves)
 
-    def _interface(self, member: Member | None) -> str | None:
-        """Return the interface at an endpoint; what the node itself sends or gets has none."""
-        if member is None or member.is_host:
-            return None
-        return self.cluster.state.endpoints[member.id].endpoint.interface
+def on_one_node(source: End, target: End) -> bool:
+    """Tell whether a packet stays on one node; pods whose node nobody named are on nodes of their own."""
+    one, other = source.member, target.member
+    return one is not None and other is not None and bool(one.node) and one.node == other.node
 
-    def _ask(self, packet: Packet, *members: Member | None) -> Verdict:
-        asked = [self.cluster.state.endpoints[member.id] for member in members if member]
-        node = next((member.node for member in members if member), NodeName(""))
-        return evaluate(only(self.cluster.state, [*asked, *self._hosts(node)]), packet, self.options)
 
-    def _hosts(self, node: NodeName) -> list[EndpointChanged]:
-        """Return the host endpoints of a node; of one that nobody named there are none."""
-        return [self.cluster.state.endpoints[id_] for id_ in self.cluster.hosts.get(node, ())]
+def leaving(cluster: Cluster, member: Member, sent: Packet, options: Options) -> Verdict:
+    """Return what the sender's node says to a packet that goes to another one."""
+    way = replace(sent, enters=_interface(cluster, member), leaves=_uplink(cluster, member))
+    return _ask(cluster, way, [member], options)
 
-    def _uplink(self, node: NodeName) -> str:
-        """Return the interface by which a node's packets come and go: that of a host endpoint, if one has a name."""
-        named = (entry.endpoint.interface for entry in self._hosts(node))
-        return next((name for name in named if name and name != ANY_INTERFACE), UPLINK)
+
+def coming(cluster: Cluster, member: Member, sent: Packet, options: Options) -> Verdict:
+    """Return what the receiver's node says to a packet that comes from another one."""
+    way = replace(sent, enters=_uplink(cluster, member), leaves=_interface(cluster, member))
+    return _ask(cluster, way, [member], options)
+
+
+def _within(cluster: Cluster, source: End, target: End, sent: Packet, options: Options) -> Verdict:
+    members = [end.member for end in (source, target) if end.member]
+    enters, leaves = (_interface(cluster, member) for member in members)
+    return _ask(cluster, replace(sent, enters=enters, leaves=leaves), members, options)
+
+
+def _ask(cluster: Cluster, way: Packet, members: list[Member], options: Options) -> Verdict:
+    ids = [*(member.id for member in members), *cluster.hosts.get(members[0].node, ())]
+    return evaluate(only(cluster.state, [cluster.state.endpoints[id_] for id_ in ids]), way, options)
+
+
+def _interface(cluster: Cluster, member: Member) -> str | None:
+    """Return the interface at an endpoint; what the node itself sends or gets has none."""
+    return None if member.is_host else cluster.state.endpoints[member.id].endpoint.interface
+
+
+def _uplink(cluster: Cluster, member: Member) -> str:
+    """Return the interface by which an endpoint's node is left: a host endpoint's, if one on the way has a name."""
+    ids = [member.id] if member.is_host else cluster.hosts.get(member.node, ())
+    named = (cluster.state.endpoints[id_].endpoint.interface for id_ in ids)
+    return next((name for name in named if name != ANY_INTERFACE), UPLINK)
