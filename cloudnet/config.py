@@ -48,6 +48,14 @@ class AgentConfig:
         "/run/cloudnet/agent.sock"
     )
     metrics: Annotated[str, Says("address and port of /metrics, /healthz and /readyz")] = "127.0.0.1:9091"
+    cni_socket: Annotated[str, Says("Unix socket that the CNI plugin speaks to; empty: this agent adds no pods")] = (
+        "/run/cloudnet/cni.sock"
+    )
+    cni_state: Annotated[str, Says("folder for what is still to be released when the store is back")] = (
+        "/var/lib/cloudnet/cni"
+    )
+    interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
+    pod_mtu: Annotated[int, Says("MTU of pods in bytes; 0 is what every path can carry", low=0, high=_PORT)] = 0
     allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
         False
     )

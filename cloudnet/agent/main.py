@@ -24,17 +24,20 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import loop
+from cloudnet.agent import cni, loop
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
+from cloudnet.cni.gate import Open
+from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
+from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
@@ -300,10 +303,12 @@ def run(config: AgentConfig) -> int:
         agent = Agent(config, inbox, clock, kernel=kernel, sockets=sockets, reporter=reporter)
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
-        agent.store_problem = hear_resources(store, inbox, stack)
+        cluster = cni.CachedCluster(config.node, store)
+        agent.store_problem = hear_resources(store, inbox, stack, cluster)
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
         stack.enter_context(measuring(config, agent, clock))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -319,14 +324,58 @@ def spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def hear_resources(store: Store, inbox: Inbox, stack: ExitStack) -> Callable[[], str]:
-    """Put the store's resources on the inbox until the stack closes; returns what tells of trouble with the store."""
+def hear_resources(store: Store, inbox: Inbox, stack: ExitStack, cluster: cni.CachedCluster) -> Callable[[], str]:
+    """Tell the inbox and the cluster of the store's resources until the stack closes.
+
+    Returns what tells of trouble with the store.
+    """
 
     def deliver(batch: Batch) -> None:
-        inbox.put(loop.ResourcesChanged(batch.events, batch.synced))
+        cluster.hear(batch.events)
+        mine = tuple(event for event in batch.events if isinstance(event.value, loop.KINDS))
+        if mine or batch.synced:
+            inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, loop.KINDS, deliver))
+    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS}), deliver))
     return lambda: informer.problem
+
+
+@contextmanager
+def adding_pods(
+    config: AgentConfig, agent: Agent, store: Store, clock: Clock, cluster: cni.CachedCluster
+) -> Iterator[None]:
+    """Answer the CNI plugin."""
+
+    def site(pods: Pods) -> Site:
+        return cni.build_site(
+            config,
+            store,
+            clock,
+            pods=pods,
+            cluster=cluster,
+            gate=Open(),
+            matches=selects_all,
+            mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
+            not_ready=lambda: agent.snapshot.not_ready,
+        )
+
+    def observe(command: str, code: int, seconds: float) -> None:
+        if agent.metrics:
+            agent.metrics.cni_answered(command, code, seconds)
+
+    with cni.serving(config, site, observe=observe):
+        yield
+
+
+def selects_all(selector: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether a selector selects labels.
+
+    Raises:
+        BadInput: it is more than this agent can evaluate.
+    """
+    if selector.strip() not in {"", "all()"}:
+        raise BadInput(f"selectors other than 'all()' are not evaluated here, found {selector!r} for {dict(labels)}")
+    return True
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def host_side(through: Socket, link: PodLink, end: End | None) -> Iterator[str]:
         yield f"the host has no device {link.name}"
         return
     owner = Owner.of(end.alias)
-    if owner is None or not owner.same_as(link.owner):
+    if owner != link.owner:
         yield f"{link.name} of the host belongs to somebody else, its alias is {end.alias!r}"
     yield from _device(f"{link.name} of the host", end, mac=HOST_MAC, mtu=link.mtu)
     yield from _settings(link, end)
@@ -68,7 +68,7 @@ def _device(what: str, end: End, *, mac: str, mtu: int) -> Iterator[str]:
         yield f"{what} is down"
     if end.mac != mac:
         yield f"{what} has the MAC {end.mac} instead of {mac}"
-    if end.mtu != mtu:
+    if mtu and end.mtu != mtu:
         yield f"{what} has the MTU {end.mtu} instead of {mtu}"
 
 

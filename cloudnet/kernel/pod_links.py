@@ -104,13 +104,13 @@ class PodLinks:
 
         self._hands.do(work)
 
-    def cut(self, name: str) -> bool:
+    def cut(self, name: str, owner: Owner | None = None) -> bool:
         def work(hand: Hand) -> bool:
             end = _find(hand.socket, name)
-            owner = Owner.of(end.alias) if end is not None else None
-            if end is None or owner is None:
+            found = Owner.of(end.alias) if end is not None else None
+            if end is None or found is None or (owner is not None and found != owner):
                 return False
-            self._cut(hand.socket, end, owner)
+            self._cut(hand.socket, end, found)
             return True
 
         return self._hands.do(work)

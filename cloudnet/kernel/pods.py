@@ -40,8 +40,8 @@ class Owner:
 
     @property
     def alias(self) -> str:
-        """The alias of the host's end; 255 characters at most (IFALIASZ), so the container's id comes last."""
-        return f"{_MARK} {self.interface} {self.network} {self.container}"[:255]
+        """The alias of the host's end: 255 characters at most (IFALIASZ), which limits what names it may hold."""
+        return f"{_MARK} {self.interface} {self.network} {self.container}"
 
     @staticmethod
     def of(alias: str) -> Owner | None:
@@ -51,15 +51,13 @@ class Owner:
             return None
         return Owner(network=words[2], container=words[3], interface=words[1])
 
-    def same_as(self, other: Owner) -> bool:
-        return self.alias == other.alias
-
 
 @dataclass(frozen=True, slots=True)
 class PodLink:
     """A pod's link as it should be. ``name`` is the host's end, ``owner.interface`` the pod's.
 
-    ``routes`` are what the pod reaches through it. ``forwards``: the pod may forward packets itself.
+    ``routes`` are what the pod reaches through it. ``forwards``: the pod may forward packets itself. An ``mtu`` of 0
+    compares equal to any, and cannot be made.
     ``any_source``: the host does not check that the pod sends from its own addresses.
     """
 
@@ -121,8 +119,10 @@ class Pods(Protocol):
     def leads_to(self, name: str, namespace: int) -> bool:
         """Tell whether the other end of a link is in that namespace."""
 
-    def cut(self, name: str) -> bool:
+    def cut(self, name: str, owner: Owner | None = None) -> bool:
         """Let no packet through a link from now on and free its name; tell whether there was one of ours.
+
+        With ``owner``, only if it is that one's.
 
         What remains of the device goes soon after: the kernel waits for everybody who might still use it.
         """

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from cloudnet.kernel.api import HostNamespace, KernelError, NotANamespace
@@ -56,7 +56,11 @@ class MemoryPods:
         return (
             *self.spoilt.get(link.name, ()),
             *(f"the host has no route to {address} through {link.name}" for address in missing),
-            *(() if wired == link else (f"{link.name} of the host is {wired}",)),
+            *(
+                ()
+                if replace(wired, mtu=link.mtu, forwards=link.forwards) == link
+                else (f"{link.name} of the host is {wired}",)
+            ),
         )
 
     def find(self, name: str) -> HostEnd | None:
@@ -67,8 +71,10 @@ class MemoryPods:
         found = self.wired.get(name)
         return found is not None and found[1] == self._place(namespace)
 
-    def cut(self, name: str) -> bool:
+    def cut(self, name: str, owner: Owner | None = None) -> bool:
         with self._lock:
+            if owner is not None and name in self.wired and self.wired[name][0].owner != owner:
+                return False
             self.routes.pop(name, None)
             return self.wired.pop(name, None) is not None
 

@@ -100,6 +100,13 @@ class PodsContract:
 
         assert set(pods.read()) == {ONLY4.name}
 
+    def test_a_link_of_somebody_else_is_not_cut_for_a_former_owner(self, pods: Pods, namespace: Opener) -> None:
+        pods.wire(ONLY4, namespace())
+
+        assert not pods.cut(ONLY4.name, Owner("net", "c0", "eth0"))
+        assert set(pods.read()) == {ONLY4.name}
+        assert pods.cut(ONLY4.name, OWNER)
+
     def test_cutting_what_is_not_there_is_no_error(self, pods: Pods) -> None:
         assert not pods.cut(BOTH.name)
 
