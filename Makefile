@@ -5,7 +5,7 @@ ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help demo test unit bench lint format reference setup clean
+.PHONY: help demo test unit bench fuzz lint format reference setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: setup  ## measure the promises: build/bench/SUITE.json; SUITE=heart
 		$(basename $(notdir $(wildcard tests/bench/[a-z]*.py))) >&2; exit 2; }
 	@scripts/host
 	@$(PYTHON) tests/bench/$(SUITE).py $(ARGS)
+
+fuzz: setup  ## throw odd input at the doors, each for a while; ARGS="SECONDS SEED"
+	@for program in tests/fuzz/fuzz_*.py; do echo $$program; $(PYTHON) $$program $(ARGS) || exit 1; done
 
 lint: setup  ## ruff, mypy, import contracts
 	@$(PYTHON) -m ruff check .
