@@ -280,18 +280,15 @@ class Allocator:
     def _give(
         self, cidr: Network, edit: _Edit, request: Request, rules: _Rules, *, seen: Stored[IPAMBlock] | None
     ) -> tuple[Address, ...]:
-        """Give what an edit of a block gives: the handle is raised first, then the block is written."""
+        """Give what an edit of a block gives."""
         for _ in range(records.TRIES):
             if seen is None:
                 return ()
             after, given = edit(rules.refresh(seen.value))
             if not given:
                 return ()
-            made = handles.promise(self._store, request.handle, cidr, len(given)) if request.handle else None
-            if records.replace(self._store, seen, blocks.written(after)):
+            if handles.give(self._store, request.handle, seen, after, count=len(given)):
                 return given
-            if made:
-                handles.withdraw(self._store, made)
             seen = records.find(self._store, IPAMBlock, cidr_name(cidr))
         raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
 

@@ -7,10 +7,11 @@ began.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle
-from cloudnet.store.api import Conflict, NotFound, Store, Stored
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, Resource
+from cloudnet.store.api import AlreadyExists, Conflict, NotFound, Store, Stored, Write
 
 T = TypeVar("T", IPAMBlock, IPAMHandle, BlockAffinity)
 
@@ -46,4 +47,12 @@ def replace(store: Store, seen: Stored[T], value: T) -> Stored[T] | None:
     try:
         return store.update(value, expected=seen.revision)
     except (Conflict, NotFound):
+        return None
+
+
+def write(store: Store, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None] | None:
+    """Carry writes out; nothing when somebody else was first with what one of them touches."""
+    try:
+        return store.write(writes)
+    except (AlreadyExists, Conflict, NotFound):
         return None

@@ -11,10 +11,11 @@ from datetime import datetime
 
 from cloudnet.ipam import block as blocks
 from cloudnet.ipam import handles, records
-from cloudnet.ipam.block import Release
+from cloudnet.ipam.block import Release, Released
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.calico import cidr_name
-from cloudnet.model.resources import IPAMBlock
+from cloudnet.model.calico_ipam import handle_name
+from cloudnet.model.resources import IPAMBlock, IPAMHandle
 from cloudnet.store.api import Conflict, Store, Stored
 
 Refresh = Callable[[IPAMBlock], IPAMBlock]
@@ -36,65 +37,37 @@ def addresses(
         released = blocks.release(refresh(seen.value), releases, now=now)
         if not released.addresses:
             return released.unallocated
-        known = {handle: handles.find(store, handle) for handle in released.handles}
-        after = refresh(released.block)
-        if not _put(store, seen, after):
-            continue
-        held = blocks.held(after)
-        for handle, before in known.items():
-            if before is not None and not handles.settle(store, before, {cidr: held.get(handle, 0)}):
-                _mend(store, cidr, handle)
-        return released.unallocated
+        if handles.take(store, _handles_of(store, released), [(seen, refresh(released.block))]):
+            return released.unallocated
     raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
+
+
+def _handles_of(store: Store, released: Released) -> list[Stored[IPAMHandle]]:
+    by_name = {handle_name(handle): handle for handle in released.handles}
+    found = (handles.find(store, handle) for handle in by_name.values())
+    return [seen for seen in found if seen is not None]
 
 
 def by_handle(store: Store, handle: str, *, refresh: Refresh, now: datetime) -> tuple[Address, ...]:
     """Take back all that a handle has, and delete it; return what it had.
 
+    Every block that it counts is written, also where it has nothing: see ``handles``.
+
     Raises:
         Conflict: too many others wrote at the same time.
     """
-    freed: list[Address] = []
+    freed: dict[Address, None] = {}
     for _ in range(records.TRIES):
         seen = handles.find(store, handle)
         if seen is None:
             return tuple(freed)
-        for cidr in seen.value.blocks:
-            freed += _all_of(store, cidr, handle, refresh=refresh, now=now)
-        if handles.settle(store, seen, dict.fromkeys(seen.value.blocks, 0)):
-            return tuple(freed)
+        found = {cidr: records.find(store, IPAMBlock, cidr_name(cidr)) for cidr in seen.value.blocks}
+        there = [block for block in found.values() if block is not None]
+        released = [blocks.release_by_handle(refresh(block.value), handle, now=now) for block in there]
+        taken = dict.fromkeys(a for one in released for a in one.addresses)
+        changed = [(block, refresh(one.block)) for block, one in zip(there, released, strict=True)]
+        if handles.take(store, [seen], changed, gone=[cidr for cidr, block in found.items() if block is None]):
+            return tuple(freed | taken)
+        if not store.atomic:
+            freed |= taken  # some of them may be free now, and are not found again
     raise Conflict(f"handle {handle!r}: {records.TRIES} writers were faster")
-
-
-def _all_of(store: Store, cidr: Network, handle: str, *, refresh: Refresh, now: datetime) -> tuple[Address, ...]:
-    """Take back what a handle has in a block; the block is written in any case, as in ``_mend``."""
-    for _ in range(records.TRIES):
-        seen = records.find(store, IPAMBlock, cidr_name(cidr))
-        if seen is None:
-            return ()
-        released = blocks.release_by_handle(refresh(seen.value), handle, now=now)
-        if _put(store, seen, refresh(released.block)):
-            return released.addresses
-    raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
-
-
-def _mend(store: Store, cidr: Network, handle: str) -> None:
-    """Make a handle's count exact; the write of the block stops whoever is about to use a count raised before."""
-    for _ in range(records.TRIES):
-        before = handles.find(store, handle)
-        if before is None:
-            return
-        seen = records.find(store, IPAMBlock, cidr_name(cidr))
-        if seen is not None and not _put(store, seen, seen.value):
-            continue
-        held = 0 if seen is None else blocks.held(seen.value).get(handle, 0)
-        if handles.settle(store, before, {cidr: held}):
-            return
-    raise Conflict(f"handle {handle!r}: {records.TRIES} writers were faster")
-
-
-def _put(store: Store, seen: Stored[IPAMBlock], after: IPAMBlock) -> bool:
-    """Write a block after a release; one that is nobody's goes with its last address."""
-    if after.affinity is None and blocks.is_empty(after):
-        return records.remove(store, seen)
-    return records.replace(store, seen, blocks.written(after)) is not None

@@ -108,6 +108,16 @@ def test_a_warm_block_needs_two_writes(cluster):
     assert cluster.store.data.revision == before + 2
 
 
+def test_handles_that_differ_in_case_can_each_be_released(cluster):
+    cluster.pool().take(2, handle="net.Web")
+    cluster.take(1, handle="net.web")
+
+    assert len(cluster.ipam.release_by_handle("net.Web")) == 2
+    assert cluster.used() == 1
+    assert len(cluster.ipam.release_by_handle("net.web")) == 1
+    assert cluster.handles() == {}
+
+
 def test_a_second_pool_is_used_when_the_first_is_full(cluster):
     cluster.pool("10.65.0.0/28", name="a").pool("10.66.0.0/28", name="b")
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -26,11 +30,12 @@ from cloudnet.model.resources import (
     Metadata,
 )
 from cloudnet.store.memory import MemoryStore
+from cloudnet.store.records import one_by_one
 
 POOL = ip_network("10.65.0.0/28")
 BLOCKS = list(POOL.subnets(new_prefix=30))
 ADDRESSES = list(POOL)
-WRITES = {"create", "update", "delete"}
+WRITES = {"create", "update", "delete", "write"}
 
 
 class Killed(Exception):
@@ -38,12 +43,16 @@ class Killed(Exception):
 
 
 class Hazard:
-    """A store that does something before and after each call."""
+    """A store that does something before and after each call; a batch is one call only if the store is atomic."""
 
     def __init__(self, store, before, after):
         self._store, self._before, self._after = store, before, after
+        self.atomic = store.atomic
 
     def __getattr__(self, verb):
+        if verb == "write" and not self.atomic:
+            return partial(one_by_one, self)
+
         def call(*args, **kwargs):
             self._before()
             result = getattr(self._store, verb)(*args, **kwargs)
@@ -51,6 +60,42 @@ class Hazard:
             return result
 
         return call
+
+
+class Turns:
+    """Runs deeds in threads of which one moves at a time, from one store call to the next, in the order given."""
+
+    def __init__(self):
+        self._moved = threading.Semaphore(0)
+        self._may_move = {}
+
+    def take(self, name, deed):
+        self._may_move[name].acquire()
+        try:
+            deed()
+        finally:
+            del self._may_move[name]
+            self._moved.release()
+
+    def wait(self, name):
+        """Let others move; called by the deed itself."""
+        self._moved.release()
+        self._may_move[name].acquire()
+
+    def run(self, deeds, order):
+        """Move whom the order names, so many calls, wrapping round those that are left; then each to the end."""
+        self._may_move = {name: threading.Semaphore(0) for name in range(len(deeds))}
+        with ThreadPoolExecutor(len(deeds)) as pool:
+            ends = [pool.submit(self.take, name, deed) for name, deed in enumerate(deeds)]
+            named = itertools.chain.from_iterable(itertools.repeat(*stretch) for stretch in order)
+            for number in itertools.chain(named, itertools.repeat(0)):
+                if not self._may_move:
+                    break
+                names = list(self._may_move)
+                self._may_move[names[number % len(names)]].release()
+                self._moved.acquire()
+        for end in ends:
+            end.result()
 
 
 HANDLES = st.sampled_from(["h1", "h2", "h3"])
@@ -70,9 +115,11 @@ CALLS = st.integers(1, 14)
 class Life(RuleBasedStateMachine):
     """``owners`` is what callers were told is theirs, and nobody began to give back: {address: (handle, pod)}."""
 
+    atomic = True
+
     def __init__(self):
         super().__init__()
-        self.store = MemoryStore()
+        self.store = MemoryStore(atomic=self.atomic)
         self.now = datetime(2026, 1, 2, 12, tzinfo=UTC)
         self.owners, self.left = {}, []
         self.pods = itertools.count()
@@ -105,6 +152,18 @@ class Life(RuleBasedStateMachine):
         deeds = [one, two]
         self.run(deed, at=first, gap=gap, then=lambda: deeds and self.run(deeds.pop(0)))
 
+    @rule(
+        deeds=st.lists(st.tuples(DEEDS, st.none() | CALLS), min_size=2, max_size=3),
+        order=st.lists(st.tuples(st.integers(0, 2), CALLS), max_size=6),
+    )
+    def interleaved(self, deeds, order):
+        turns = Turns()
+        runs = [
+            partial(self.run, deed, kill_after=killed or 0, before_each=partial(turns.wait, name))
+            for name, (deed, killed) in enumerate(deeds)
+        ]
+        turns.run(runs, order)
+
     @rule(seconds=st.sampled_from([1, 61]))
     def time_passes(self, seconds):
         self.now += timedelta(seconds=seconds)
@@ -115,11 +174,12 @@ class Life(RuleBasedStateMachine):
             self.store.delete(IPAMConfiguration, "default")
         self.store.create(IPAMConfiguration(Metadata("default"), cooldown=cooldown))
 
-    def run(self, deed, *, kill_before=0, kill_after=0, at=0, gap=0, then=None):
+    def run(self, deed, *, kill_before=0, kill_after=0, at=0, gap=0, then=None, before_each=lambda: None):
         calls = 0
 
         def before():
             nonlocal calls, at
+            before_each()
             calls += 1
             if calls == at:
                 at += gap
@@ -215,9 +275,15 @@ class Life(RuleBasedStateMachine):
         assert len(ipam.auto_assign(Family.IPV4, 16, Request("n3", "h"))) == 16
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=60,
+class LifeWithoutTransactions(Life):
+    """On a store that may stop between any two writes of a batch."""
+
+    atomic = False
+
+
+TestLife, TestLifeWithoutTransactions = Life.TestCase, LifeWithoutTransactions.TestCase
+TestLife.settings = TestLifeWithoutTransactions.settings = settings(
+    max_examples=100,
     stateful_step_count=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking deeds inside deeds takes minutes
@@ -225,9 +291,26 @@ TestLife.settings = settings(
 )
 
 
-def test_a_hazard_kills_where_it_should():
-    life = Life()
+@pytest.mark.parametrize("kind", [Life, LifeWithoutTransactions])
+def test_a_hazard_kills_where_it_should(kind):
+    life = kind()
     life.run(("assign_ip", "n1", "h1", 3), kill_after=1)
     assert life.holder(ip_address("10.65.0.3")) is None
     life.run(("assign_ip", "n1", "h1", 3))
     assert life.owners == {ip_address("10.65.0.3"): ("h1", "1")}
+
+
+def test_a_kill_between_handle_and_block_is_only_seen_without_transactions():
+    left = set()
+    for kind in (Life, LifeWithoutTransactions):
+        for calls in range(1, 15):
+            life = kind()
+            life.run(("assign_ip", "n1", "h1", 3), kill_after=calls)
+            held = life.holder(ip_address("10.65.0.3")) is not None
+            left.add((kind.atomic, bool(life.values(IPAMHandle)), held))
+
+    assert left == {(True, False, False), (True, True, True)} | {
+        (False, False, False),
+        (False, True, False),
+        (False, True, True),
+    }
