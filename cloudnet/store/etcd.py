@@ -25,7 +25,6 @@ from cloudnet.store.api import Compacted, Create, Delete, Listing, Revision, Sto
 from cloudnet.store.etcd_batch import Known, Transactions, decode, find
 from cloudnet.store.etcd_client import Client
 from cloudnet.store.etcd_keys import Entry, Range
-from cloudnet.store.etcd_settings import Settings
 from cloudnet.store.etcd_watch import EtcdWatch
 from cloudnet.store.etcd_wire import RANGE, Json, b64
 
@@ -47,13 +46,13 @@ class EtcdStore:
 
     def __init__(
         self,
-        settings: Settings,
+        client: Client,
         *,
         page: int = PAGE,
         new_uid: Callable[[], str] = records.new_uid,
         now: Callable[[], str] = _utc_now,
     ) -> None:
-        self.client = Client(settings)
+        self.client = client
         self._page = page
         self._known = Known(REMEMBERED)
         self._transactions = Transactions(self.client, self._known, new_uid=new_uid, now=now)

@@ -67,13 +67,27 @@ class Chunks:
             if line < 0:
                 break
             size = _chunk_size(self._raw[:line])
+            if size == 0:
+                self._end(line)
+                break
             end = line + 2 + size + 2
             if len(self._raw) < end:
                 break
             body += self._raw[line + 2 : end - 2]
             del self._raw[:end]
-            self.ended = size == 0  # etcd sends no trailers: the last line end is read with the empty chunk
         return bytes(body)
+
+    def _end(self, line: int) -> None:
+        """Pass over what may follow the empty chunk: trailers, which gRPC's status comes in, and an empty line."""
+        empty = self._raw.find(b"\r\n\r\n", line)
+        if empty >= 0:
+            del self._raw[: empty + 4]
+            self.ended = True
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the end."""
+        return bytes(self._raw)
 
 
 def _chunk_size(line: bytes | bytearray) -> int:
@@ -212,6 +226,7 @@ class Connection:
         self._rest = b""
         while not chunks.ended:
             body.append(chunks.feed(self._more(deadline)))
+        self._rest = chunks.rest
         return b"".join(body)
 
     def _read_rest(self, deadline: float) -> bytes:

@@ -10,6 +10,7 @@ from cloudnet.errors import BadInput
 from cloudnet.store import etcd_settings
 from cloudnet.store.api import Store
 from cloudnet.store.etcd import EtcdStore
+from cloudnet.store.etcd_client import Client
 from cloudnet.store.memory import MemoryStore
 from cloudnet.store.sqlite import SqliteStore
 
@@ -30,7 +31,7 @@ def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
     if separator and scheme == "sqlite" and rest.startswith("/"):
         return SqliteStore(Path(rest))
     if separator and scheme in {"etcd", "etcds"}:
-        return EtcdStore(etcd_settings.parse(url, environ))
+        return EtcdStore(Client(etcd_settings.parse(url, environ)))
     raise BadInput(
         f"expected sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, found {url!r}",
         path="store",

@@ -33,6 +33,7 @@ class TestSqlite(StoreContract):
         return lambda: SqliteStore(directory / "store.sqlite", keep=keep)
 
 
+@pytest.mark.server
 class TestEtcd(StoreContract):
     @pytest.fixture(autouse=True)
     def server(self, tmp_path: Path) -> Iterator[EtcdServer]:
