@@ -26,7 +26,7 @@ from cloudnet.store.etcd_batch import Known, Transactions, decode, find
 from cloudnet.store.etcd_client import Client
 from cloudnet.store.etcd_keys import Entry, Range
 from cloudnet.store.etcd_watch import EtcdWatch
-from cloudnet.store.etcd_wire import RANGE, Json, b64
+from cloudnet.store.etcd_wire import OWN, RANGE, Json, b64
 
 R = TypeVar("R", bound=Resource)
 
@@ -155,4 +155,4 @@ class EtcdStore:
         return entries, revision or self._revision()
 
     def _revision(self) -> Revision:
-        return etcd_wire.revision(self.client.call(RANGE, {"key": b64("/cloudnet")}))
+        return etcd_wire.revision(self.client.call(RANGE, {"key": b64(OWN)}))

@@ -45,6 +45,11 @@ class Refused(Exception):
     def is_about_token(self) -> bool:
         return any(self.says(text) for text in _TOKEN)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether we know what to do about it."""
+        return any(self.says(text) for text, _ in _MEANINGS)
+
     def says(self, text: str) -> bool:
         return text in self.message
 
@@ -155,6 +160,8 @@ def unreachable(endpoint: Endpoint, error: OSError) -> str:
         return f"{endpoint}: its certificate is not trusted ({error.verify_message}), see ETCD_CA_CERT_FILE"
     if isinstance(error, ssl.SSLError):
         return f"{endpoint}: TLS fails ({error.reason or error}), see ETCD_CERT_FILE and whether it speaks TLS"
+    if isinstance(error, ConnectionResetError):
+        return f"{endpoint}: {error.strerror or error}, as also when it wants TLS (etcds://)"
     return f"{endpoint}: {(error.strerror or str(error)).lower()}"
 
 

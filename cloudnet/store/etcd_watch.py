@@ -29,7 +29,7 @@ from cloudnet.store.api import Compacted, Event, EventType, Revision
 from cloudnet.store.etcd_client import Client
 from cloudnet.store.etcd_http import Connection
 from cloudnet.store.etcd_keys import Layout, Range
-from cloudnet.store.etcd_wire import RANGE, WATCH, Json, b64, entry, from_json, to_json
+from cloudnet.store.etcd_wire import OWN, RANGE, WATCH, Json, b64, entry, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -147,15 +147,18 @@ class EtcdWatch:
     def _check_positions(self, revision: Revision) -> None:
         """Find out now whether etcd can go on from there; by itself it says so up to 0.1 s later, or never.
 
+        A position before the compacted revision is too old, although etcd would watch from the compacted revision
+        on: a deletion in just this revision may be gone (etcd issue 19179).
+
         Raises:
             Compacted: it cannot.
         """
         positions = [place.position for place in self._places]
         if (earliest := min(positions, default=revision)) < revision:
-            self._client.call(RANGE, {"key": b64("/cloudnet"), "revision": str(earliest + 1)})
+            self._client.call(RANGE, {"key": b64(OWN), "revision": str(max(earliest, 1))})
         if (latest := max(positions, default=revision)) > revision:
             # The member may just lag behind the one that gave us the revision: ask the cluster.
-            found = etcd_wire.revision(self._client.call(RANGE, {"key": b64("/cloudnet")}))
+            found = etcd_wire.revision(self._client.call(RANGE, {"key": b64(OWN)}))
             if latest > found:
                 raise Compacted(f"etcd is at revision {found} and has never had {latest}: list again")
 
@@ -288,7 +291,7 @@ class _Stream:
 
     def _handle(self, message: Json) -> None:
         if "result" not in message:
-            raise ConnectionResetError(etcd_errors.from_stream(message).message)
+            raise _meaning(etcd_errors.from_stream(message))
         result: Json = message["result"]
         number = int(result.get("watch_id", 0))
         revision = etcd_wire.revision(result)
@@ -324,9 +327,11 @@ class _Stream:
 
 def _end(result: Json) -> Exception:
     """Return what it means that etcd ends a watch."""
-    reason = str(result.get("cancel_reason", ""))
     if int(result.get("compact_revision", 0)):
         return Compacted(f"etcd has forgotten the changes before revision {result['compact_revision']}: list again")
-    if "denied" in reason or "token" in reason:
-        return _Denied(etcd_errors.Refused(0, 0, reason))
-    return ConnectionResetError(reason or "etcd ended the watch")
+    return _meaning(etcd_errors.Refused(0, 0, str(result.get("cancel_reason") or "etcd ended the watch")))
+
+
+def _meaning(refused: etcd_errors.Refused) -> Exception:
+    """Return what to do about it: ask a person, or open another stream."""
+    return _Denied(refused) if refused.is_known else ConnectionResetError(refused.message)

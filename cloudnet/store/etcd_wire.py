@@ -17,6 +17,9 @@ RANGE: Final = "/v3/kv/range"
 TXN: Final = "/v3/kv/txn"
 COMPACT: Final = "/v3/kv/compaction"
 WATCH: Final = "/v3/watch"
+OWN: Final = "/cloudnet/"
+"""A key that everybody may read who may use the store; to ask for nothing but the revision."""
+
 AUTHENTICATE: Final = "/v3/auth/authenticate"
 
 to_json = msgspec.json.Encoder().encode
