@@ -5,7 +5,7 @@ ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help demo test unit bench lint format reference setup clean
+.PHONY: help demo test unit bench fuzz lint format reference setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: setup  ## measure the promises: build/bench/SUITE.json; SUITE=heart
 	@scripts/host
 	@$(PYTHON) tests/bench/$(SUITE).py $(ARGS)
 
+fuzz: setup  ## throw odd input at the doors, each for a while; ARGS="SECONDS SEED"
+	@for program in tests/fuzz/fuzz_*.py; do echo $$program; $(PYTHON) $$program $(ARGS) || exit 1; done
+
 lint: setup  ## ruff, mypy, import contracts
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -45,5 +48,5 @@ setup:  ## the virtual environment in .venv
 	@scripts/setup $(VENV)
 
 clean:  ## remove what make and the tools made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist cloudnet/cni/bin *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

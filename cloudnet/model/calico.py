@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -29,12 +30,36 @@ from cloudnet.model.resources import (
     IPPool,
     Metadata,
     Node,
+    Resource,
     Vtep,
 )
 
 API_VERSION: Final = "projectcalico.org/v3"
 PROVIDER_ID = "cloudnet.io/provider-id"
 """Annotation of a Node with Kubernetes' ``spec.providerID``, which Calico's own Node has no field for."""
+
+
+# --- a document of any kind ---------------------------------------------------------------------------------
+
+
+# Any: a document as a YAML or JSON reader gives it; nobody checked it yet.
+def parse(document: Mapping[str, Any]) -> Resource:
+    """Return the resource in a document of any kind that we know, Calico's, Kubernetes' or our own.
+
+    Raises:
+        BadInput: it is no document of a kind we know.
+        BadDocument: fields are wrong; ``problems`` names every one of them.
+    """
+    from cloudnet.model import kinds  # noqa: PLC0415 - the list of kinds knows this file
+
+    try:
+        data = _to_json(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"expected an object as JSON has them: {str(error)[:80]}") from error
+    return kinds.decode(data)
+
+
+_to_json = msgspec.json.Encoder().encode
 
 
 # --- names --------------------------------------------------------------------------------------------------

@@ -14,8 +14,36 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import calico, calico_ipam, calico_workloads, kubernetes, own, wire
+from cloudnet.model import (
+    calico,
+    calico_ipam,
+    calico_policies,
+    calico_sets,
+    calico_workloads,
+    cluster_policies,
+    kubernetes,
+    kubernetes_policies,
+    kubernetes_services,
+    own,
+    shape,
+    wire,
+)
+from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
+from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
+from cloudnet.model.kubernetes_services import EndpointSlice
+from cloudnet.model.policies import (
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    HostEndpoint,
+    NetworkPolicy,
+    NetworkSet,
+    Profile,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
+    Tier,
+)
+from cloudnet.model.problems import Problems, problems_of
 from cloudnet.model.resources import (
     AgentReport,
     BlockAffinity,
@@ -42,7 +70,7 @@ _to_json = msgspec.json.Encoder().encode
 class Kind(Generic[R]):
     """One kind: what it is called, and its codec."""
 
-    __slots__ = ("_read", "_write", "api_version", "name", "namespaced", "plural", "type")
+    __slots__ = ("_faults", "_read", "_write", "api_version", "name", "namespaced", "plural", "type", "word")
 
     def __init__(
         self,
@@ -54,23 +82,31 @@ class Kind(Generic[R]):
         read: Callable[[D], R],
         write: Callable[[R], D],
         namespaced: bool = False,
+        word: str = "",
     ) -> None:
         decoder = msgspec.json.Decoder(document)
         self.type = type_
         self.name = type_.__name__
+        self.word = word or self.name  # what a document calls it; two groups may use one word
         self.plural = plural
         self.api_version = api_version
         self.namespaced = namespaced
-        self._read: Callable[[bytes], R] = lambda data: read(wire.parse(decoder, data))
+        self._read: Callable[[bytes], R] = lambda data: read(wire.decode(decoder, data))
+        self._faults: Callable[[bytes], Problems] = lambda data: _faults(data, document, read)
         self._write: Callable[[R], msgspec.Struct] = write
 
     def decode(self, document: bytes) -> R:
         """Return the value in a document.
 
         Raises:
-            BadInput: the document is none of this kind; ``path`` names the field.
+            BadInput: it is not JSON, or breaks a rule of its kind; ``path`` names the field.
+            BadDocument: fields are wrong, all of which are named.
         """
-        value = self._read(document)
+        try:
+            value = self._read(document)
+        except wire.WrongShape as error:
+            self._faults(document).raise_any()
+            raise BadInput(f"expected a {self.name}: {error}") from error
         self._check_namespace(value)
         return value
 
@@ -97,6 +133,17 @@ class Kind(Generic[R]):
                 f"expected nothing, for a {self.name} belongs to the whole cluster, found {value.meta.namespace!r}",
                 path="metadata.namespace",
             )
+
+
+def _faults(data: bytes, document: type[D], read: Callable[[D], Resource]) -> Problems:
+    """Return all that is wrong with a document whose types are."""
+    problems = Problems()
+    repaired = shape.repair(wire.parse_untyped(data), document, problems)
+    try:
+        read(msgspec.convert(repaired, document))
+    except BadInput as error:
+        problems.merge(problems_of(error))
+    return problems
 
 
 # Any: the rows differ in their type; `of` gives each caller the right one.
@@ -198,6 +245,117 @@ ALL: tuple[Kind[Any], ...] = (
         write=own.write_node_condition,
     ),
     Kind(
+        NetworkPolicy,
+        "networkpolicies",
+        calico.API_VERSION,
+        document=calico_policies.NetworkPolicyDocument,
+        read=calico_policies.read_network_policy,
+        write=calico_policies.write_network_policy,
+        namespaced=True,
+    ),
+    Kind(
+        GlobalNetworkPolicy,
+        "globalnetworkpolicies",
+        calico.API_VERSION,
+        document=calico_policies.GlobalNetworkPolicyDocument,
+        read=calico_policies.read_global_network_policy,
+        write=calico_policies.write_global_network_policy,
+    ),
+    Kind(
+        StagedNetworkPolicy,
+        "stagednetworkpolicies",
+        calico.API_VERSION,
+        document=calico_policies.StagedNetworkPolicyDocument,
+        read=calico_policies.read_staged_network_policy,
+        write=calico_policies.write_staged_network_policy,
+        namespaced=True,
+    ),
+    Kind(
+        StagedGlobalNetworkPolicy,
+        "stagedglobalnetworkpolicies",
+        calico.API_VERSION,
+        document=calico_policies.StagedGlobalNetworkPolicyDocument,
+        read=calico_policies.read_staged_global_network_policy,
+        write=calico_policies.write_staged_global_network_policy,
+    ),
+    Kind(
+        StagedKubernetesNetworkPolicy,
+        "stagedkubernetesnetworkpolicies",
+        calico.API_VERSION,
+        document=kubernetes_policies.StagedKubernetesNetworkPolicyDocument,
+        read=kubernetes_policies.read_staged_kubernetes_policy,
+        write=kubernetes_policies.write_staged_kubernetes_policy,
+        namespaced=True,
+    ),
+    Kind(
+        Tier,
+        "tiers",
+        calico.API_VERSION,
+        document=calico_policies.TierDocument,
+        read=calico_policies.read_tier,
+        write=calico_policies.write_tier,
+    ),
+    Kind(
+        NetworkSet,
+        "networksets",
+        calico.API_VERSION,
+        document=calico_sets.NetworkSetDocument,
+        read=calico_sets.read_network_set,
+        write=calico_sets.write_network_set,
+        namespaced=True,
+    ),
+    Kind(
+        GlobalNetworkSet,
+        "globalnetworksets",
+        calico.API_VERSION,
+        document=calico_sets.GlobalNetworkSetDocument,
+        read=calico_sets.read_global_network_set,
+        write=calico_sets.write_global_network_set,
+    ),
+    Kind(
+        Profile,
+        "profiles",
+        calico.API_VERSION,
+        document=calico_sets.ProfileDocument,
+        read=calico_sets.read_profile,
+        write=calico_sets.write_profile,
+    ),
+    Kind(
+        HostEndpoint,
+        "hostendpoints",
+        calico.API_VERSION,
+        document=calico_sets.HostEndpointDocument,
+        read=calico_sets.read_host_endpoint,
+        write=calico_sets.write_host_endpoint,
+    ),
+    Kind(
+        KubernetesNetworkPolicy,
+        "kubernetesnetworkpolicies",
+        kubernetes_policies.API_VERSION,
+        document=kubernetes_policies.KubernetesNetworkPolicyDocument,
+        read=kubernetes_policies.read_kubernetes_policy,
+        write=kubernetes_policies.write_kubernetes_policy,
+        namespaced=True,
+        word="NetworkPolicy",
+    ),
+    Kind(
+        ClusterNetworkPolicy,
+        "clusternetworkpolicies",
+        cluster_policies.API_VERSION,
+        document=cluster_policies.ClusterNetworkPolicyDocument,
+        read=cluster_policies.read_cluster_policy,
+        write=cluster_policies.write_cluster_policy,
+    ),
+    Kind(
+        EndpointSlice,
+        "endpointslices",
+        kubernetes_services.API_VERSION,
+        document=kubernetes_services.EndpointSliceDocument,
+        read=kubernetes_services.read_slice,
+        write=kubernetes_services.write_slice,
+        namespaced=True,
+    ),
+    Kind(
         WorkloadEndpoint,
         "workloadendpoints",
         calico.API_VERSION,
@@ -267,6 +425,20 @@ class _Header(msgspec.Struct, rename="camel"):
 
 
 _header = msgspec.json.Decoder(_Header)
+_WORDS = {kind.word: kind.word for kind in ALL}
+
+
+def of_document(word: str, api_version: str) -> Kind[Any]:
+    """Return the kind that a document says it is.
+
+    Raises:
+        BadInput: there is none such; ``path`` names the field.
+    """
+    wire.choice(word, _WORDS, "kind")
+    versions = {kind.api_version: kind for kind in ALL if kind.word == word}
+    if len(versions) == 1:
+        return next(iter(versions.values()))  # its own check speaks of the version, beside all else that is wrong
+    return wire.choice(api_version, versions, "apiVersion")
 
 
 def decode(document: bytes) -> Resource:
@@ -274,8 +446,8 @@ def decode(document: bytes) -> Resource:
 
     Raises:
         BadInput: it is no document of a kind we know.
+        BadDocument: fields are wrong, all of which are named.
     """
     header = wire.parse(_header, document)
-    kind: Kind[Any] = wire.choice(header.kind, _BY_NAME, "kind")
-    value: Resource = kind.decode(document)
+    value: Resource = of_document(header.kind, header.api_version).decode(document)
     return value

@@ -41,22 +41,39 @@ class Meta(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def parse(decoder: msgspec.json.Decoder[S], document: bytes) -> S:
+class WrongShape(Exception):
+    """A field of a document has the wrong type, as msgspec says it; never leaves the model."""
+
+
+def decode(decoder: msgspec.json.Decoder[S], document: bytes) -> S:
     """Return the struct in a document.
+
+    Raises:
+        WrongShape: a field has the wrong type, or is missing.
+        BadInput: it is not JSON.
+    """
+    try:
+        return decoder.decode(document)
+    except msgspec.ValidationError as error:
+        raise WrongShape(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_json(error) from error
+
+
+def parse(decoder: msgspec.json.Decoder[S], document: bytes) -> S:
+    """Return the struct in a document; only the first wrong field is named.
 
     Raises:
         BadInput: it is not JSON, or a field has the wrong type.
     """
     try:
-        return decoder.decode(document)
-    except msgspec.ValidationError as error:
+        return decode(decoder, document)
+    except WrongShape as error:
         problem = str(error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_json(error) from error
-    raise explain(problem, _parse_untyped(document))
+    raise explain(problem, parse_untyped(document))
 
 
-def _parse_untyped(document: bytes) -> object:
+def parse_untyped(document: bytes) -> object:
     """Return what a document holds; a wrong type is noticed before wrong JSON after it is."""
     try:
         return msgspec.json.decode(document)
@@ -82,13 +99,21 @@ _WORDS = {
 }
 
 
+MISSING = "missing, and needed"
+
+
+def unknown(known: Iterable[str]) -> str:
+    """Say that nobody knows a field, where passing over it would change what the document means."""
+    return f"unknown field: expected one of {words(known)}"
+
+
 def explain(message: str, document: object) -> BadInput:
     """Turn msgspec's account of a wrong document into ours: the field, what it should be, what it is."""
     at = _AT.search(message)
     text = message[: at.start()] if at else message
     path = at["place"].removeprefix("key in ").removeprefix("$").removeprefix(".") if at else ""
     if missing := _MISSING.fullmatch(text):
-        return BadInput("missing, and needed", path=f"{path}.{missing['field']}".lstrip("."))
+        return BadInput(MISSING, path=f"{path}.{missing['field']}".lstrip("."))
     if expected := _EXPECTED.fullmatch(text):
         want = " or ".join(_WORDS.get(word, word) for word in expected["want"].split(" | ") if word != "null")
         return BadInput(f"expected {want}, found {_found(document, path)}", path=path)
@@ -107,7 +132,12 @@ def _found(document: object, path: str) -> str:
             here = here[int(step)]
         else:
             return "something else"
-    text = repr(here)
+    return shown(here)
+
+
+def shown(value: object) -> str:
+    """Return what a person is shown of a wrong value, cut short."""
+    text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line on a terminal
 
 
@@ -126,15 +156,24 @@ def metadata(meta: Meta) -> Metadata:
 
 def check_name(name: str) -> None:
     if len(name) > NAME_LENGTH or not NAME.fullmatch(name):
-        raise BadInput(
-            f"expected lower-case letters, digits, '-' and '.', {NAME_LENGTH} at most, found {name!r}",
-            path="metadata.name",
-        )
+        raise BadInput(bad_name(name), path="metadata.name")
+
+
+def bad_name(name: str) -> str:
+    return f"expected lower-case letters, digits, '-' and '.', {NAME_LENGTH} at most, found {name!r}"
 
 
 def network(text: str, path: str) -> Network:
     try:
         return ip_network(text)
+    except ValueError:
+        raise BadInput(_not_a_network(text), path=path) from None
+
+
+def loose_network(text: str, path: str) -> Network:
+    """Return the prefix that an address stands in: host bits are dropped, and an address alone is itself."""
+    try:
+        return ip_network(text, strict=False)
     except ValueError:
         raise BadInput(_not_a_network(text), path=path) from None
 
@@ -199,7 +238,7 @@ def overlay(document: Json, before: Json, after: Json) -> Json:
         if old == new:
             continue
         if isinstance(old, dict) or isinstance(new, dict):
-            _overlay_object(merged, key, old or {}, new or {})
+            _overlay_object(merged, key, old or {}, new)
         elif new is None:
             merged.pop(key, None)
         else:
@@ -207,10 +246,14 @@ def overlay(document: Json, before: Json, after: Json) -> Json:
     return merged
 
 
-def _overlay_object(merged: Json, key: str, old: Json, new: Json) -> None:
-    """Go one level down; an object that ends up empty goes, for Calico refuses an empty ``spec.bgp``."""
-    inner = overlay(merged.get(key) or {}, old, new)
-    if inner:
+def _overlay_object(merged: Json, key: str, old: Json, new: Json | None) -> None:
+    """Go one level down; an object that was to go stays only for what somebody else has in it.
+
+    An empty one may mean something (a selector of everything) or be refused (Calico's ``spec.bgp``): it is written
+    where the value has it.
+    """
+    inner = overlay(merged.get(key) or {}, old, new or {})
+    if inner or new is not None:
         merged[key] = inner
     else:
         merged.pop(key, None)

@@ -54,6 +54,7 @@ from cloudnet.model.resources import (
     Vtep,
 )
 from cloudnet.model.workloads import EndpointPort, FloatingAddress, WorkloadEndpoint
+from cloudnet.testing import policy_strategies
 
 _EDGE = string.ascii_lowercase + string.digits
 _WORD = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=12)
@@ -418,6 +419,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Namespace: st.builds(Namespace, metadata()),
     Pod: pods(),
     ServiceAccount: st.builds(ServiceAccount, metadata(namespaced=True)),
+    **policy_strategies.OF,
 }
 """A strategy for each kind that a store can hold."""
 

@@ -285,7 +285,7 @@ def test_taking_an_address_away_leaves_calicos_own_bgp_fields():
 def test_taking_the_last_address_away_leaves_no_empty_bgp():
     document = FOREIGN | {"spec": {"bgp": {"ipv4Address": "10.0.1.11/24"}}}
 
-    assert "spec" not in rewrite(document, lambda node: replace(node, addresses=()))
+    assert rewrite(document, lambda node: replace(node, addresses=()))["spec"] == {}
 
 
 def test_a_provider_id_comes_and_goes_beside_others_annotations():
