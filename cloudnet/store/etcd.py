@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar, cast
 
@@ -24,9 +24,8 @@ from cloudnet.store import etcd_keys, etcd_wire, records
 from cloudnet.store.api import Compacted, Create, Delete, Listing, Revision, Stored, StoreUnavailable, Update, Write
 from cloudnet.store.etcd_batch import Known, Transactions, decode, find
 from cloudnet.store.etcd_client import Client
-from cloudnet.store.etcd_keys import Entry, Range
 from cloudnet.store.etcd_watch import EtcdWatch
-from cloudnet.store.etcd_wire import OWN, RANGE, Json, b64
+from cloudnet.store.etcd_wire import OWN, RANGE, TXN, Entry, Range, b64
 
 R = TypeVar("R", bound=Resource)
 
@@ -136,23 +135,24 @@ class EtcdStore:
         if self._closed:
             raise records.closed("store")
 
-    def _read(self, ranges: Iterable[Range]) -> tuple[Sequence[Entry], Revision]:
+    def _read(self, ranges: Sequence[Range]) -> tuple[Sequence[Entry], Revision]:
         """Return all entries of some ranges, and the one revision at which they were read."""
         self._check_open()
+        if not ranges:
+            return (), self._revision()
+        first = self.client.call(
+            TXN, {"success": [{"request_range": etcd_wire.page(found, self._page)} for found in ranges]}
+        )
+        revision = etcd_wire.revision(first)
         entries: deque[Entry] = deque()
-        revision = Revision(0)
-        for wanted in ranges:
-            first, more = wanted.first, True
-            while more:
-                message: Json = {"key": b64(first), "limit": str(self._page), "revision": str(revision)}
-                if wanted.end:
-                    message["range_end"] = b64(wanted.end)
+        for wanted, one in zip(ranges, first["responses"], strict=True):
+            answer = one["response_range"]
+            entries += etcd_wire.entries(answer)
+            while answer.get("more"):
+                message = etcd_wire.page(wanted, self._page, after=entries[-1].key, at=revision)
                 answer = self.client.call(RANGE, message)
-                revision = revision or etcd_wire.revision(answer)
                 entries += etcd_wire.entries(answer)
-                more = bool(answer.get("more"))
-                first = entries[-1].key + "\0" if more else first
-        return entries, revision or self._revision()
+        return entries, revision
 
     def _revision(self) -> Revision:
         return etcd_wire.revision(self.client.call(RANGE, {"key": b64(OWN)}))

@@ -13,8 +13,8 @@ from cloudnet.model.resources import Resource
 from cloudnet.store import etcd_keys, etcd_wire, records
 from cloudnet.store.api import Create, Delete, Revision, Stored, StoreDamaged, StoreUnavailable, Update, Write
 from cloudnet.store.etcd_client import Client
-from cloudnet.store.etcd_keys import Entry, Layout
-from cloudnet.store.etcd_wire import RANGE, TXN, Json, b64
+from cloudnet.store.etcd_keys import Layout
+from cloudnet.store.etcd_wire import RANGE, TXN, Entry, Json, b64
 
 R = TypeVar("R", bound=Resource)
 

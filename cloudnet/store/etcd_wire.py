@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from cloudnet.store.api import Revision
-from cloudnet.store.etcd_keys import Entry
 
 # Any: messages as JSON; who asks knows the shape.
 Json = dict[str, Any]
@@ -30,11 +30,44 @@ def b64(data: bytes | str) -> str:
     return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Keys from ``first`` up to, not including, ``end``; just ``first`` where ``end`` is empty."""
+
+    first: str
+    end: str = ""
+
+
+def prefix(text: str) -> Range:
+    """Return the range of all keys that begin so."""
+    return Range(text, text[:-1] + chr(ord(text[-1]) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key and its value as etcd holds them, with the revisions it was created and last written at."""
+
+    key: str
+    value: bytes
+    created: Revision
+    modified: Revision
+
+
 # --- asking -------------------------------------------------------------------------------------------------
 
 
 def get(key: str) -> Json:
     return {"request_range": {"key": b64(key)}}
+
+
+def page(wanted: Range, size: int, *, after: str = "", at: Revision | None = None) -> Json:
+    """Return the question for the next entries of a range, ``after`` the last one that is known."""
+    message: Json = {"key": b64(f"{after}\0" if after else wanted.first), "limit": str(size)}
+    if wanted.end:
+        message["range_end"] = b64(wanted.end)
+    if at is not None:
+        message["revision"] = str(at)
+    return message
 
 
 def put(key: str, value: bytes) -> Json:

