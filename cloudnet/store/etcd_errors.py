@@ -161,7 +161,7 @@ def unreachable(endpoint: Endpoint, error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"{endpoint}: TLS fails ({error.reason or error}), see ETCD_CERT_FILE and whether it speaks TLS"
     if isinstance(error, ConnectionResetError):
-        return f"{endpoint}: {error.strerror or error}, as also when it wants TLS (etcds://)"
+        return f"{endpoint}: {(error.strerror or str(error)).lower()}, as when the sides disagree on TLS (etcd:// or etcds://, ETCD_CERT_FILE)"
     return f"{endpoint}: {(error.strerror or str(error)).lower()}"
 
 

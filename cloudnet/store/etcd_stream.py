@@ -76,6 +76,7 @@ class Stream:
         self._parts: dict[int, list[Json]] = {}  # of answers that come in fragments, by watch
         self._events: list[Event[Resource]] = []
         self._created: dict[int, Revision] = {}
+        self.cluster = ""
         self._heard_at = time.monotonic()
         self._asked_at = 0.0
         self._reported = Revision(0)
@@ -152,6 +153,7 @@ class Stream:
             raise _end(result)
         if result.get("created"):
             self._created[number] = revision
+            self.cluster = str(result["header"].get("cluster_id", ""))
         elif result.get("events") or number in self._parts:
             self._take_events(number, result)
         else:

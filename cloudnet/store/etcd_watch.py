@@ -57,6 +57,7 @@ class EtcdWatch:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stream: Stream | None = None
+        self._cluster = ""  # the id of the one that the positions belong to
 
     def next(self, timeout: float) -> tuple[Event[Resource], ...]:
         if self._closed.is_set():
@@ -132,6 +133,7 @@ class EtcdWatch:
         stream = Stream(connection, self._places, ping_after=self._ping_after, pong_within=self._pong_within)
         try:
             revision = stream.wait_until_created(time.monotonic() + self._client.settings.timeout)
+            self._check_cluster(stream.cluster)
             self._check_positions(revision)
         except OSError as error:
             connection.close()
@@ -141,6 +143,12 @@ class EtcdWatch:
             connection.close()
             raise
         return stream
+
+    def _check_cluster(self, found: str) -> None:
+        """Refuse to go on with another cluster, as one restored from a backup: its revisions mean other things."""
+        if self._cluster and found != self._cluster:
+            raise Compacted(f"this is another etcd cluster ({found}) than before ({self._cluster}): list again")
+        self._cluster = found
 
     def _check_positions(self, revision: Revision) -> None:
         """Find out now whether etcd can go on from there; by itself it says so up to 0.1 s later, or never.

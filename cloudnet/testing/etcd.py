@@ -70,11 +70,11 @@ class EtcdServer:
     def url(self) -> str:
         return f"etcd{'s' if self._scheme == 'https' else ''}://{self.address}"
 
-    def start(self, *, wait: bool = True) -> Self:
+    def start(self, *options: str, wait: bool = True) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.defpath}
+                [*self._command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.defpath}
             )
         if wait:
             self.wait_until_ready()
