@@ -160,9 +160,10 @@ def unreachable(endpoint: Endpoint, error: OSError) -> str:
         return f"{endpoint}: its certificate is not trusted ({error.verify_message}), see ETCD_CA_CERT_FILE"
     if isinstance(error, ssl.SSLError):
         return f"{endpoint}: TLS fails ({error.reason or error}), see ETCD_CERT_FILE and whether it speaks TLS"
+    reason = (error.strerror or str(error)).lower()
     if isinstance(error, ConnectionResetError):
-        return f"{endpoint}: {(error.strerror or str(error)).lower()}, as when the sides disagree on TLS (etcd:// or etcds://, ETCD_CERT_FILE)"
-    return f"{endpoint}: {(error.strerror or str(error)).lower()}"
+        reason += ", as when the sides disagree on TLS (etcd:// or etcds://, ETCD_CERT_FILE)"
+    return f"{endpoint}: {reason}"
 
 
 def nobody_answers(problems: Sequence[str]) -> StoreUnavailable:
