@@ -102,6 +102,12 @@ class ControllerConfig:
         bool, Says("write a block's route also into the tables of its own node's subnet")
     ] = False
     headroom: Annotated[int, Says("entries of each cloud table left free for others", low=0)] = 0
+    leak_seconds: Annotated[
+        float, Says("how long an address whose pod cannot be found is kept before it is taken back", low=1)
+    ] = 900.0  # Calico's leakGracePeriod
+    collect_seconds: Annotated[float, Says("how often leaked addresses are looked for", low=1)] = (
+        300.0  # Calico's too
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,14 @@ class Calculation:
             self._touched_endpoints[endpoint] = None
             self._touched_policies.update(dict.fromkeys(self._policies_of[selector]))
 
-    def put_network_set(self, name: str, labels: Mapping[str, str], networks: tuple[Network, ...]) -> None:
-        """Add a network set or change it; ``name`` holds its namespace, if it has one."""
-        self._membership.put_item(_NETWORK_SET + name, labels, (), Loan(networks))
+    def put_network_set(
+        self, name: str, labels: Mapping[str, str], networks: tuple[Network, ...], profiles: tuple[str, ...] = ()
+    ) -> None:
+        """Add a network set or change it; ``name`` holds its namespace, if it has one.
+
+        It inherits labels of ``profiles``: its namespace's, so that namespace selectors find it, as in Calico.
+        """
+        self._membership.put_item(_NETWORK_SET + name, labels, profiles, Loan(networks))
 
     def remove_network_set(self, name: str) -> None:
         """Forget a network set; an unknown one is ignored."""

@@ -256,8 +256,8 @@ def _lent(loan: Loan, source: Source) -> Iterable[Member]:
     """Return what an item lends to a set of a selector that selects it."""
     match source:
         case SelectedPort(_, name, protocol):
-            ports = [port.number for port in loan.ports if port.name == name and port.protocol == protocol]
-            return [PortMember(address, protocol, number) for number in ports for address in loan.networks]
+            ports = [port for port in loan.ports if port.name == name and protocol in {None, port.protocol}]
+            return [PortMember(address, port.protocol, port.number) for port in ports for address in loan.networks]
         case _:
             return loan.networks
 

@@ -24,11 +24,14 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPort:
-    """The port that selected endpoints call ``name``, with their addresses; its number may differ among them."""
+    """The port that selected endpoints call ``name``, with their addresses; its number may differ among them.
+
+    No ``protocol`` means any: one endpoint may call a TCP port so, and another one an UDP port.
+    """
 
     selector: str
     name: str
-    protocol: int
+    protocol: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def set_id(source: Source) -> SetId:
         case Selected(selector):
             return SetId(parse(selector).uid())
         case SelectedPort(selector, name, protocol):
-            return _unique("n", f"{parse(selector).uid()},{_NAMES.get(protocol, protocol)},{name}")
+            spelt = "" if protocol is None else _NAMES.get(protocol, str(protocol))
+            return _unique("n", f"{parse(selector).uid()},{spelt},{name}")
         case ServiceEndpoints(namespace, name, ports):
             return _unique("svc" if ports else "svcnoport", f"{namespace}/{name}")
 
