@@ -25,6 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from cloudnet.agent import cni, loop, nat
+from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.prober import ProbeSockets
@@ -43,6 +44,7 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
+from cloudnet.policy.selectors import Matches
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -311,18 +313,20 @@ def run(config: AgentConfig) -> int:
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
         cluster = cni.CachedCluster(config.node, store)
+        leases = cni.warm_leases(config, store, clock, Matches())
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
         hearers = (
             lambda batch: cluster.hear(batch.events),
+            lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
         )
         agent.store_problem = hear_resources(store, inbox, stack, hearers)
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
         stack.enter_context(measuring(config, agent, clock, outgoing))
-        stack.enter_context(adding_pods(config, agent, store, clock, cluster))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -375,7 +379,13 @@ def hear_resources(
 
 @contextmanager
 def adding_pods(
-    config: AgentConfig, agent: Agent, store: Store, clock: Clock, cluster: cni.CachedCluster
+    config: AgentConfig,
+    agent: Agent,
+    store: Store,
+    clock: Clock,
+    *,
+    cluster: cni.CachedCluster,
+    leases: SharedLeases,
 ) -> Iterator[None]:
     """Answer the CNI plugin."""
 
@@ -387,7 +397,7 @@ def adding_pods(
             pods=pods,
             cluster=cluster,
             gate=Open(),
-            matches=selects_all,
+            leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
         )
@@ -396,19 +406,8 @@ def adding_pods(
         if agent.metrics:
             agent.metrics.cni_answered(command, code, seconds)
 
-    with cni.serving(config, site, observe=observe):
+    with cni.serving(config, site, leases, observe=observe):
         yield
-
-
-def selects_all(selector: str, labels: Mapping[str, str]) -> bool:
-    """Tell whether a selector selects labels.
-
-    Raises:
-        BadInput: it is more than this agent can evaluate.
-    """
-    if selector.strip() not in {"", "all()"}:
-        raise BadInput(f"selectors other than 'all()' are not evaluated here, found {selector!r} for {dict(labels)}")
-    return True
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from cloudnet.agent.addresses import SharedLeases
 from cloudnet.ipam import picture
 from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.audit import problems
 from cloudnet.ipam.errors import AddressTaken, NoPool
-from cloudnet.ipam.warm import KINDS, WarmLeases
+from cloudnet.ipam.known import KINDS
+from cloudnet.ipam.warm import Warm
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import IPAMBlock, IPAMConfiguration, IPPool, IPReservation, Metadata
 from cloudnet.model.workloads import WorkloadEndpoint
@@ -45,7 +47,7 @@ class Warmth:
         self.books = books
         self.store = Counting(books.store)
         self.store.atomic = atomic
-        self.leases = WarmLeases(self.store, NODE, now=books.now, matches=Matches())
+        self.leases = SharedLeases(Warm(self.store, NODE, now=books.now, matches=Matches()))
         self.hear()
 
     def hear(self):
