@@ -1,4 +1,4 @@
-"""The node's addresses for many threads: they take turns, and whoever is in turn carries out what all others wait for.
+"""The node's addresses for many threads: they take turns, and whoever is in turn does what all others wait for.
 
 So eight pods that start at once share one write to the store, and one flush of its disk.
 """
