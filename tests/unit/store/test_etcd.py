@@ -619,7 +619,7 @@ def test_a_user_where_none_is_asked_for_does_no_harm(etcd):
 
 
 class Gateway(socketserver.ThreadingTCPServer):
-    """Plays an etcd that gives tokens t1, t2 and so on, and lets only t2 watch, as etcd 3.5 says it."""
+    """Plays an etcd that gives tokens t1, t2 and so on, and refuses the first watch, as etcd 3.5 says it."""
 
     daemon_threads = True
 
@@ -638,9 +638,9 @@ class GatewayHandler(socketserver.StreamRequestHandler):
             self.server.tokens += 1
             self.answer({"header": HEADER, "token": f"t{self.server.tokens}"}, close=True)
         else:
-            token = fields["Authorization"]
-            self.server.watching.append(token)
-            denied = {"canceled": True, "cancel_reason": "etcdserver: permission denied"} if token == "t1" else {}
+            self.server.watching.append(fields["Authorization"])
+            first = len(self.server.watching) == 1
+            denied = {"canceled": True, "cancel_reason": "etcdserver: permission denied"} if first else {}
             self.answer(
                 {"result": {"header": HEADER, "watch_id": "1", "created": True, **denied}}, close=bool(denied)
             )
