@@ -58,6 +58,15 @@ def pools_for(
     return usable
 
 
+def selects(
+    pool: IPPool, matches: Matches, node_labels: Mapping[str, str], namespace_labels: Mapping[str, str]
+) -> bool:
+    """Tell whether a pool is for this node and namespace."""
+    return matches(pool.node_selector, node_labels) and (
+        not pool.namespace_selector or matches(pool.namespace_selector, namespace_labels)
+    )
+
+
 def _named(enabled: Iterable[IPPool], named: Sequence[Network]) -> list[IPPool]:
     by_cidr = {pool.cidr: pool for pool in enabled}
     for cidr in named:
@@ -73,6 +82,11 @@ def _list(pools: Iterable[IPPool]) -> str:
 def pool_of(pools: Iterable[IPPool], inside: Network) -> IPPool | None:
     """Return the pool that a block or an address lies in."""
     return next((p for p in pools if p.cidr.version == inside.version and _contains(p.cidr, inside)), None)
+
+
+def pool_with(pools: Iterable[IPPool], address: Address) -> IPPool | None:
+    """Return the pool that an address lies in."""
+    return next((p for p in pools if p.cidr.version == address.version and address in p.cidr), None)
 
 
 def _contains(outer: Network, inner: Network) -> bool:
