@@ -162,13 +162,15 @@ class Lab:
         return self._view(self.state.node(name))
 
     def namespace(self, place: str) -> str:
-        """Return the namespace of ``NODE``, ``NODE/POD`` or ``cloud``.
+        """Return the namespace of ``NODE``, ``NODE/POD``, ``cloud`` or ``outside``.
 
         Raises:
             LabError: the lab has no such place.
         """
         if place == "cloud":
             return spec.cloud_namespace(self.name)
+        if place == "outside":
+            return spec.outside_namespace(self.name)
         node, _, pod = place.partition("/")
         found = self.node(node)
         if not pod:
@@ -271,7 +273,7 @@ class Lab:
         number = max((record.number for record in now.nodes), default=0) + 1
         name = name or f"n{number}"
         spec.check_name(name, path="name")
-        if any(record.name == name for record in now.nodes) or name == "cloud":
+        if any(record.name == name for record in now.nodes) or name in spec.RESERVED_NAMES:
             raise BadInput(f"{name!r} is taken", path="name")
         plans = {plan.name: plan for plan in spec.subnets(now.spec)}
         plan = plans.get(subnet or f"s{(number - 1) % now.spec.subnets + 1}")
@@ -335,6 +337,19 @@ class Lab:
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
+
+    def add_outside(self, subnet: str = "s1") -> None:
+        """Put a host outside the cluster behind a transit gateway whose end in the VPC is in ``subnet``.
+
+        Its answers find the nodes, but pods only after ``route_outside``, and then as that subnet's table says.
+        """
+        nodes.build_outside(self.name, mtu=self.state.spec.mtu)
+        self.aws.attach_outside(self.state.cloud, subnet)
+        self.aws.sync()
+
+    def route_outside(self, prefix: IPv4Network) -> None:
+        """Tell the host outside that a prefix lies behind the cloud."""
+        nodes.route_outside(self.name, prefix)
 
     def store(self) -> api.Store:
         """Open the lab's store; the caller closes it."""
