@@ -1,16 +1,16 @@
 """From everything that the store holds to what this node has to enforce, one change at a time.
 
 ```
- endpoints ──────────────┬──► selected: policies' selectors × local endpoints ──► which policies are active
+ endpoints ──────────────┬──► selected: policies' selectors x local endpoints ──► which policies are active
  profiles (labels) ──────┤                                                             │ the sets they name
- network sets, slices ───┴──► membership: all endpoints and sets × active sets  ◄──────┘
+ network sets, slices ───┴──► membership: all endpoints and sets x active sets  ◄──────┘
                                         │ members
                                         ▼
                         flush(): list of changes, for compile.py
 ```
 
 Only what a local endpoint needs is active: a policy that selects one, a profile that one names, the sets that these
-name. A set that nobody names is not filled, so a node's work grows with its own pods, not with the cluster's policies.
+name. Other sets are not filled, so a node's work grows with its own pods, not with the cluster's policies.
 
 Events only note what may have changed; ``flush`` compares it with what was told before. So the sum of what is told
 depends on the final state alone: any order, repetition or batching of events that leads there tells the same in the
@@ -191,21 +191,20 @@ class Calculation:
 
     def put_policy(self, policy: Policy, sources: frozenset[Source] = frozenset()) -> None:
         """Add a policy or change it; ``sources`` are those of all sets that its rules name."""
-        before = self._policies.get(policy.key)
-        after = _Policy(policy, parse(policy.selector), sources)
-        if before is not None and _selects_alike(before.policy, policy):
-            after = replace(after, selector=before.selector)
-            self._policies[policy.key] = after
-            self._policies_of[after.selector.uid()][policy.key] = policy
-            self._touched_policies[policy.key] = None
-            return
-        self._policies[policy.key] = after
-        self._policies_of.setdefault(after.selector.uid(), {})[policy.key] = policy
-        self._touched_policies[policy.key] = None
-        self._follow(self._selected.want(after.selector))
-        self._touch_selected(after.selector)
-        if before is not None:
-            self._let_go(policy.key, before, still=after.selector == before.selector)
+        key = policy.key
+        before = self._policies.get(key)
+        alike = before is not None and before.policy.selector == policy.selector
+        selector = before.selector if before is not None and alike else parse(policy.selector)
+        self._policies[key] = _Policy(policy, selector, sources)
+        self._policies_of.setdefault(selector.uid(), {})[key] = policy
+        self._touched_policies[key] = None
+        if before is None or not alike:
+            self._follow(self._selected.want(selector))
+            self._touch_selected(selector)
+        elif (before.policy.tier, before.policy.order) != (policy.tier, policy.order):
+            self._touch_selected(selector)
+        if before is not None and not alike:
+            self._let_go(key, before, still=selector == before.selector)
 
     def remove_policy(self, key: PolicyKey) -> None:
         """Forget a policy; an unknown one is ignored."""
@@ -231,29 +230,49 @@ class Calculation:
 
     def flush(self) -> list[Change]:
         """Return what has changed since the last flush: sets before who names them, and gone after."""
-        told, gone = self._told, list[Change]()
-        policies, profiles, endpoints = list[Change](), list[Change](), list[Change]()
-        for key in self._touched_policies:
-            policy = self._active_policy(key)
-            told.hold(self._membership, key, policy.sources if policy else frozenset())
-            if _remember(told.policies, key, policy.policy if policy else None):
-                (policies if policy else gone).append(PolicyChanged(policy.policy) if policy else PolicyGone(key))
-        for name in self._touched_profiles:
-            profile = self._profiles.get(name) if name in self._profile_users else None
-            told.hold(self._membership, name, profile.sources if profile else frozenset())
-            if _remember(told.profiles, name, profile.profile if profile else None):
-                (profiles if profile else gone).append(
-                    ProfileChanged(profile.profile) if profile else ProfileGone(name)
-                )
-        for name_ in self._touched_endpoints:
-            endpoint = self._arranged(name_)
-            if _remember(told.endpoints, name_, endpoint):
-                endpoints.append(endpoint or EndpointGone(name_))
-        self._touched_policies.clear()
-        self._touched_profiles.clear()
-        self._touched_endpoints.clear()
+        gone: list[Change] = []
+        profiles = self._tell_profiles(gone)
+        policies = self._tell_policies(gone)
+        endpoints = self._tell_endpoints()
         sets, gone_sets = self._membership.flush()
         return [*sets, *profiles, *policies, *endpoints, *gone, *gone_sets]
+
+    def _tell_policies(self, gone: list[Change]) -> list[Change]:
+        changes: list[Change] = []
+        for key in self._touched_policies:
+            active = self._active_policy(key)
+            self._told.hold(self._membership, key, active.sources if active else frozenset())
+            if not _remember(self._told.policies, key, active.policy if active else None):
+                continue
+            if active:
+                changes.append(PolicyChanged(active.policy))
+            else:
+                gone.append(PolicyGone(key))
+        self._touched_policies.clear()
+        return changes
+
+    def _tell_profiles(self, gone: list[Change]) -> list[Change]:
+        changes: list[Change] = []
+        for name in self._touched_profiles:
+            active = self._profiles.get(name) if name in self._profile_users else None
+            self._told.hold(self._membership, name, active.sources if active else frozenset())
+            if not _remember(self._told.profiles, name, active.profile if active else None):
+                continue
+            if active:
+                changes.append(ProfileChanged(active.profile))
+            else:
+                gone.append(ProfileGone(name))
+        self._touched_profiles.clear()
+        return changes
+
+    def _tell_endpoints(self) -> list[Change]:
+        changes: list[Change] = []
+        for name in self._touched_endpoints:
+            endpoint = self._arranged(name)
+            if _remember(self._told.endpoints, name, endpoint):
+                changes.append(endpoint or EndpointGone(name))
+        self._touched_endpoints.clear()
+        return changes
 
     def _active_policy(self, key: PolicyKey) -> _Policy | None:
         policy = self._policies.get(key)
@@ -286,7 +305,7 @@ class Calculation:
 
 
 class _Told:
-    """What the listener holds after everything it was told; and the sets that are filled for it, by who names them."""
+    """What the listener holds after all that it was told, and the sets that are filled for it, by who names them."""
 
     __slots__ = ("endpoints", "held", "policies", "profiles")
 
@@ -321,8 +340,3 @@ def _remember(told: dict[K, V], key: K, value: V | None) -> bool:
     else:
         told[key] = value
     return True
-
-
-def _selects_alike(one: Policy, other: Policy) -> bool:
-    """Tell whether two versions of a policy select the same endpoints and stand in the same place."""
-    return (one.selector, one.tier, one.order) == (other.selector, other.tier, other.order)

@@ -20,7 +20,7 @@ matches there are in the end does not.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -251,7 +251,7 @@ class LabelIndex(Generic[I]):
         self._place(waiter)
         changes: list[Match[I]] = []
         for group in self._groups_at(waiter):
-            if group not in waiter.groups and holds(waiter.first, group.labels):
+            if holds(waiter.first, group.labels):
                 changes += self._join(waiter, group)
         return changes
 
@@ -313,20 +313,17 @@ class LabelIndex(Generic[I]):
             common = len(below) > SAMPLE
         return 1 + (len(self._groups) if common else groups + sum(len(parent.groups) for parent in parents))
 
-    def _groups_at(self, waiter: _Waiter[I]) -> Iterable[_Group[I]]:
-        """Yield the groups that may have the label that a selector waits at; one may come twice."""
+    def _groups_at(self, waiter: _Waiter[I]) -> Collection[_Group[I]]:
+        """Return the groups that may have the label that a selector waits at."""
         if waiter.label is None:
-            yield from self._groups.values()
-            return
+            return self._groups.values()
         own, inherited = self._groups_with.get(waiter.label, {}), self._parents_with.get(waiter.label, {})
+        found: set[_Group[I]] = set()
         for value in waiter.values:
-            groups = own.values() if value is None else (own.get(value, ()),)
-            parents = inherited.values() if value is None else (inherited.get(value, ()),)
-            for some in groups:
-                yield from some
-            for several in parents:
-                for parent in several:
-                    yield from parent.groups
+            found.update(*(own.values() if value is None else (own.get(value, ()),)))
+            for parents in inherited.values() if value is None else (inherited.get(value, ()),):
+                found.update(*(parent.groups for parent in parents))
+        return found
 
 
 A = TypeVar("A")

@@ -54,9 +54,9 @@ class Slice:
 
 
 class _Set:
-    """One set that is wanted: who is in it, how often lent, and what has not been told yet."""
+    """One set that is wanted: who is in it, how often lent, and what has come and gone since it was told."""
 
-    __slots__ = ("added", "id", "lent", "of_ports", "removed", "selector", "source", "users")
+    __slots__ = ("added", "id", "known", "lent", "of_ports", "removed", "selector", "source", "users")
 
     def __init__(self, source: Source, name: SetId) -> None:
         self.source = source
@@ -64,6 +64,7 @@ class _Set:
         self.of_ports = of_ports(source)
         self.selector: Selector | None = None if isinstance(source, ServiceEndpoints) else parse(source.selector)
         self.users = 0
+        self.known = False  # told at least once; until then, all there is will be told
         self.lent: dict[Member, int] = {}
         self.added: set[Member] = set()
         self.removed: set[Member] = set()
@@ -73,18 +74,11 @@ class _Set:
         for member in members:
             number = lent.get(member, 0)
             lent[member] = number + 1
-            if not number:
+            if not number and self.known:
                 if member in self.removed:
                     self.removed.remove(member)
                 else:
                     self.added.add(member)
-
-    def told(self) -> SetChanged:
-        """Return what has not been told, as told from now on."""
-        # All members of a set are of the one kind that its source has, which the checker cannot know.
-        added, removed = cast("Members", frozenset(self.added)), cast("Members", frozenset(self.removed))
-        self.added, self.removed = set(), set()
-        return SetChanged(self.id, self.of_ports, added, removed)
 
     def take_back(self, members: Iterable[Member]) -> None:
         lent = self.lent
@@ -94,10 +88,22 @@ class _Set:
                 lent[member] = number
                 continue
             del lent[member]
-            if member in self.added:
-                self.added.remove(member)
-            else:
-                self.removed.add(member)
+            if self.known:
+                if member in self.added:
+                    self.added.remove(member)
+                else:
+                    self.removed.add(member)
+
+    def is_news(self) -> bool:
+        return not self.known or bool(self.added or self.removed)
+
+    def told(self) -> SetChanged:
+        """Return what has not been told, as told from now on."""
+        # All members of a set are of the one kind that its source has, which the checker cannot know.
+        added = cast("Members", frozenset(self.added if self.known else self.lent))
+        removed = cast("Members", frozenset(self.removed))
+        self.known, self.added, self.removed = True, set(), set()
+        return SetChanged(self.id, self.of_ports, added, removed)
 
 
 class Membership(Generic[I]):
@@ -111,7 +117,6 @@ class Membership(Generic[I]):
         self._sets: dict[SetId, _Set] = {}
         self._by_selector: dict[str, list[_Set]] = {}
         self._by_service: dict[tuple[str, str], list[_Set]] = {}
-        self._told: set[SetId] = set()
         self._untold: dict[SetId, None] = {}  # a set in order: one run tells in the same order as the next
 
     # --- items ----------------------------------------------------------------------------------------------
@@ -223,14 +228,11 @@ class Membership(Generic[I]):
         changed, gone = [], []
         for name in self._untold:
             each = self._sets[name]
-            known = name in self._told
             if not each.users:
                 self._empty(each)
-                if known:
-                    self._told.remove(name)
+                if each.known:
                     gone.append(SetGone(name))
-            elif each.added or each.removed or not known:
-                self._told.add(name)
+            elif each.is_news():
                 changed.append(each.told())
         self._untold.clear()
         return changed, gone
@@ -246,7 +248,7 @@ class Membership(Generic[I]):
     def _exchange(self, each: _Set, old: Iterable[Member], new: Iterable[Member]) -> None:
         each.lend(new)  # first: what stays is then neither taken out nor put back
         each.take_back(old)
-        if each.added or each.removed:
+        if each.is_news():
             self._untold[each.id] = None
 
 
