@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat
+from cloudnet.agent import cni, loop, nat, tunnel
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
@@ -36,12 +36,13 @@ from cloudnet.cni.gate import Open
 from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
+from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import order
+from cloudnet.model.addresses import NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
 from cloudnet.policy.selectors import Matches
@@ -323,6 +324,7 @@ def run(config: AgentConfig) -> int:
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
         )
         agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
         stack.enter_context(measuring(config, agent, clock, outgoing))
@@ -340,6 +342,14 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+
+
+def tunnel_keeper(config: AgentConfig, store: Store, clock: Clock, cluster: cni.CachedCluster) -> tunnel.TunnelKeeper:
+    matches = Matches()
+    allocator = Allocator(store, now=cni.time_of(clock), matches=matches)
+    return tunnel.TunnelKeeper(
+        store, allocator, NodeName(config.node), seen=lambda: (cluster.own(), cluster.pools()), matches=matches
+    )
 
 
 def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
