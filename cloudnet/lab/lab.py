@@ -26,7 +26,6 @@ from cloudnet.lab.state import Fault, LabState, NodeRecord, PodRecord
 from cloudnet.model.addresses import Address, Interface, Network, NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
-from cloudnet.model.resources import BlockAffinity, Node
 from cloudnet.store import api
 
 TOOLS = ("ip", "bridge", "nft", "nsenter", "sysctl")
@@ -297,8 +296,7 @@ class Lab:
         self.aws.sync()
         self._edit(lambda s: replace(s, nodes=(*s.nodes, record)))
         with cluster.opened(self.name) as store:
-            store.create(cluster.node(record, plan.zone))
-            store.create(cluster.affinity(name, record.blocks[0]))
+            cluster.join(store, record, plan.zone)
         if agent:
             self.start_agent(name)
         return self._view(record)
@@ -313,9 +311,7 @@ class Lab:
             nodes.remove_namespace(namespace)
         self.aws.sync()
         with cluster.opened(self.name) as store:
-            for block in record.blocks:
-                store.delete(BlockAffinity, cluster.affinity(name, block).meta.name)
-            store.delete(Node, name)
+            cluster.leave(store, record)
         self._edit(lambda s: replace(s, nodes=tuple(r for r in s.nodes if r.name != name)))
 
     def add_block(self, node: str) -> Network:
@@ -324,7 +320,7 @@ class Lab:
         block = spec.block(record.number, len(record.blocks))
         self._edit_node(node, lambda r: replace(r, blocks=(*r.blocks, block)))
         with cluster.opened(self.name) as store:
-            store.create(cluster.affinity(node, block))
+            cluster.give_block(store, node, block)
         return block
 
     def add_pod(self, node: str, block: Network | None = None) -> LabPod:
@@ -336,6 +332,8 @@ class Lab:
             raise BadInput(f"{chosen} is no block of node {node!r}", path="block")
         address = spec.pod_address(chosen, sum(pod.block == chosen for pod in record.pods))
         pod = PodRecord(f"p{len(record.pods) + 1}", address, chosen)
+        with cluster.opened(self.name) as store:
+            cluster.add_pod(store, node, pod)
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
