@@ -2,6 +2,9 @@
 
 nftables has no "or" between different fields, so a rule becomes the product of its alternatives: one a family, where
 addresses matter, one for single addresses and one for prefixes of a set, one for numbers and one for names of ports.
+
+What must *not* be is always written as an interval, even of one value: of two neighbouring fields that must each
+differ from a value, nft 1.0.6 makes one of twice the width that must differ as a whole (``stmt_reduce``).
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class _Side:
         if self.peer.ports or self.peer.named_ports:
             yield [*self._ports(), *(self._has_port(n, p) for n in self.peer.named_ports for p in self._parts(n))]
         if self.peer.not_ports:
-            yield (" ".join(f"th {self.port} != {_range(ports)}" for ports in self.peer.not_ports),)
+            yield (" ".join(f"th {self.port} != {ports.first}-{ports.last}" for ports in self.peer.not_ports),)
         if self.peer.not_named_ports:
             yield self._not_named()
         for name in self.peer.services:
@@ -137,7 +140,7 @@ class _Side:
         if any(net.prefixlen == 0 for net in chosen):
             return ()
         if len(chosen) <= _FEW:
-            return (" ".join(f"{self._address} != {net}" for net in chosen),)
+            return (" ".join(f"{self._address} != {_interval(net)}" for net in chosen),)
         return (f"{self._address} . meta l4proto != @{self._literal_nets(chosen)}",)
 
     def _literal_nets(self, nets: Sequence[Network]) -> str:
@@ -185,6 +188,10 @@ def merge_ranges(ranges: Sequence[PortRange]) -> list[PortRange]:
 
 def _range(ports: PortRange) -> str:
     return str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
+
+
+def _interval(net: Network) -> str:
+    return f"{net.network_address}-{net.broadcast_address}"
 
 
 def literal_elements(matches: Matches) -> Mapping[str, Elements]:
