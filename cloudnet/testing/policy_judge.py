@@ -218,14 +218,9 @@ def _wire(node: str, far: str) -> None:
     for name in LINKS:
         for address in PLACES[name]:
             routes.append(f"neighbour replace {address} lladdr {FAR_MAC} dev {name} nud permanent")
-            if name != "eth0":
-                routes.append(f"route add {address} dev {name}")
+            routes.append(f"route add {address} dev {name}")
     four, six = PLACES["eth0"]
     routes += [f"route add default via {four} dev eth0", f"route add default via {six} dev eth0"]
     # Everybody on the link outside lies behind one gateway, so that no address needs a neighbour of its own.
-    routes += ["route del 10.9.9.0/24 dev eth0", f"route add {four} dev eth0"]
-    netns.execute(node, ["ip", "-batch", "-"], stdin="\n".join(_gateway_first(routes)))
-
-
-def _gateway_first(routes: Sequence[str]) -> list[str]:
-    return sorted(routes, key=lambda line: ("default" in line, "route del" in line))
+    routes += ["route del 10.9.9.0/24 dev eth0", "route del fd09::/64 dev eth0"]
+    netns.execute(node, ["ip", "-batch", "-"], stdin="\n".join(routes))

@@ -49,7 +49,9 @@ def _rows(nft: NftLibrary, size: int) -> Iterator[dict[str, object]]:
         ("a network", NETS, Element((IPv4Network("192.168.0.0/24"),))),
         ("a verdict", PODS, Element(("cali-new",), JUMP)),
     ):
-        change = median(lambda: nft.change([Include(members, (one,))]), lambda: nft.change([Exclude(members, (one,))]))
+        change = median(
+            lambda: nft.change([Include(members, (one,))]), lambda: nft.change([Exclude(members, (one,))])
+        )
         text = ruleset.script([ruleset.add_set(members, (one,))])
         declared = median(lambda: nft.run(text), lambda: nft.change([Exclude(members, (one,))]))
         plain = f"element {members} {{ {ruleset.element(one)} }}"
@@ -112,7 +114,14 @@ def median(work: Callable[[], None], undo: Callable[[], None]) -> float:
 def row(name: str, value: float, peer: float, *, most: float | None = None) -> dict[str, object]:
     target = f"at most {most:g}" if most is not None else "for comparison"
     ok = most is None or value <= most
-    return {"name": name, "value": value, "unit": "ms", "target": target, "peer": f"nft -f -: {peer:.1f} ms", "ok": ok}
+    return {
+        "name": name,
+        "value": value,
+        "unit": "ms",
+        "target": target,
+        "peer": f"nft -f -: {peer:.1f} ms",
+        "ok": ok,
+    }
 
 
 def show(rows: Sequence[dict[str, object]]) -> None:
