@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from cloudnet.model.addresses import Address, Family, Network
 from cloudnet.policy.options import Options, ToHost
-from cloudnet.policy.packets import ConnectionState, Packet
+from cloudnet.policy.packets import ConnectionState, Packet, contains
 from cloudnet.policy.rules import (
     ALLOW_ALL,
     ANY_INTERFACE,
@@ -69,6 +69,9 @@ class World:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        self._simple = self._one((20, 60, 95))  # percent of rules that a look-up could hold
+        self._tiers = self._one((("default",), ("default",), ("a", "default", "z", "default")))
+        self._used: dict[Family, list[Rule]] = {family: [] for family in Family}
         self.options = self._options()
         self.state = self._state()
 
@@ -105,7 +108,7 @@ class World:
         if self._chance(20):
             endpoints.append(self._host(ANY_INTERFACE))
         count = self._one((1, 2, 4, 8, 14, 30))
-        policies = [self._policy(number, list(tiers)) for number in range(count)]
+        policies = [self._policy(number) for number in range(count)]
         chosen = {}
         for endpoint in endpoints:
             selected = [policy for policy in policies if self._chance(80)]
@@ -148,14 +151,14 @@ class World:
 
     # --- policies ------------------------------------------------------------------------------------------------
 
-    def _policy(self, number: int, tiers: Sequence[str]) -> Policy:
+    def _policy(self, number: int) -> Policy:
         kind = self._rng.randrange(12)
         pre_dnat, untracked = kind == 0, kind == 1
         types = frozenset(self._some(tuple(Direction), 3)) or frozenset({Direction.INGRESS})
         types = frozenset({Direction.INGRESS}) if pre_dnat else types
         return Policy(
             PolicyKey("GlobalNetworkPolicy", "", f"p{number}"),
-            self._one((*tiers, "default", "default")),
+            self._one(self._tiers),
             "all()",
             types,
             self._one((None, float(self._rng.randrange(5)))),
@@ -171,10 +174,17 @@ class World:
         return tuple(self._rule(direction) for _ in range(self._rng.randrange(most + 1)))
 
     def _rule(self, direction: Direction) -> Rule:
-        simple = self._chance(60)
+        rule = self._drawn(direction)
+        for family in Family:
+            if rule.family in {None, family}:
+                self._used[family].append(rule)
+        return rule
+
+    def _drawn(self, direction: Direction) -> Rule:
+        simple = self._chance(self._simple)
         action = self._one((Action.ALLOW, Action.ALLOW, Action.ALLOW, Action.DENY, Action.PASS, Action.LOG))
         family = self._one((None, None, None, *Family))
-        protocol = self._one((None, *_PROTOCOLS))
+        protocol = self._one((None, TCP, TCP, *_PROTOCOLS))
         if simple:
             action = Action.DENY if action is Action.LOG else action
             ports = self._ports() if protocol in WITH_PORTS else ()
@@ -229,36 +239,48 @@ class World:
         return [p for p in chosen if p.state is not ConnectionState.ESTABLISHED or _is_alone(p, chosen)]
 
     def _packet(self) -> Packet:
+        """Return a packet; two of three are after some rule, and may yet miss it."""
         places = ("cali1", "cali2", "eth0", "node")
         begins = self._one(places)
         goes = self._one([place for place in places if place != begins])
         family = self._one((Family.IPV4, Family.IPV4, Family.IPV6))
-        protocol = self._one([p for p in _PROTOCOLS if p != (ICMPV6 if family is Family.IPV4 else ICMP)])
+        rule = self._one(self._used[family] or [Rule(Action.LOG)]) if self._chance(66) else Rule(Action.LOG)
+        possible = [p for p in _PROTOCOLS if p != (ICMPV6 if family is Family.IPV4 else ICMP)]
+        protocol = rule.protocol if rule.protocol in possible else self._one(possible)
         ported = protocol in WITH_PORTS
-        stands = protocol in {TCP, UDP} and self._chance(10)
+        stands = protocol in {TCP, UDP} and self._chance(5)
+        source = self._address(begins, family, rule.source)
         return Packet(
-            self._address(begins, family) if stands else self._source(begins, family),
-            self._address(goes, family),
+            source if stands else self._spoofed(begins, family) or source,
+            self._address(goes, family, rule.destination),
             protocol,
-            self._one((40000, 40001, 53, 80)) if ported else None,
-            self._one(_PORTS[1:]) if ported else None,
-            Icmp(self._one(_TYPES[protocol]), 0) if protocol in _TYPES else None,
+            self._port(rule.source, (40000, 40001, 53, 80)) if ported else None,
+            self._port(rule.destination, _PORTS[1:]) if ported else None,
+            Icmp(self._one(_TYPES[protocol]), self._one((0, 0, 1))) if protocol in _TYPES else None,
             None if begins == "node" else begins,
             None if goes == "node" else goes,
             ConnectionState.ESTABLISHED if stands else ConnectionState.NEW,
         )
 
-    def _address(self, place: str, family: Family) -> Address:
-        if place == "eth0":
-            return ip_address(self._one(OUTSIDE[family]))
-        return ip_address(PLACES[place][0 if family is Family.IPV4 else 1])
+    def _port(self, peer: Peer, otherwise: Sequence[int]) -> int:
+        """Return a port at the edge of one that the rule speaks of, or any."""
+        spoken = [*peer.ports, *peer.not_ports]
+        if not spoken or self._chance(30):
+            return self._one(otherwise)
+        ports = self._one(spoken)
+        return min(65535, max(1, self._one((ports.first, ports.last, ports.first - 1, ports.last + 1))))
 
-    def _source(self, place: str, family: Family) -> Address:
-        if place in {"cali1", "cali2"} and self._chance(10):
-            return ip_address(
-                self._one(("10.77.1.1", "10.0.0.3") if family is Family.IPV4 else ("fd77::7", "fd00::3"))
-            )
-        return self._address(place, family)
+    def _address(self, place: str, family: Family, peer: Peer) -> Address:
+        if place != "eth0":
+            return ip_address(PLACES[place][0 if family is Family.IPV4 else 1])
+        named = [*peer.nets, *peer.not_nets, *(net for name in peer.sets for net in self.state.address_sets[name])]
+        inside = [a for a in map(ip_address, OUTSIDE[family]) if contains(named, a)]
+        return self._one(inside) if inside and self._chance(70) else ip_address(self._one(OUTSIDE[family]))
+
+    def _spoofed(self, place: str, family: Family) -> Address | None:
+        if place not in {"cali1", "cali2"} or self._chance(92):
+            return None
+        return ip_address(self._one(("10.77.1.1", "10.0.0.3") if family is Family.IPV4 else ("fd77::7", "fd00::3")))
 
 
 def _conversation(packet: Packet, *, backwards: bool) -> tuple[object, ...]:
