@@ -99,6 +99,9 @@ class _Side:
             yield [self._in_set(name, part) for part in self._parts(name)]
         for name in self.peer.not_sets:
             yield (" ".join(self._in_set(name, part, negated=True) for part in self._parts(name)),)
+        if self._is_portless and (self.peer.named_ports or self.peer.services):
+            yield ()  # never; and nft 1.0.6 cannot list a look-up of ports behind ``meta l4proto 4``: it aborts
+            return
         if self.peer.ports or self.peer.named_ports:
             yield [*self._ports(), *(self._has_port(n, p) for n in self.peer.named_ports for p in self._parts(n))]
         if self.peer.not_ports:
@@ -107,6 +110,10 @@ class _Side:
             yield self._not_named()
         for name in self.peer.services:
             yield [self._has_port(name, part) for part in self._parts(name)]
+
+    @property
+    def _is_portless(self) -> bool:
+        return self.protocol is not None and self.protocol not in WITH_PORTS
 
     @property
     def _address(self) -> str:
@@ -168,7 +175,7 @@ class _Side:
             for name in self.peer.not_named_ports
             for part in self._parts(name)
         ]
-        if not absent:
+        if not absent or self._is_portless:
             return ("",)
         if self.protocol in WITH_PORTS:
             return (" ".join(absent),)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from cloudnet.policy.compile import compile_state
 from cloudnet.policy.table import script
-from cloudnet.testing import policy_cases, policy_judge
+from cloudnet.testing import policy_cases, policy_judge, policy_worlds
+from cloudnet.testing.policy_agreement import disagreements
 
 CASES = sorted((Path(__file__).parents[2] / "cases" / "policy").glob("*.yaml"))
 
@@ -33,3 +35,19 @@ def test_the_kernel_does_what_the_case_files_say():
     assert not wrong, f"{len(wrong)} wrong; the first: {wrong[0]}\n" + "\n".join(
         story.split("\n")[0] for story in wrong
     )
+
+
+@pytest.mark.kernel
+def test_the_kernel_does_what_the_evaluator_says_on_made_up_nodes():
+    def all_worlds(judge):
+        wrong = []
+        for seed in range(60):
+            world = policy_worlds.World(Random(seed))
+            packets = world.packets(150)
+            found = disagreements(judge, world.state, world.options, packets)
+            wrong += [f"seed {seed}: {story}" for story in found]
+        return wrong
+
+    wrong = policy_judge.held(all_worlds)
+
+    assert not wrong, f"{len(wrong)} packets; the first: {wrong[0]}"
