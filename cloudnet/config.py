@@ -34,7 +34,7 @@ class Says:
 
 _LEVELS = ("debug", "info", "warning", "error")
 _PORT = 65535
-_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH or memory://")
+_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,... or memory://")
 _LEVEL = Says("log from this level up", choices=_LEVELS)
 
 
@@ -48,6 +48,14 @@ class AgentConfig:
         "/run/cloudnet/agent.sock"
     )
     metrics: Annotated[str, Says("address and port of /metrics, /healthz and /readyz")] = "127.0.0.1:9091"
+    cni_socket: Annotated[str, Says("Unix socket that the CNI plugin speaks to; empty: this agent adds no pods")] = (
+        "/run/cloudnet/cni.sock"
+    )
+    cni_state: Annotated[str, Says("folder for what is still to be released when the store is back")] = (
+        "/var/lib/cloudnet/cni"
+    )
+    interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
+    pod_mtu: Annotated[int, Says("MTU of pods in bytes; 0 is what every path can carry", low=0, high=_PORT)] = 0
     allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
         False
     )
@@ -72,6 +80,22 @@ class AgentConfig:
         float, Says("how long a native path stays unused after it was lost; doubles with each flap", low=0)
     ] = 2.0
     hold_limit: Annotated[float, Says("the longest such hold-down", low=0)] = 300.0
+    nat_outgoing_exclusions: Annotated[
+        str,
+        Says(
+            "where pods of natOutgoing pools keep their address: inside all pools, or at addresses of nodes too",
+            choices=("IPPoolsOnly", "IPPoolsAndHostIPs"),
+        ),
+    ] = "IPPoolsOnly"
+    nat_port_range: Annotated[
+        str, Says("ports that outgoing TCP and UDP connections come from, FIRST:LAST; empty is any")
+    ] = ""
+    nat_outgoing_address: Annotated[
+        str, Says("address that outgoing packets get; empty is that of the device that they leave by")
+    ] = ""
+    nat_outgoing_interface: Annotated[
+        str, Says("outgoing NAT only on this device; a + at the end stands for anything; empty is every device")
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +126,12 @@ class ControllerConfig:
         bool, Says("write a block's route also into the tables of its own node's subnet")
     ] = False
     headroom: Annotated[int, Says("entries of each cloud table left free for others", low=0)] = 0
+    leak_seconds: Annotated[
+        float, Says("how long an address whose pod cannot be found is kept before it is taken back", low=1)
+    ] = 900.0  # Calico's leakGracePeriod
+    collect_seconds: Annotated[float, Says("how often leaked addresses are looked for", low=1)] = (
+        300.0  # Calico's too
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,22 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import loop
+from cloudnet.agent import cni, loop, nat
 from cloudnet.agent.loop import Loop
+from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
+from cloudnet.cni.gate import Open
+from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
+from cloudnet.kernel.nft_library import NftLibrary
+from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
@@ -115,11 +120,16 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.nat_problem: Callable[[], str] = str
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
+
+    def not_ready(self) -> str:
+        """Return what is missing, or nothing; any thread may ask."""
+        return self.snapshot.not_ready or self.nat_problem()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -248,8 +258,8 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
         case "status":
             return {
                 "node": config.node,
-                "ready": not seen.not_ready,
-                "message": seen.not_ready,
+                "ready": not agent.not_ready(),
+                "message": agent.not_ready(),
                 "store_problem": agent.store_problem(),
                 "pod_mtu": seen.mtu,
                 "observed": seen.observed,
@@ -300,10 +310,19 @@ def run(config: AgentConfig) -> int:
         agent = Agent(config, inbox, clock, kernel=kernel, sockets=sockets, reporter=reporter)
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
-        agent.store_problem = hear_resources(store, inbox, stack)
+        cluster = cni.CachedCluster(config.node, store)
+        outgoing = nat_thread(config, clock)
+        stack.callback(outgoing.close)
+        agent.nat_problem = lambda: outgoing.problem
+        hearers = (
+            lambda batch: cluster.hear(batch.events),
+            lambda batch: outgoing.hear(batch.events, synced=batch.synced),
+        )
+        agent.store_problem = hear_resources(store, inbox, stack, hearers)
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
-        stack.enter_context(measuring(config, agent, clock))
+        stack.enter_context(measuring(config, agent, clock, outgoing))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -319,14 +338,77 @@ def spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def hear_resources(store: Store, inbox: Inbox, stack: ExitStack) -> Callable[[], str]:
-    """Put the store's resources on the inbox until the stack closes; returns what tells of trouble with the store."""
+def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
+    """Start the thread of outgoing NAT; it opens its door itself, and goes on without one.
+
+    Raises:
+        BadInput: a setting makes no sense.
+    """
+    return NatThread(
+        NatKeeper(
+            nat.options(config),
+            lambda: NftLibrary(allow_host_network=config.allow_host_network),
+            resync=config.resync_seconds,
+        ),
+        clock,
+    )
+
+
+def hear_resources(
+    store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
+) -> Callable[[], str]:
+    """Tell the inbox and all hearers of the store's resources until the stack closes.
+
+    Returns what tells of trouble with the store. Hearers run on the informer's thread.
+    """
 
     def deliver(batch: Batch) -> None:
-        inbox.put(loop.ResourcesChanged(batch.events, batch.synced))
+        for hear in hearers:
+            hear(batch)
+        mine = tuple(event for event in batch.events if isinstance(event.value, loop.KINDS))
+        if mine or batch.synced:
+            inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, loop.KINDS, deliver))
+    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS}), deliver))
     return lambda: informer.problem
+
+
+@contextmanager
+def adding_pods(
+    config: AgentConfig, agent: Agent, store: Store, clock: Clock, cluster: cni.CachedCluster
+) -> Iterator[None]:
+    """Answer the CNI plugin."""
+
+    def site(pods: Pods) -> Site:
+        return cni.build_site(
+            config,
+            store,
+            clock,
+            pods=pods,
+            cluster=cluster,
+            gate=Open(),
+            matches=selects_all,
+            mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
+            not_ready=lambda: agent.snapshot.not_ready,
+        )
+
+    def observe(command: str, code: int, seconds: float) -> None:
+        if agent.metrics:
+            agent.metrics.cni_answered(command, code, seconds)
+
+    with cni.serving(config, site, observe=observe):
+        yield
+
+
+def selects_all(selector: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether a selector selects labels.
+
+    Raises:
+        BadInput: it is more than this agent can evaluate.
+    """
+    if selector.strip() not in {"", "all()"}:
+        raise BadInput(f"selectors other than 'all()' are not evaluated here, found {selector!r} for {dict(labels)}")
+    return True
 
 
 @contextmanager
@@ -369,7 +451,7 @@ def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]:
+def measuring(config: AgentConfig, agent: Agent, clock: Clock, outgoing: NatThread) -> Iterator[None]:
     """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
     servers: list[Closable] = []
 
@@ -387,12 +469,13 @@ def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]
         registry = CollectorRegistry()
         measured = Metrics(registry, store_age=lambda: clock.now() - agent.snapshot.heard_at)
         try:
-            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=lambda: agent.snapshot.not_ready)
+            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=agent.not_ready)
         except BadInput as e:
             log.error("running without metrics and health reason=%r", str(e))  # noqa: TRY400 - says it all
             return
         servers.append(server)
         agent.metrics = measured
+        outgoing.measure(measured)
 
     thread = threading.Thread(target=start, name="metrics start", daemon=True)
     thread.start()

@@ -29,6 +29,7 @@ from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
 from cloudnet.controller import carry, lease
 from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
+from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
 from cloudnet.controller.metrics import Metrics
 from cloudnet.controller.tables import growing
@@ -243,7 +244,8 @@ def run(config: ControllerConfig) -> int:
         controller.metrics = measured
         holder.controller = controller
         informer = Informer(store, (*KINDS, Lease), inbox.put)
-        with informer:
+        collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
+        with informer, collecting(collector, controller.leads, clock):
             controller.run()
     return 0
 
@@ -316,6 +318,24 @@ def _provider_config(path: str) -> Mapping[str, Any]:  # Any: parsed JSON, check
     if not isinstance(parsed, dict):
         raise BadInput(f"expected an object with the provider's settings, found {type(parsed).__name__}", path=path)
     return parsed
+
+
+@contextmanager
+def collecting(collector: Collector, leads: Callable[[], bool], clock: Clock) -> Iterator[None]:
+    """Take leaked addresses back, on a thread of its own, while this controller leads."""
+    ending = threading.Event()
+
+    def collect() -> None:
+        while not ending.is_set():
+            ending.wait(collector.step(clock.now(), leads=leads()))
+
+    thread = threading.Thread(target=collect, name="collector", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 @contextmanager

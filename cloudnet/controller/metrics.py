@@ -5,6 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudnet.controller.loop import Status
+from cloudnet.ipam import report
+from cloudnet.ipam.picture import Picture
+from cloudnet.ipam.sweep import Swept
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -38,6 +41,27 @@ class Metrics:
         self.problems = Gauge(
             "cloudnet_controller_problems", "Problems that a person should see to.", registry=registry
         )
+        self.pool_addresses = Gauge(
+            "cloudnet_ipam_pool_addresses", "Addresses that a pool has.", ["pool"], registry=registry
+        )
+        self.in_use = Gauge(
+            "cloudnet_ipam_addresses_in_use", "Addresses of a pool that are taken.", ["pool"], registry=registry
+        )
+        self.reserved = Gauge(
+            "cloudnet_ipam_addresses_reserved",
+            "Free addresses of a pool that are reserved.",
+            ["pool"],
+            registry=registry,
+        )
+        self.borrowed = Gauge(
+            "cloudnet_ipam_addresses_borrowed", "Addresses that nodes have from others' blocks.", registry=registry
+        )
+        self.suspects = Gauge(
+            "cloudnet_ipam_suspects", "What looks leaked and has its grace period.", registry=registry
+        )
+        self.collected = Counter(
+            "cloudnet_ipam_collected", "Leaked things taken back, by kind.", ["kind"], registry=registry
+        )
         self.calls = Counter(
             "cloudnet_cloud_calls", "Cloud calls by verb and outcome.", ["verb", "outcome"], registry=registry
         )
@@ -52,6 +76,24 @@ class Metrics:
         """Count one call; the budget's observer."""
         self.calls.labels(verb, outcome).inc()
         self.call_seconds.labels(verb).observe(seconds)
+
+    def show_addresses(self, picture: Picture, suspects: int) -> None:
+        """Show how full the pools are."""
+        for gauge in (self.pool_addresses, self.in_use, self.reserved):
+            gauge.clear()
+        names = {pool.cidr: pool.meta.name for pool in picture.pools}
+        for row in report.usage(picture):
+            if row.cidr in names:
+                self.pool_addresses.labels(names[row.cidr]).set(row.total)
+                self.in_use.labels(names[row.cidr]).set(row.in_use)
+                self.reserved.labels(names[row.cidr]).set(row.reserved)
+        self.borrowed.set(len(report.borrowers(picture)))
+        self.suspects.set(suspects)
+
+    def collected_some(self, swept: Swept) -> None:
+        """Count what was taken back."""
+        for kind, number in (("address", swept.addresses), ("handle", swept.handles), ("block", swept.blocks)):
+            self.collected.labels(kind).inc(number)
 
     def show(self, status: Status) -> None:
         """Show the figures of this moment."""

@@ -210,7 +210,7 @@ class Allocator:
     def _rules_for(self, address: Address, request: Request) -> _Rules:
         """Return the rules for an address that is asked for by name: selectors and reservations do not hold."""
         configuration, every = self._configuration(), self._pools()
-        pool = _pool_with(every, address)
+        pool = choose.pool_with(every, address)
         if pool is None:
             raise NoPool(
                 f"address {address} lies in no pool: there are {', '.join(str(p.cidr) for p in every) or 'none'}"
@@ -354,7 +354,7 @@ class Allocator:
 
     def _block_of(self, address: Address, pools: Iterable[IPPool]) -> Network | None:
         """Return the block that an address lies in; an address of no pool is looked for in every block."""
-        pool = _pool_with(pools, address)
+        pool = choose.pool_with(pools, address)
         if pool is not None:
             return choose.block_of(pool, address)
         found = (item.value.cidr for item in self._store.list(IPAMBlock).items)
@@ -392,10 +392,6 @@ def _fits(block: IPAMBlock, rules: _Rules) -> bool:
     if pool is None or pool.block_size != block.cidr.prefixlen:
         return False
     return len(blocks.reserved(block, rules.reserved)) < block.cidr.num_addresses
-
-
-def _pool_with(pools: Iterable[IPPool], address: Address) -> IPPool | None:
-    return next((p for p in pools if p.cidr.version == address.version and address in p.cidr), None)
 
 
 def _assign(

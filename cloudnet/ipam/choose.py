@@ -75,6 +75,11 @@ def pool_of(pools: Iterable[IPPool], inside: Network) -> IPPool | None:
     return next((p for p in pools if p.cidr.version == inside.version and _contains(p.cidr, inside)), None)
 
 
+def pool_with(pools: Iterable[IPPool], address: Address) -> IPPool | None:
+    """Return the pool that an address lies in."""
+    return next((p for p in pools if p.cidr.version == address.version and address in p.cidr), None)
+
+
 def _contains(outer: Network, inner: Network) -> bool:
     start, end = _interval(outer)
     first, last = _interval(inner)

@@ -49,6 +49,10 @@ class HostNamespace(KernelError):
     """We were about to write in the machine's own network namespace without being told so explicitly."""
 
 
+class NotANamespace(KernelError):
+    """A file that should be a network namespace is none."""
+
+
 class RouteKind(enum.Enum):
     """``rtm_type``: where a matching packet goes."""
 

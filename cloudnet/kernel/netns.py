@@ -8,6 +8,7 @@ it was opened in and may be used from any thread. Names are those of ``ip netns`
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import NewType, TypeVar
 
 from cloudnet.errors import MissingTool
-from cloudnet.kernel.api import HostNamespace, KernelError
+from cloudnet.kernel.api import HostNamespace, KernelError, NotANamespace
 
 R = TypeVar("R")
 
@@ -28,7 +29,9 @@ Namespace = NewType("Namespace", tuple[int, int])
 """Identity of a namespace: device and inode number of its file in nsfs."""
 
 NAMED = Path("/run/netns")  # ip-netns(8)
+_C_LIBRARY = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 _SIOCGSKNS = 0x894C  # linux/sockios.h: a file descriptor of the namespace that a socket is in
 
 
@@ -54,6 +57,39 @@ def of_socket(opened: socket.socket) -> Namespace:
         os.close(descriptor)
 
 
+def of_descriptor(descriptor: int) -> Namespace:
+    """Return the namespace that an open file is.
+
+    Raises:
+        NotANamespace: it is another kind of file.
+    """
+    try:
+        kind = fcntl.ioctl(descriptor, _NS_GET_NSTYPE)
+    except OSError as e:
+        raise NotANamespace("it is no network namespace, but another kind of file", errno=e.errno or 0) from e
+    if kind != _CLONE_NEWNET:
+        raise NotANamespace("it is a namespace, but none of networks", errno=errno.EINVAL)
+    return _identity(descriptor)
+
+
+def enter(descriptor: int) -> None:
+    """Move the calling thread, which nobody else may use, into the namespace that an open file is.
+
+    Raises:
+        KernelError: it is no network namespace, or may not be entered.
+    """
+    _libc("setns", descriptor, _CLONE_NEWNET)
+
+
+def is_machines_own() -> bool:
+    """Tell whether the calling thread is in the namespace of process 1, by the inode of ``net/dev`` in procfs.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    return _identity("/proc/thread-self/net/dev") == _identity("/proc/1/net/dev")
+
+
 def require_own_namespace(*, allow_host: bool) -> Namespace:
     """Return the calling thread's namespace, unless it is the machine's own, which is only for the asking.
 
@@ -66,7 +102,7 @@ def require_own_namespace(*, allow_host: bool) -> Namespace:
     if allow_host:
         return current()
     try:
-        is_machine = _identity("/proc/thread-self/net/dev") == _identity("/proc/1/net/dev")
+        is_machine = is_machines_own()
     except OSError as e:
         raise HostNamespace(
             f"cannot tell whether this is the machine's own network namespace ({e.strerror}): run as root, "
@@ -179,7 +215,7 @@ def _identity(of: str | int) -> Namespace:
 
 def _libc(function: str, *arguments: int) -> None:
     """Call ``setns`` or ``unshare``; Python has them as of 3.12."""
-    if ctypes.CDLL(None, use_errno=True)[function](*arguments) != 0:
+    if _C_LIBRARY[function](*arguments) != 0:
         number = ctypes.get_errno()
         raise KernelError(f"{function}: {os.strerror(number)}: this needs root", errno=number)
 

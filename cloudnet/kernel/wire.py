@@ -35,12 +35,17 @@ RULE = Struct("=8BI")
 PORT_RANGE = Struct("=HH")
 # struct rtnexthop { unsigned short rtnh_len; unsigned char rtnh_flags, rtnh_hops; int rtnh_ifindex; };
 NEXT_HOP = Struct("=HBBi")
+# struct rtgenmsg { unsigned char rtgen_family; }; padded to four
+GENERIC = Struct("=B3x")
+# struct ndtmsg { __u8 ndtm_family, ndtm_pad1; __u16 ndtm_pad2; };
+NEIGHBOUR_TABLE = Struct("=B3x")
 # struct nlmsgerr { int error; struct nlmsghdr msg; };
 ERROR = Struct("=i")
 
 U8 = Struct("=B")
 U16 = Struct("=H")
 U32 = Struct("=I")
+U64 = Struct("=Q")
 U32_ATTRIBUTE = Struct("=HHI")
 IPV4_ATTRIBUTE = Struct("=HH4s")
 IPV6_ATTRIBUTE = Struct("=HH16s")
@@ -48,10 +53,12 @@ IPV6_ATTRIBUTE = Struct("=HH16s")
 # message types
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_SETLINK = 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_SETNEIGHTBL, RTM_GETNSID = 67, 90
 
 # nlmsg_flags
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
@@ -79,6 +86,10 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK = 1, 3, 4, 18,
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_VXLAN_ID, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING = 1, 3, 4, 7
 IFLA_VXLAN_PORT, IFLA_VXLAN_LOCAL6 = 15, 17
+IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 20, 26, 28, 31, 32
+IFLA_LINK_NETNSID = 37
+VETH_INFO_PEER = 1  # linux/veth.h
+IFLA_INET_CONF, IFLA_INET6_CONF = 1, 2
 RTEXT_FILTER_SKIP_STATS = 8
 IFF_UP = 1
 NLA_F_NESTED = 0x8000
@@ -87,6 +98,17 @@ NLA_TYPE_MASK = 0x3FFF
 # address attributes and flags
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD = 0x02
+
+# what a device does with IPv4, linux/ip.h, and IPv6, linux/ipv6.h
+IPV4_DEVCONF_FORWARDING, IPV4_DEVCONF_PROXY_ARP, IPV4_DEVCONF_RP_FILTER = 1, 3, 8
+IPV4_DEVCONF_ROUTE_LOCALNET = 26
+DEVCONF_FORWARDING, DEVCONF_ACCEPT_RA, DEVCONF_PROXY_NDP, DEVCONF_DISABLE_IPV6 = 0, 3, 22, 26
+
+# network namespaces by number, linux/net_namespace.h
+NETNSA_NSID, NETNSA_FD = 1, 3
+
+# neighbour tables, linux/neighbour.h
+NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_PROXY_DELAY = 1, 6, 1, 13
 
 # rule attributes and actions
 FRA_PRIORITY, FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE = 6, 15, 21, 22, 24

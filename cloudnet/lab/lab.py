@@ -347,7 +347,13 @@ class Lab:
     def start_agent(self, node: str) -> None:
         """Start a node's agent, unless it runs."""
         arguments = ("agent", "--node", node, "--store", cluster.url(self.name), "--socket", str(self._socket(node)))
-        self._start(_agent_role(node), spec.node_namespace(self.name, node), _program(*arguments))
+        pods = (
+            "--cni-socket",
+            str(self.directory / f"{node}.cni"),
+            "--cni-state",
+            str(self.directory / f"{node}.state"),
+        )
+        self._start(_agent_role(node), spec.node_namespace(self.name, node), _program(*arguments, *pods))
 
     def start_controller(self) -> None:
         """Start the controller in the cloud's namespace, unless it runs."""

@@ -49,18 +49,7 @@ def _rows(nft: NftLibrary, size: int) -> Iterator[dict[str, object]]:
         ("a network", NETS, Element((IPv4Network("192.168.0.0/24"),))),
         ("a verdict", PODS, Element(("cali-new",), JUMP)),
     ):
-        change = median(
-            lambda: nft.change([Include(members, (one,))]), lambda: nft.change([Exclude(members, (one,))])
-        )
-        text = ruleset.script([ruleset.add_set(members, (one,))])
-        declared = median(lambda: nft.run(text), lambda: nft.change([Exclude(members, (one,))]))
-        plain = f"element {members} {{ {ruleset.element(one)} }}"
-        naive = median(lambda: nft.run(f"add {plain}"), lambda: nft.change([Exclude(members, (one,))]))
-        peer = median(lambda: execute(f"add {plain}"), lambda: nft.change([Exclude(members, (one,))]))
-        where = f"beside {size:,}"
-        yield row(f"put {name} in, {where}", change, peer, most=8.0)
-        yield row(f"put {name} in by declaring its set, {where}", declared, peer, most=8.0)
-        yield row(f"put {name} in by 'add element', {where}", naive, peer)
+        yield from one_element(nft, f"put {name} in", f"beside {size:,}", members, one)
     chain = chain_script()
     leave = ruleset.script([ruleset.flush_chain(TABLE, "new"), ruleset.delete_chain(TABLE, "new")])
 
@@ -71,6 +60,20 @@ def _rows(nft: NftLibrary, size: int) -> Iterator[dict[str, object]]:
     whole = median(lambda: nft.run(chain), clean)
     peer = median(lambda: execute(chain), clean)
     yield row(f"put a chain of {RULES} rules and its verdict in, beside {size:,}", whole, peer, most=2.0)
+
+
+def one_element(nft: NftLibrary, name: str, where: str, members: Set, one: Element) -> Iterator[dict[str, object]]:
+    declaration = ruleset.script([ruleset.add_set(members, (one,))])
+    command = f"add element {members} {{ {ruleset.element(one)} }}"
+
+    def undo() -> None:
+        nft.change([Exclude(members, (one,))])
+
+    peer = median(lambda: execute(command), undo)
+    change = median(lambda: nft.change([Include(members, (one,))]), undo)
+    yield row(f"{name}, {where}", change, peer, most=8.0)
+    yield row(f"{name} by declaring its set, {where}", median(lambda: nft.run(declaration), undo), peer, most=8.0)
+    yield row(f"{name} by 'add element', {where}", median(lambda: nft.run(command), undo), peer)
 
 
 def fill(nft: NftLibrary, size: int) -> None:

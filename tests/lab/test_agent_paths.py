@@ -91,7 +91,7 @@ class Rig:
     def start(self, k):
         command = [
             sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", self.store_url,
-            "--socket", str(self.folder / f"n{k}.sock"), "--metrics", "127.0.0.1:9091",
+            "--socket", str(self.folder / f"n{k}.sock"), "--metrics", "127.0.0.1:9091", "--cni-socket", "",
         ]  # fmt: skip
         with (self.folder / f"n{k}.log").open("ab") as log:
             inside = netns.command_inside(self.namespace(f"n{k}"), command)
