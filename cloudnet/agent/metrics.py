@@ -87,14 +87,18 @@ class Metrics:
         self.policy_ready = Gauge(
             "cloudnet_policy_ready", "1 when policy is in force as the store says.", registry=registry
         )
-        owner = ["kind", "namespace", "name", "direction", "action", "staged"]
         self.policy_packets = Gauge(
             "cloudnet_policy_packets",
             "First packets of connections that a policy decided on.",
-            owner,
+            ["kind", "namespace", "name", "direction", "action", "staged"],
             registry=registry,
         )
-        self.policy_bytes = Gauge("cloudnet_policy_bytes", "Bytes of these packets.", owner, registry=registry)
+        self.policy_bytes = Gauge(
+            "cloudnet_policy_bytes",
+            "Bytes of these packets.",
+            ["kind", "namespace", "name", "direction", "action", "staged"],
+            registry=registry,
+        )
         self._policy = PolicyCounts()
         self._shown: set[tuple[str, str]] = set()
         self._repairs = 0
