@@ -198,3 +198,46 @@ def test_whatever_is_put_can_be_taken_out_again(values):
     calculation.flush()
 
     assert calculation.state() == empty
+
+
+SHOP = (
+    pod("a", app="web"),
+    pod("b", "n2", app="db"),
+    Namespace(Metadata("shop", labels={"team": "red"})),
+    ServiceAccount(Metadata("bot", "shop", labels={"role": "bot"})),
+    policies.Tier(Metadata("first"), 1.0, policies.Action.PASS),
+    policies.NetworkPolicy(Metadata("p", "shop"), PolicySpec(tier="first", ingress=(allow(selector="app == 'db'"),))),
+    policies.GlobalNetworkPolicy(
+        Metadata("q"),
+        PolicySpec(namespace_selector="team == 'red'", ingress=(allow(namespace_selector="team == 'red'"),)),
+    ),
+    policies.NetworkSet(Metadata("s", "shop", labels={"app": "db"}), (ip_network("192.0.2.0/24"),)),
+    EndpointSlice(Metadata("web-1", "shop", labels={"kubernetes.io/service-name": "web"}), "IPv4"),
+)
+FORMER = (
+    pod("a", "n2", app="db"),
+    pod("b", app="web"),
+    Namespace(Metadata("shop", labels={"team": "gold"})),
+    policies.NetworkPolicy(Metadata("p", "shop"), PolicySpec(ingress=(allow(selector="app == 'web'"),))),
+    policies.GlobalNetworkPolicy(Metadata("q"), PolicySpec(selector="app == 'db'")),
+)
+
+
+@given(st.permutations(SHOP), st.lists(st.tuples(st.sampled_from(FORMER), st.booleans(), st.booleans()), max_size=6))
+def test_whatever_came_before_and_in_which_order_the_same_is_enforced(resources, before):
+    calculation = Calculation()
+    feed = Feed(calculation, "n1")
+
+    for value, gone, told in before:
+        feed.put(value)
+        if gone:
+            feed.remove(type(value), value.meta.name, value.meta.namespace)
+        if told:
+            calculation.flush()
+    for value in resources:
+        feed.put(value)
+    calculation.flush()
+
+    expected, _ = fed(*SHOP, node="n1")
+    assert calculation.state() == expected.state()
+    assert len(expected.state().policies) == 2
