@@ -23,6 +23,14 @@ RUN: Final = 4
 """A node's first block begins a free run of 2**RUN blocks where there is one: 16, close to the usual limit of 20."""
 
 
+def ready(block: int) -> int:
+    """Return how many free addresses a node keeps at hand, of blocks with so many addresses: a quarter of one.
+
+    Not a whole one: nearly every node would have a second block then, and a second route in every cloud table.
+    """
+    return max(1, block // 4)
+
+
 # --- pools --------------------------------------------------------------------------------------------------
 
 

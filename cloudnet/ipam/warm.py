@@ -135,7 +135,7 @@ class Warm:
     # --- keeping enough at hand ---------------------------------------------------------------------------
 
     def lacking(self, request: Request) -> tuple[Family, ...]:
-        """Return the families of which less than a block's worth of addresses is free."""
+        """Return the families of which fewer addresses are free than ``choose.ready`` says."""
         self._known.read()
         return tuple(of for of in Family if self._lacks(of, request))
 
@@ -145,8 +145,8 @@ class Warm:
         except NoPool:
             return False
         own = [block for cidr, block in self._known.at_hand().items() if choose.pool_of(pools, cidr)]
-        worth = 1 << (pools[0].cidr.max_prefixlen - pools[0].block_size)
-        return sum(len(blocks.free(block, self._known.reserved(block))) for block in own) < worth
+        size = 1 << (pools[0].cidr.max_prefixlen - pools[0].block_size)
+        return sum(len(blocks.free(block, self._known.reserved(block))) for block in own) < choose.ready(size)
 
     def claim(self, of: Family, request: Request) -> Stored[IPAMBlock] | None:
         """Claim the next block for ``keep``; this touches no memory, so it needs no turn.

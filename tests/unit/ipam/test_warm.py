@@ -134,11 +134,15 @@ def test_after_a_restart_giving_back_needs_a_look_at_the_handle(books, warm):
 
 
 def test_the_next_block_is_claimed_before_anybody_needs_it(books, warm):
-    for number in range(10):
+    for number in range(12):
         warm.take(f"p{number}")
     warm.leases.top_up(Request(NODE))
+    before = len(books.store.list(IPAMBlock).items)
+    warm.take("p12")
+    warm.leases.top_up(Request(NODE))
 
-    assert [warm.requests(lambda n=n: warm.take(f"p{n}")) for n in range(10, 26)] == [["write"]] * 16
+    assert (before, len(books.store.list(IPAMBlock).items)) == (1, 2)
+    assert [warm.requests(lambda n=n: warm.take(f"p{n}")) for n in range(13, 29)] == [["write"]] * 16
 
 
 def test_topping_up_twice_claims_once(books, warm):
