@@ -90,6 +90,9 @@ class CachedCluster:
     def pools(self) -> Sequence[IPPool]:
         return tuple(self._pools.values())
 
+    def own(self) -> Node | None:
+        return self._own
+
     def node_labels(self) -> Mapping[str, str]:
         return self._own.meta.labels if self._own else {}
 
@@ -168,8 +171,12 @@ class Caretaker:
 
 def warm_leases(config: AgentConfig, store: Store, clock: Clock, matches: Matches) -> SharedLeases:
     """Return the node's addresses; they are warm once they have been told of the pools."""
-    now = lambda: datetime.fromtimestamp(clock.wall(), UTC)  # noqa: E731 - a name for what is passed on
-    return SharedLeases(Warm(store, NodeName(config.node), now=now, matches=matches))
+    return SharedLeases(Warm(store, NodeName(config.node), now=time_of(clock), matches=matches))
+
+
+def time_of(clock: Clock) -> Callable[[], datetime]:
+    """Return what tells address management the time of day."""
+    return lambda: datetime.fromtimestamp(clock.wall(), UTC)
 
 
 def build_site(
