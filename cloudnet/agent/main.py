@@ -41,6 +41,7 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
+from cloudnet.policy.selectors import Matches
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -354,7 +355,7 @@ def adding_pods(
             pods=pods,
             cluster=cluster,
             gate=Open(),
-            matches=selects_all,
+            matches=Matches(),
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
         )
@@ -365,17 +366,6 @@ def adding_pods(
 
     with cni.serving(config, site, observe=observe):
         yield
-
-
-def selects_all(selector: str, labels: Mapping[str, str]) -> bool:
-    """Tell whether a selector selects labels.
-
-    Raises:
-        BadInput: it is more than this agent can evaluate.
-    """
-    if selector.strip() not in {"", "all()"}:
-        raise BadInput(f"selectors other than 'all()' are not evaluated here, found {selector!r} for {dict(labels)}")
-    return True
 
 
 @contextmanager
