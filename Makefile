@@ -19,8 +19,8 @@ test: setup  ## all tests; root, for the real kernel and the lab
 	@scripts/host
 	@$(PYTHON) -m pytest --alone $(ARGS)
 
-unit: setup  ## the tests that need no root
-	@$(PYTHON) -m pytest -m "not kernel and not lab" $(ARGS)
+unit: setup  ## the tests that need no root and no servers
+	@$(PYTHON) -m pytest -m "not kernel and not lab and not server" $(ARGS)
 
 bench: setup  ## measure the promises: build/bench/SUITE.json; SUITE=heart
 	@test -f tests/bench/$(SUITE).py || { echo "error: there is no suite '$(SUITE)'; there are:" \

@@ -34,7 +34,7 @@ class Says:
 
 _LEVELS = ("debug", "info", "warning", "error")
 _PORT = 65535
-_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH or memory://")
+_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,... or memory://")
 _LEVEL = Says("log from this level up", choices=_LEVELS)
 
 
@@ -80,6 +80,22 @@ class AgentConfig:
         float, Says("how long a native path stays unused after it was lost; doubles with each flap", low=0)
     ] = 2.0
     hold_limit: Annotated[float, Says("the longest such hold-down", low=0)] = 300.0
+    nat_outgoing_exclusions: Annotated[
+        str,
+        Says(
+            "where pods of natOutgoing pools keep their address: inside all pools, or at addresses of nodes too",
+            choices=("IPPoolsOnly", "IPPoolsAndHostIPs"),
+        ),
+    ] = "IPPoolsOnly"
+    nat_port_range: Annotated[
+        str, Says("ports that outgoing TCP and UDP connections come from, FIRST:LAST; empty is any")
+    ] = ""
+    nat_outgoing_address: Annotated[
+        str, Says("address that outgoing packets get; empty is that of the device that they leave by")
+    ] = ""
+    nat_outgoing_interface: Annotated[
+        str, Says("outgoing NAT only on this device; a + at the end stands for anything; empty is every device")
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

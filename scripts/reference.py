@@ -36,6 +36,9 @@ A value of the wrong type or out of range, or an unknown name in the file, stops
 the setting and where it was found. Unknown variables that begin with `CLOUDNET_` are left alone, because Kubernetes
 makes some for a service of that name. All times are seconds.
 
+A store in etcd takes what it needs from the variables that Calico uses, too: `ETCD_ENDPOINTS` where the URL is just
+`etcd://`, `ETCD_CA_CERT_FILE`, `ETCD_CERT_FILE` and `ETCD_KEY_FILE` for TLS, `ETCD_USERNAME` and `ETCD_PASSWORD`.
+
 For a flag write the name with dashes; a switch also has its opposite, `--no-allow-host-network`. For a variable write
 it in capitals after `CLOUDNET_`.
 

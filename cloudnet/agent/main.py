@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop
+from cloudnet.agent import cni, loop, nat, tunnel
+from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
+from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.socket import SocketServer
@@ -34,11 +36,13 @@ from cloudnet.cni.gate import Open
 from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
+from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
+from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import order
+from cloudnet.model.addresses import NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport
 from cloudnet.policy.selectors import Matches
@@ -119,11 +123,16 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.nat_problem: Callable[[], str] = str
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
+
+    def not_ready(self) -> str:
+        """Return what is missing, or nothing; any thread may ask."""
+        return self.snapshot.not_ready or self.nat_problem()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -252,8 +261,8 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
         case "status":
             return {
                 "node": config.node,
-                "ready": not seen.not_ready,
-                "message": seen.not_ready,
+                "ready": not agent.not_ready(),
+                "message": agent.not_ready(),
                 "store_problem": agent.store_problem(),
                 "pod_mtu": seen.mtu,
                 "observed": seen.observed,
@@ -305,11 +314,21 @@ def run(config: AgentConfig) -> int:
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
         cluster = cni.CachedCluster(config.node, store)
-        agent.store_problem = hear_resources(store, inbox, stack, cluster)
+        leases = cni.warm_leases(config, store, clock, Matches())
+        outgoing = nat_thread(config, clock)
+        stack.callback(outgoing.close)
+        agent.nat_problem = lambda: outgoing.problem
+        hearers = (
+            lambda batch: cluster.hear(batch.events),
+            lambda batch: leases.heard(batch.events, synced=batch.synced),
+            lambda batch: outgoing.hear(batch.events, synced=batch.synced),
+        )
+        agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
-        stack.enter_context(measuring(config, agent, clock))
-        stack.enter_context(adding_pods(config, agent, store, clock, cluster))
+        stack.enter_context(measuring(config, agent, clock, outgoing))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -325,14 +344,41 @@ def spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def hear_resources(store: Store, inbox: Inbox, stack: ExitStack, cluster: cni.CachedCluster) -> Callable[[], str]:
-    """Tell the inbox and the cluster of the store's resources until the stack closes.
+def tunnel_keeper(config: AgentConfig, store: Store, clock: Clock, cluster: cni.CachedCluster) -> tunnel.TunnelKeeper:
+    matches = Matches()
+    allocator = Allocator(store, now=cni.time_of(clock), matches=matches)
+    return tunnel.TunnelKeeper(
+        store, allocator, NodeName(config.node), seen=lambda: (cluster.own(), cluster.pools()), matches=matches
+    )
 
-    Returns what tells of trouble with the store.
+
+def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
+    """Start the thread of outgoing NAT; it opens its door itself, and goes on without one.
+
+    Raises:
+        BadInput: a setting makes no sense.
+    """
+    return NatThread(
+        NatKeeper(
+            nat.options(config),
+            lambda: NftLibrary(allow_host_network=config.allow_host_network),
+            resync=config.resync_seconds,
+        ),
+        clock,
+    )
+
+
+def hear_resources(
+    store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
+) -> Callable[[], str]:
+    """Tell the inbox and all hearers of the store's resources until the stack closes.
+
+    Returns what tells of trouble with the store. Hearers run on the informer's thread.
     """
 
     def deliver(batch: Batch) -> None:
-        cluster.hear(batch.events)
+        for hear in hearers:
+            hear(batch)
         mine = tuple(event for event in batch.events if isinstance(event.value, loop.KINDS))
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
@@ -343,7 +389,13 @@ def hear_resources(store: Store, inbox: Inbox, stack: ExitStack, cluster: cni.Ca
 
 @contextmanager
 def adding_pods(
-    config: AgentConfig, agent: Agent, store: Store, clock: Clock, cluster: cni.CachedCluster
+    config: AgentConfig,
+    agent: Agent,
+    store: Store,
+    clock: Clock,
+    *,
+    cluster: cni.CachedCluster,
+    leases: SharedLeases,
 ) -> Iterator[None]:
     """Answer the CNI plugin."""
 
@@ -355,7 +407,7 @@ def adding_pods(
             pods=pods,
             cluster=cluster,
             gate=Open(),
-            matches=Matches(),
+            leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
         )
@@ -364,7 +416,7 @@ def adding_pods(
         if agent.metrics:
             agent.metrics.cni_answered(command, code, seconds)
 
-    with cni.serving(config, site, observe=observe):
+    with cni.serving(config, site, leases, observe=observe):
         yield
 
 
@@ -408,7 +460,7 @@ def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]:
+def measuring(config: AgentConfig, agent: Agent, clock: Clock, outgoing: NatThread) -> Iterator[None]:
     """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
     servers: list[Closable] = []
 
@@ -426,12 +478,13 @@ def measuring(config: AgentConfig, agent: Agent, clock: Clock) -> Iterator[None]
         registry = CollectorRegistry()
         measured = Metrics(registry, store_age=lambda: clock.now() - agent.snapshot.heard_at)
         try:
-            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=lambda: agent.snapshot.not_ready)
+            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=agent.not_ready)
         except BadInput as e:
             log.error("running without metrics and health reason=%r", str(e))  # noqa: TRY400 - says it all
             return
         servers.append(server)
         agent.metrics = measured
+        outgoing.measure(measured)
 
     thread = threading.Thread(target=start, name="metrics start", daemon=True)
     thread.start()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudnet.agent.loop import PathChanged
+from cloudnet.agent.nat import Counts
 
 _RTTS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds: a zone … a continent
 _ANSWERS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)  # seconds: wired … an IPAM plugin
@@ -61,8 +63,19 @@ class Metrics:
             buckets=_ANSWERS,
             registry=registry,
         )
+        self.nat_changes = Counter(
+            "cloudnet_nat_changes", "Transactions that changed outgoing NAT.", registry=registry
+        )
+        self.nat_failures = Counter(
+            "cloudnet_nat_failures", "Transactions of outgoing NAT that failed.", registry=registry
+        )
+        self.nat_repairs = Counter(
+            "cloudnet_nat_repairs", "Times that somebody else had changed outgoing NAT.", registry=registry
+        )
+        self.nat_ready = Gauge("cloudnet_nat_ready", "1 when outgoing NAT is as the pools say.", registry=registry)
         self._shown: set[tuple[str, str]] = set()
         self._repairs = 0
+        self._nat = Counts()
 
     def cni_answered(self, command: str, code: int, seconds: float) -> None:
         """Count one request; code 0 is success, all others are those of the specification and ours."""
@@ -87,3 +100,12 @@ class Metrics:
         self._repairs = repairs
         for rtt in rtts:
             self.probe_rtt.observe(rtt)
+
+    def show_nat(self, counts: Counts, *, problem: str) -> None:
+        """Publish what the NAT thread counts."""
+        seen = replace(counts)
+        self.nat_changes.inc(seen.changes - self._nat.changes)
+        self.nat_failures.inc(seen.failures - self._nat.failures)
+        self.nat_repairs.inc(seen.repairs - self._nat.repairs)
+        self.nat_ready.set(not problem)
+        self._nat = seen

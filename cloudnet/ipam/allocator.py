@@ -116,7 +116,7 @@ class Allocator:
                 found += self._from_own(cidr, count - len(found), request, rules)
         owned, limit = len(mine), _limit(request, rules)
         while len(found) < count and owned < limit and rules.configuration.auto_allocate_blocks:
-            claimed = self._claim_next(request, rules)
+            claimed = self._claim_next(request, rules, reclaim=True)
             if claimed is None:
                 break
             owned += 1
@@ -148,6 +148,21 @@ class Allocator:
             if self._give(cidr, edit, request, rules, seen=seen):
                 return _interface(address, cidr)
         raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
+
+    def claim_block(self, of: Family, request: Request, *, reclaim: bool) -> Stored[IPAMBlock] | None:
+        """Make one more block the node's; nothing when there is none, or the node may have no more.
+
+        ``reclaim``: an empty block that another node has had for a while will do as well.
+
+        Raises:
+            NoPool: no pool may be used.
+            Conflict: too many others wrote at the same time.
+        """
+        rules = self._rules(of, request)
+        owned = len(self._affinities(of, request))
+        if owned >= _limit(request, rules) or not rules.configuration.auto_allocate_blocks:
+            return None
+        return self._claim_next(request, rules, reclaim=reclaim)
 
     # --- taking back ------------------------------------------------------------------------------------
 
@@ -201,7 +216,7 @@ class Allocator:
             node=request.node,
             use=request.use,
             named=request.pools,
-            selects=lambda pool: self._selects(pool, request),
+            selects=lambda pool: choose.selects(pool, self._matches, request.node_labels, request.namespace_labels),
         )
         reservations = self._store.list(IPReservation).items
         reserved = tuple(cidr for item in reservations for cidr in item.value.cidrs)
@@ -219,11 +234,6 @@ class Allocator:
             why = "is disabled" if pool.disabled else f"does not allow {request.use.value!r}: see spec.allowedUses"
             raise NoPool(f"address {address} lies in pool {pool.meta.name!r}, which {why}")
         return _Rules(configuration, every, (pool,), (), self._refreshing(configuration))
-
-    def _selects(self, pool: IPPool, request: Request) -> bool:
-        return self._matches(pool.node_selector, request.node_labels) and (
-            not pool.namespace_selector or self._matches(pool.namespace_selector, request.namespace_labels)
-        )
 
     def _configuration(self) -> IPAMConfiguration:
         try:
@@ -294,11 +304,13 @@ class Allocator:
 
     # --- further blocks ---------------------------------------------------------------------------------
 
-    def _claim_next(self, request: Request, rules: _Rules) -> Stored[IPAMBlock] | None:
+    def _claim_next(self, request: Request, rules: _Rules, *, reclaim: bool) -> Stored[IPAMBlock] | None:
         """Claim one more block; nothing when there is none to claim."""
         for _ in range(records.TRIES):
             existing = [item.value for item in self._store.list(IPAMBlock).items]
-            cidr = _next_free(request, rules, existing) or self._reclaim(request, rules, existing)
+            cidr = _next_free(request, rules, existing)
+            if cidr is None and reclaim:
+                cidr = self._reclaim(request, rules, existing)
             if cidr is None:
                 return None
             claimed = self._claim(cidr, request)

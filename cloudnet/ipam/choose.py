@@ -58,6 +58,15 @@ def pools_for(
     return usable
 
 
+def selects(
+    pool: IPPool, matches: Matches, node_labels: Mapping[str, str], namespace_labels: Mapping[str, str]
+) -> bool:
+    """Tell whether a pool is for this node and namespace."""
+    return matches(pool.node_selector, node_labels) and (
+        not pool.namespace_selector or matches(pool.namespace_selector, namespace_labels)
+    )
+
+
 def _named(enabled: Iterable[IPPool], named: Sequence[Network]) -> list[IPPool]:
     by_cidr = {pool.cidr: pool for pool in enabled}
     for cidr in named:

@@ -79,7 +79,7 @@ def review(picture: Picture, since: Mapping[Suspect, float], *, now: float, grac
             at_once.add(suspect)
     suspects = {suspect: since.get(suspect, now) for suspect in found}
     ripe = [s for s, first in suspects.items() if s in at_once or (s in since and now - first >= grace)]
-    return Review(suspects, (*_whole_handles(picture, ripe), *_sparing_one(picture, ripe)))
+    return Review(suspects, (*_whole_handles(picture, ripe), *_sparing_some(picture, ripe)))
 
 
 def _suspects(picture: Picture) -> Iterator[tuple[Suspect, bool]]:
@@ -116,17 +116,17 @@ def _whole_handles(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspec
     yield from (suspect for suspect in leaked if suspect.handle not in kept)
 
 
-def _sparing_one(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
-    """Yield all others, but leave a node that is there its last block of a family: its next pod shall not wait."""
+def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
+    """Yield all others, but leave a node that is there a block's worth of free addresses: ``warm.py`` keeps as many."""
     owners = picture.owners
-    left: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
+    free: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
     for block in picture.blocks:
         if block.affinity is not None:
-            left[block.affinity.host, block.cidr.version] += 1
+            free[block.affinity.host, block.cidr.version] += len(block.unallocated)
     idle = sorted((s for s in ripe if isinstance(s, IdleBlock)), key=lambda s: order(s.block), reverse=True)
     for suspect in idle:
-        key = (suspect.node, suspect.block.version)
-        if left[key] > 1 or not owners.is_node(suspect.node):
-            left[key] -= 1
+        key, size = (suspect.node, suspect.block.version), suspect.block.num_addresses
+        if free[key] >= 2 * size or not owners.is_node(suspect.node):
+            free[key] -= size
             yield suspect
     yield from (suspect for suspect in ripe if isinstance(suspect, EmptyHandle | LoneAffinity))

@@ -6,6 +6,7 @@ a moment later. Each missing thing has one line that says what to do.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -26,6 +27,7 @@ from cloudnet.model.addresses import Family
 _CAP_NET_ADMIN = 12  # linux/capability.h
 _NFT_TABLES = 0x0A01  # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, linux/netfilter/nfnetlink.h
 _NETLINK_NETFILTER = 12
+NFT_LIBRARY = "libnftables.so.1"  # of nftables 0.9.0 and all later ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Features:
     policy_rules: bool = False
     nftables: bool = False
     nft_program: bool = False
+    nft_library: bool = False
     tun: bool = False
     vxlan_checksum_broken: bool = False
 
@@ -50,6 +53,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "policy_rules": "no routing rules by port in the kernel: it takes Linux 4.17 with CONFIG_IP_MULTIPLE_TABLES",
         "nftables": "no nftables in the kernel: modprobe nf_tables, or boot a kernel with CONFIG_NF_TABLES",
         "nft_program": "there is no program 'nft': apt-get install nftables",
+        "nft_library": f"there is no {NFT_LIBRARY}: apt-get install libnftables1",
         "tun": "no /dev/net/tun: modprobe tun",
     }
 )
@@ -91,6 +95,7 @@ def detect(*, vxlan_checksum_broken: bool | None = None) -> Features:
         policy_rules=tried.policy_rules,
         nftables=tried.nftables,
         nft_program=shutil.which("nft") is not None,
+        nft_library=_works(lambda: ctypes.CDLL(NFT_LIBRARY)),
         tun=Path("/dev/net/tun").exists(),
         vxlan_checksum_broken=vxlan_checksum_broken,
     )
@@ -125,7 +130,7 @@ def _takes(through: Socket, request: Request) -> bool:
     return not through.carry_out([request])
 
 
-def _works(work: Callable[[], None]) -> bool:
+def _works(work: Callable[[], object]) -> bool:
     try:
         work()
     except OSError:

@@ -114,7 +114,7 @@ class Socket:
                 offset = sequence - first
                 if kind != wire.NLMSG_ERROR or not 0 <= offset < number:
                     continue  # left over from a call that an exception broke off
-                refusal = _refusal(flags, body)
+                refusal = read_refusal(flags, body)
                 if refusal is not None:
                     refused[offset] = refusal
                 if offset == number - 1:
@@ -130,7 +130,7 @@ class Socket:
                     continue
                 if answer != wire.NLMSG_ERROR:
                     return content
-                return _refusal(flags, content) or Refusal(errno.ENOENT)
+                return read_refusal(flags, content) or Refusal(errno.ENOENT)
 
     def dump(self, kind: int, body: bytes) -> Sequence[bytes]:
         """Return the bodies of all that the kernel has of a kind; read again when it changed meanwhile.
@@ -156,7 +156,7 @@ class Socket:
                     continue
                 whole = whole and not flags & wire.NLM_F_DUMP_INTR
                 if answer in {wire.NLMSG_DONE, wire.NLMSG_ERROR}:
-                    refusal = _refusal(flags, content)
+                    refusal = read_refusal(flags, content)
                     if refusal is not None:
                         raise KernelError(f"cannot read kernel tables: {refusal}", errno=refusal.errno)
                     return found if whole else None
@@ -224,7 +224,7 @@ class Listener:
         self._socket.close()
 
 
-def _refusal(flags: int, body: bytes) -> Refusal | None:
+def read_refusal(flags: int, body: bytes) -> Refusal | None:
     """Read NLMSG_ERROR or NLMSG_DONE; ``None`` is success. With NETLINK_CAP_ACK only the header is quoted back."""
     number = -wire.ERROR.unpack_from(body)[0] if len(body) >= wire.ERROR.size else 0
     if number <= 0:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import names, wire
+from cloudnet.model import names, selectors, wire
 from cloudnet.model.addresses import Family, Network, family
 from cloudnet.model.policies import (
     ANYONE,
@@ -195,11 +196,24 @@ def check_selector(text: str, path: str, problems: Problems, *, may_be_global: b
     if len(text) > _LONGEST_SELECTOR:
         problems.add(path, f"expected {_LONGEST_SELECTOR} characters at most, found {len(text)}")
         return
+    if fault := _fault(text):
+        problems.add(path, fault)
+        return
     if "global(" in text:
         if not may_be_global:
             problems.add(path, "global() is for the namespaceSelector of a rule's source or destination only")
         elif not _GLOBAL.fullmatch(text):
             problems.add(path, f"expected global() alone, found {text!r}")
+
+
+@lru_cache(maxsize=4096)  # policies share most of their selectors
+def _fault(text: str) -> str:
+    """Return why a text is no selector; nothing if it is one."""
+    try:
+        selectors.parse(text)
+    except BadInput as error:
+        return str(error).removeprefix("selector: ")
+    return ""
 
 
 def each(

@@ -428,6 +428,16 @@ _header = msgspec.json.Decoder(_Header)
 _WORDS = {kind.word: kind.word for kind in ALL}
 
 
+def find(word: str, api_version: str) -> Kind[Any] | None:
+    """Return the kind that a document may be of; nothing where we know none such, in this group or any version of it.
+
+    A version that we do not know of a group that we do is a document of ours, which its own check refuses.
+    """
+    group = api_version.rpartition("/")[0]
+    among = [kind for kind in ALL if kind.word == word]
+    return next((kind for kind in among if kind.api_version.rpartition("/")[0] == group), None)
+
+
 def of_document(word: str, api_version: str) -> Kind[Any]:
     """Return the kind that a document says it is.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import types
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -47,19 +48,18 @@ def _walk(value: object, wanted: Any, path: str, problems: Problems) -> object:
 def _walk_struct(value: object, wanted: type[msgspec.Struct], path: str, problems: Problems) -> object:
     if not isinstance(value, dict):
         problems.add(path, f"expected an object, found {wire.shown(value)}")
-        value = {}
-        return {f.encode_name: _harmless(hints(wanted)[f.name]) for f in msgspec.structs.fields(wanted) if f.required}
-    fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
+        return {key: _harmless(field.type) for key, field in _fields(wanted).items() if field.required}
+    fields = _fields(wanted)
     repaired: dict[str, object] = {}
     for key, found in value.items():
         if key in fields:
-            repaired[key] = _walk(found, hints(wanted)[fields[key].name], _join(path, key), problems)
+            repaired[key] = _walk(found, fields[key].type, _join(path, key), problems)
         elif wanted.__struct_config__.forbid_unknown_fields:
             problems.add(_join(path, key), wire.unknown(fields))
     for key, field in fields.items():
         if field.required and key not in value:
             problems.add(_join(path, key), wire.MISSING)
-            repaired[key] = _harmless(hints(wanted)[field.name])
+            repaired[key] = _harmless(field.type)
     return repaired
 
 
@@ -86,12 +86,20 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    type: Any
+    required: bool
+
+
 @cache
-def hints(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the types of a struct's fields: ``{Python name: type}``."""
-    return get_type_hints(struct, include_extras=True)
+def _fields(struct: type[msgspec.Struct]) -> dict[str, _Field]:
+    """Return the fields of a struct: ``{name on the wire: field}``."""
+    hints = get_type_hints(struct, include_extras=True)
+    return {f.encode_name: _Field(hints[f.name], f.required) for f in msgspec.structs.fields(struct)}
 
 
+@cache
 def _without_none(wanted: Any) -> tuple[Any, bool]:
     if get_origin(wanted) not in {Union, types.UnionType}:
         return wanted, False

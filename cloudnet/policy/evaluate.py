@@ -61,13 +61,15 @@ class _Way:
     # --- before the routing decision -----------------------------------------------------------------------
 
     def _antispoofing(self) -> Iterator[Step]:
-        pod = self._pod_at(self._packet.enters)
-        if pod is None or self._options.spoofing:
+        if self._options.spoofing:
             return
+        pod = self._pod_at(self._packet.enters)
         source = self._packet.source
         if isinstance(source, IPv6Address) and (source.is_link_local or source.is_unspecified):
             return
-        if not contains((*pod.endpoint.addresses, *pod.endpoint.allowed_sources), source):
+        if pod is None:
+            yield self._unknown(self._packet.enters, Direction.EGRESS)
+        elif not contains((*pod.endpoint.addresses, *pod.endpoint.allowed_sources), source):
             yield _step(pod, Role.POD, Direction.EGRESS, allowed=False, why=Why.SPOOFED)
 
     def _before_tracking(self) -> Iterator[Step]:
@@ -175,13 +177,16 @@ class _Way:
             if pod is not None:
                 yield _step(pod, Role.POD, direction, allowed=True, why=Why.ESTABLISHED)
         elif pod is None:
-            yield Step(EndpointId(interface or ""), Role.POD, direction, allowed=False, why=Why.UNKNOWN)
+            yield self._unknown(interface, direction)
         elif self._packet.state is ConnectionState.INVALID and not self._untracked:
             yield _step(pod, Role.POD, direction, allowed=False, why=Why.INVALID)
         elif direction is Direction.EGRESS and self._is_encapsulated():
             yield _step(pod, Role.POD, direction, allowed=False, why=Why.ENCAPSULATED)
         else:
             yield decide(self._state, pod, Role.POD, direction, self._packet)
+
+    def _unknown(self, interface: str | None, direction: Direction) -> Step:
+        return Step(EndpointId(interface or ""), Role.POD, direction, allowed=False, why=Why.UNKNOWN)
 
     # --- what is always so ---------------------------------------------------------------------------------
 

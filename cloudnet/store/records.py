@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 from uuid import uuid4
 
+from cloudnet.errors import BadInput
 from cloudnet.model import kinds
 from cloudnet.model.resources import Resource
 from cloudnet.store.api import (
@@ -23,6 +26,8 @@ from cloudnet.store.api import (
     Update,
     Write,
 )
+
+log = logging.getLogger(__name__)
 
 Key: TypeAlias = tuple[type[Resource], str, str]
 """Which resource: kind, namespace, name."""
@@ -96,3 +101,12 @@ def other_uid(kind: str, name: str, namespace: str) -> Conflict:
 
 def closed(what: str) -> StoreUnavailable:
     return StoreUnavailable(f"the {what} is closed")
+
+
+@contextlib.contextmanager
+def tolerated(kind: str, name: str) -> Iterator[None]:
+    """Leave out a document that makes no sense, and say so."""
+    try:
+        yield
+    except BadInput as error:
+        log.warning("left out kind=%s name=%s problem=%r", kind, name, str(error))

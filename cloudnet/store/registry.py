@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudnet.errors import BadInput
+from cloudnet.store import etcd_settings
 from cloudnet.store.api import Store
+from cloudnet.store.etcd import EtcdStore
+from cloudnet.store.etcd_client import Client
 from cloudnet.store.memory import MemoryStore
 from cloudnet.store.sqlite import SqliteStore
 
 
-def open_store(url: str) -> Store:
-    """Return the store of a URL: ``sqlite:///var/lib/cloudnet/store.sqlite`` or ``memory://``.
+def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
+    """Return the store of a URL: ``sqlite:///var/lib/cloudnet/store.sqlite``, ``etcd://10.0.0.1:2379``, ``memory://``.
+
+    The environment says how to speak to etcd: TLS files, user, and the members where the URL names none.
 
     Raises:
-        BadInput: no store is called that.
+        BadInput: no store is called that, or the environment makes no sense with it.
         StoreUnavailable: the file cannot be opened; the message says why.
         StoreDamaged: the file is corrupt, of another program, or of a newer one.
     """
@@ -23,4 +30,9 @@ def open_store(url: str) -> Store:
         return MemoryStore()
     if separator and scheme == "sqlite" and rest.startswith("/"):
         return SqliteStore(Path(rest))
-    raise BadInput(f"expected sqlite:///ABSOLUTE/PATH or memory://, found {url!r}", path="store")
+    if separator and scheme in {"etcd", "etcds"}:
+        return EtcdStore(Client(etcd_settings.parse(url, environ)))
+    raise BadInput(
+        f"expected sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, found {url!r}",
+        path="store",
+    )

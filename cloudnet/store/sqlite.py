@@ -16,7 +16,6 @@ writer. WAL needs shared memory between the processes: the file must not lie on 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 import threading
@@ -45,8 +44,6 @@ from cloudnet.store.api import (
     Update,
     Write,
 )
-
-log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Resource)
 
@@ -120,7 +117,7 @@ class SqliteStore:
         items = []
         for name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
-            with _tolerated(of.name, name):
+            with records.tolerated(of.name, name):
                 items.append(Stored(of.decode(document), Revision(changed)))
         return Listing(tuple(items), revision)
 
@@ -320,7 +317,7 @@ class SqliteWatch:
         events = []
         for revision, name, type_, document in rows:
             if revision > self._since and (kind := self._kinds.get(name)) is not None:
-                with _tolerated(name, f"revision {revision}"):
+                with records.tolerated(name, f"revision {revision}"):
                     events.append(Event(EventType(type_), kind.decode(document), Revision(revision)))
         if rows:
             self._since = Revision(rows[-1][0])
@@ -452,15 +449,6 @@ def _row(connection: sqlite3.Connection, kind: str, namespace: str, name: str) -
 
 def _revision(connection: sqlite3.Connection) -> Revision:
     return Revision(connection.execute("SELECT coalesce(max(revision), 0) FROM changes").fetchone()[0])
-
-
-@contextlib.contextmanager
-def _tolerated(kind: str, name: str) -> Iterator[None]:
-    """Leave out a document that makes no sense, and say so."""
-    try:
-        yield
-    except BadInput as error:
-        log.warning("left out kind=%s name=%s problem=%r", kind, name, str(error))
 
 
 # --- errors -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from cloudnet.policy.expressions import SETS, Always, And, Comparison, Has, Node, Not, Operator, Or, quoted
+from cloudnet.model.expressions import SETS, Always, And, Comparison, Has, Node, Not, Operator, Or, quoted
 
 LABELS: Final = ("a", "b", "app.kubernetes.io/name", "in", "has", "all")
 """Names that are words of the grammar are among them."""

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from cloudnet.model import calico, calico_ipam
 from cloudnet.model.addresses import (
     Address,
     Family,
@@ -179,15 +180,17 @@ def subnets(draw: st.DrawFn, within: Network, *, longest: int) -> Network:
     return IPv4Network((first, length)) if isinstance(within, IPv4Network) else IPv6Network((first, length))
 
 
-def block_affinities() -> SearchStrategy[BlockAffinity]:
-    return st.builds(
-        BlockAffinity,
-        meta=metadata(),
-        node=node_names(),
-        cidr=networks(),
-        state=st.sampled_from(AffinityState),
-        type=st.sampled_from(["host", "virtual"]),
-        deleted=st.booleans(),
+@st.composite
+def block_affinities(draw: st.DrawFn) -> BlockAffinity:
+    """Affinities with the name and the labels that Calico gives them: an etcd can hold no others."""
+    owner, cidr = draw(affinities()), draw(networks())
+    return BlockAffinity(
+        Metadata(calico.affinity_name(owner.host, cidr), labels=calico.affinity_labels(owner, cidr)),
+        owner.host,
+        cidr,
+        draw(st.sampled_from(AffinityState)),
+        owner.type,
+        draw(st.booleans()),
     )
 
 
@@ -214,17 +217,19 @@ def affinities() -> SearchStrategy[Affinity]:
 
 @st.composite
 def ipam_blocks(draw: st.DrawFn) -> IPAMBlock:
-    """Blocks of 1 to 16 addresses, each of them free or somebody's; the queue in any order."""
+    """Blocks of 1 to 16 addresses, each of them free or somebody's; the queue in any order; no labels, as in etcd."""
     of = draw(families())
     longest = 32 if of is Family.IPV4 else 128
-    cidr = draw(networks(of, shortest=longest - 4))
+    cidr = draw(
+        networks(of, shortest=longest - 4).filter(lambda cidr: not str(cidr).startswith(":"))
+    )  # no name is "--1"
     attributes = tuple(draw(st.lists(allocation_attributes(), min_size=1, max_size=3)))
     index = st.none() | st.integers(0, len(attributes) - 1)
     allocations = tuple(draw(st.lists(index, min_size=cidr.num_addresses, max_size=cidr.num_addresses)))
     taken = [ordinal for ordinal, found in enumerate(allocations) if found is not None]
     free = [ordinal for ordinal, found in enumerate(allocations) if found is None]
     return IPAMBlock(
-        draw(metadata()),
+        Metadata(calico.cidr_name(cidr)),
         cidr,
         affinity=draw(st.none() | affinities()),
         claimed_at=draw(st.none() | times()),
@@ -237,16 +242,18 @@ def ipam_blocks(draw: st.DrawFn) -> IPAMBlock:
     )
 
 
-def ipam_handles() -> SearchStrategy[IPAMHandle]:
-    counts = st.dictionaries(networks(), st.integers(1, 4096), max_size=3)
-    return st.builds(IPAMHandle, meta=metadata(), handle=names(), blocks=counts, deleted=st.booleans())
+@st.composite
+def ipam_handles(draw: st.DrawFn) -> IPAMHandle:
+    handle = draw(names())
+    counts = draw(st.dictionaries(networks(), st.integers(1, 4096), max_size=3))
+    return IPAMHandle(Metadata(calico_ipam.handle_name(handle)), handle, counts, draw(st.booleans()))
 
 
 @st.composite
 def ipam_configurations(draw: st.DrawFn) -> IPAMConfiguration:
     strict = draw(st.booleans())
     return IPAMConfiguration(
-        draw(metadata()),
+        Metadata(calico_ipam.CONFIGURATION),
         strict_affinity=strict,
         auto_allocate_blocks=not strict or draw(st.booleans()),
         max_blocks_per_host=draw(st.integers(0, 1_000_000)),

@@ -249,6 +249,21 @@ def test_a_prefixed_selector_selects_prefixed_labels(tree, labels):
     assert parse(prefixed.canonical()) == prefixed
 
 
+def test_a_prefixed_selector_keeps_its_order():
+    prefixed = parse("(has(a) || b == 'c') && !d in {'e', 'f'} && all()").prefixed("pcsa.")
+
+    assert prefixed.canonical() == '((has(pcsa.a) || pcsa.b == "c") && !pcsa.d in {"e", "f"} && all())'
+
+
+@given(selectors.expressions(), selectors.labels(), selectors.labels())
+def test_labels_that_a_selector_does_not_ask_for_change_nothing(tree, labels, others):
+    selector = parse(selectors.spelt(tree))
+    changed = {name: value for name, value in others.items() if name not in selector.labels()}
+    kept = {name: value for name, value in labels.items() if name in selector.labels()}
+
+    assert selector.matches(kept | changed) is selector.matches(labels)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -327,3 +327,15 @@ def _operands(node: Node) -> tuple[Node, ...]:
         case And(operands) | Or(operands):
             return operands
     return ()
+
+
+def labels(root: Node) -> frozenset[str]:
+    """Return the names of all labels that a tree asks for."""
+    found: set[str] = set()
+    left = [root]
+    while left:
+        node = left.pop()
+        left += _operands(node)
+        if isinstance(node, Has | Comparison):
+            found.add(node.label)
+    return frozenset(found)

@@ -1,0 +1,182 @@
+"""The part of the table that is the same for every policy: base chains, the ways to endpoints, and what always holds.
+
+Each base chain first lets established connections pass, so that only the first packet of a connection meets policy.
+Then one look-up leads from the interface to its endpoint's chain. Two endpoints that police one packet are asked by
+two base chains of one hook, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from cloudnet.model.addresses import Family
+from cloudnet.policy import members
+from cloudnet.policy.chains import DROPS, deny
+from cloudnet.policy.options import Failsafe, Options, ToHost
+from cloudnet.policy.table import Chain, Counter, Part, Set
+
+ESTABLISHED: Final = "ct state established,related accept"
+NEIGHBOURS: Final = "meta l4proto 58 @th,0,8 { 130, 131, 132, 133, 134, 135, 136, 143 } accept"
+
+# {map from interface to an endpoint's chain: what leads there}
+WAYS: Final = (
+    "pods-in",
+    "pods-out",
+    "host-in",
+    "host-out",
+    "forward-in",
+    "forward-out",
+    "untracked-in",
+    "untracked-out",
+    "pre-dnat-in",
+)
+SOURCES: Final[Mapping[str, str]] = {  # {part: key}, interface and the source addresses it may use
+    "4h": "ifname . ipv4_addr",
+    "4n": "ifname . ipv4_addr . inet_proto",
+    "6h": "ifname . ipv6_addr",
+    "6n": "ifname . ipv6_addr . inet_proto",
+}
+
+
+def sources_name(part: str) -> str:
+    return f"sources-{part}"
+
+
+def fixed(options: Options, *, has_hosts: bool, everywhere: Mapping[str, str]) -> Part:
+    """Return it. ``has_hosts``: there is a host endpoint; ``everywhere``: ``{way: chain}`` of the one on ``*``."""
+    maps = tuple(Set(name, "ifname", is_map=True) for name in WAYS)
+    sources = tuple(Set(sources_name(part), key, is_interval=part[1] == "n") for part, key in SOURCES.items())
+    chains = [*_drops(options), *_pods(options)]
+    if has_hosts:
+        chains += [*_failsafes(options), *_hosts(options, everywhere)]
+    counters = tuple(Counter(name, comment) for name, comment in DROPS.items())
+    return Part(tuple(chains), (*maps, *sources), counters, {one.name: {} for one in (*maps, *sources)})
+
+
+def _drops(options: Options) -> Iterator[Chain]:
+    for name in DROPS:
+        yield Chain(name, tuple(deny(name, options, rejects=name != "drop-spoofed")))
+
+
+# --- pods ----------------------------------------------------------------------------------------------------
+
+
+def _pods(options: Options) -> Iterator[Chain]:
+    enters = [f'iifname "{prefix}*"' for prefix in options.pod_prefixes]
+    leaves = [f'oifname "{prefix}*"' for prefix in options.pod_prefixes]
+    if not options.spoofing:
+        yield Chain("antispoofing", tuple(f"{pod} jump sources" for pod in enters), _hook("prerouting", "raw - 1"))
+        yield Chain("sources", tuple(_sources()))
+    yield Chain(
+        "forward-from-pods",
+        (ESTABLISHED, "iifname vmap @pods-out", *(f"{pod} goto drop-unknown" for pod in enters)),
+        _hook("forward", "filter - 3"),
+    )
+    yield Chain(
+        "forward-to-pods",
+        (ESTABLISHED, "oifname vmap @pods-in", *(f"{pod} goto drop-unknown" for pod in leaves)),
+        _hook("forward", "filter - 2"),
+    )
+    yield Chain(
+        "input-from-pods",
+        (ESTABLISHED, *(f"{pod} goto pods-to-node" for pod in enters)),
+        _hook("input", "filter - 3"),
+    )
+    yield Chain("pods-to-node", (NEIGHBOURS, "iifname vmap @pods-out", "goto drop-unknown"))
+    if options.to_host is ToHost.DROP:
+        yield Chain(
+            "input-pods-allowed",
+            (ESTABLISHED, NEIGHBOURS, *(f"{pod} goto drop-to-node" for pod in enters)),
+            _hook("input", "filter - 2"),
+        )
+
+
+def _sources() -> Iterator[str]:
+    """Yield what lets a pod's packets by: its own addresses, and IPv6's of the link, which nobody routes."""
+    for part in SOURCES:
+        field = f"iifname . {members.WORDS[Family(int(part[0]))]} saddr"
+        yield f"{field}{' . meta l4proto' if part[1] == 'n' else ''} @{sources_name(part)} return"
+    yield "ip6 saddr { fe80::/10, :: } return"
+    yield "goto drop-spoofed"
+
+
+# --- host endpoints ------------------------------------------------------------------------------------------
+
+
+def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
+    """Yield the chains that police the node's own interfaces; the last rule of each is the endpoint on ``*``."""
+    pods_in = [f'iifname "{prefix}*" accept' for prefix in options.pod_prefixes]
+    pods_out = [f'oifname "{prefix}*" accept' for prefix in options.pod_prefixes]
+    marked = f"meta mark & {options.mark:#x} == {options.mark:#x} accept"
+    overlay = _overlay(options)
+
+    def way(name: str, field: str) -> list[str]:
+        rules = [f"{field} vmap @{name}"]
+        if name in everywhere:
+            rules.append(f'{field} != "lo" goto {everywhere[name]}')
+        return rules
+
+    def guarded(way: str) -> list[str]:
+        return [overlay, NEIGHBOURS, f"jump failsafe-{way}", f"jump failsafe-replies-{way}"]
+
+    yield Chain(
+        "untracked-from-hosts",
+        (*pods_in, *guarded("in"), *way("untracked-in", "iifname")),
+        _hook("prerouting", "raw"),
+    )
+    yield Chain(
+        "untracked-to-hosts",
+        (*guarded("out"), *way("untracked-out", "oifname")),
+        _hook("output", "raw"),
+    )
+    yield Chain(
+        "pre-dnat-from-hosts",
+        (ESTABLISHED, marked, overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
+        _hook("prerouting", "mangle"),
+    )
+    yield Chain(
+        "input-from-hosts",
+        (ESTABLISHED, *pods_in, overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
+        _hook("input", "filter - 1"),
+    )
+    yield Chain(
+        "forward-from-hosts",
+        (ESTABLISHED, marked, *way("forward-in", "iifname")),
+        _hook("forward", "filter - 4"),
+    )
+    yield Chain("forward-to-hosts", (ESTABLISHED, *way("forward-out", "oifname")), _hook("forward", "filter - 1"))
+    to_hosts = (*pods_out, overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
+    yield Chain("output-to-hosts", (ESTABLISHED, "ct status dnat accept", *to_hosts), _hook("output", "filter - 1"))
+    # After destination NAT the kernel routes anew behind the filter: only here the interface is the right one.
+    yield Chain(
+        "nat-to-hosts",
+        (ESTABLISHED, "ct status & dnat == 0 accept", "fib saddr type != local accept", *to_hosts),
+        _hook("postrouting", "mangle"),
+    )
+
+
+def _overlay(options: Options) -> str:
+    return f"udp dport {{ {', '.join(map(str, options.overlay_ports))} }} accept"
+
+
+def _failsafes(options: Options) -> Iterator[Chain]:
+    inbound, outbound = options.failsafe_inbound, options.failsafe_outbound
+    yield Chain("failsafe-in", tuple(_safe(inbound, "dport", "saddr")))
+    yield Chain("failsafe-out", tuple(_safe(outbound, "dport", "daddr")))
+    yield Chain("failsafe-replies-in", tuple(_safe(outbound, "sport", "saddr")))
+    yield Chain("failsafe-replies-out", tuple(_safe(inbound, "sport", "daddr")))
+
+
+def _safe(safe: Iterable[Failsafe], port: str, peer: str) -> Iterator[str]:
+    to_all = sorted({(one.protocol, one.port) for one in safe if one.net is None})
+    if to_all:
+        yield f"meta l4proto . th {port} {{ {', '.join(f'{proto} . {number}' for proto, number in to_all)} }} accept"
+    for one in safe:
+        if one.net is not None:
+            word = members.WORDS[Family(one.net.version)]
+            yield f"meta l4proto {one.protocol} th {port} {one.port} {word} {peer} {one.net} accept"
+
+
+def _hook(point: str, priority: str) -> str:
+    return f"type filter hook {point} priority {priority}; policy accept"

@@ -1,0 +1,254 @@
+"""Many simple rules as one look-up: a verdict map from peer, protocol and port to what the first of them says.
+
+A rule is simple if it asks only for its peer (by nets, or by one selector), a protocol and destination ports. A run
+of simple rules is cut into boxes that do not overlap, by the peer's address first: between two neighbouring ends of
+prefixes, every address has the same rules. Then, for each of these, by protocol and port. In each box the first rule
+decides, so the map says exactly what the rules say in their order, and a packet pays for one look-up.
+
+Protocols with ports and others are kept in maps of their own: a key with a port cannot be read from a packet without.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, TypeAlias
+
+from cloudnet.model.addresses import Family, Network
+from cloudnet.policy import members
+from cloudnet.policy.matching import merge_ranges
+from cloudnet.policy.rules import ANYONE, WITH_PORTS, Action, Direction, Peer, Rule, SetId
+from cloudnet.policy.table import Elements, Set
+
+Members: TypeAlias = Callable[[SetId], Iterable[Network]]
+Span: TypeAlias = tuple[int, int]  # first and last, both included
+
+_LAST_PORT: Final = 65535
+_LAST_PROTOCOL: Final = 255
+_TOP: Final = {Family.IPV4: 2**32 - 1, Family.IPV6: 2**128 - 1}
+_ADDRESS: Final = {Family.IPV4: IPv4Address, Family.IPV6: IPv6Address}
+_MORE: Final = 4  # a map may have so many times the elements that its rules name, and these besides:
+_SPARE: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """A rule of a run and what it leads to, with its peers as spans; no spans at all means everybody."""
+
+    rule: Rule
+    verdict: str
+    peers: Mapping[Family, tuple[Span, ...]] | None
+
+    def spans(self, family: Family) -> Sequence[Span]:
+        if self.rule.family not in {None, family}:
+            return ()
+        return ((0, _TOP[family]),) if self.peers is None else self.peers.get(family, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One map and the rule that asks it."""
+
+    rule: str
+    map: Set
+    elements: Elements
+
+
+def peer_of(rule: Rule, direction: Direction) -> Peer:
+    return rule.source if direction is Direction.INGRESS else rule.destination
+
+
+def is_simple(rule: Rule, direction: Direction) -> bool:
+    """Tell whether a rule may stand in a map."""
+    peer = peer_of(rule, direction)
+    other = rule.destination if direction is Direction.INGRESS else rule.source
+    ports = rule.destination.ports
+    plain_peer = Peer(nets=peer.nets, sets=peer.sets, ports=ports if peer is rule.destination else ())
+    plain_other = Peer(ports=ports) if other is rule.destination else ANYONE
+    return (
+        rule.action is not Action.LOG
+        and rule.not_protocol is None
+        and rule.icmp is None
+        and rule.not_icmp is None
+        and peer == plain_peer
+        and other == plain_other
+        and len(peer.sets) + bool(peer.nets) <= 1
+    )
+
+
+def simple(rule: Rule, direction: Direction, verdict: str, members_of: Members) -> Simple:
+    """Return a rule that ``is_simple`` with its peers looked up."""
+    peer = peer_of(rule, direction)
+    if not peer.nets and not peer.sets:
+        return Simple(rule, verdict, None)
+    networks = peer.nets or tuple(members_of(peer.sets[0]))
+    spans: dict[Family, tuple[Span, ...]] = {}
+    for family in Family:
+        chosen = members.outermost(network for network in networks if network.version == family)
+        spans[family] = tuple((int(net.network_address), int(net.broadcast_address)) for net in chosen)
+    return Simple(rule, verdict, spans)
+
+
+def merge(run: Sequence[Simple], direction: Direction, name: str) -> Iterator[Lookup]:
+    """Yield the look-ups that stand for a run of rules, in order: one or two a family, more where one grows too big.
+
+    Their maps are called after ``name``, so that they keep their names when what they hold changes.
+    """
+    if not run:
+        return
+    if len(run) > 1 and _is_too_big(run):
+        half = len(run) // 2
+        yield from merge(run[:half], direction, f"{name}a")
+        yield from merge(run[half:], direction, f"{name}b")
+        return
+    if all(entry.peers is None and entry.rule.family is None for entry in run):
+        yield from _lookups(name, None, {(): _pieces(run)})
+        return
+    side = "saddr" if direction is Direction.INGRESS else "daddr"
+    known: dict[tuple[int, ...], _Pieces] = {}
+    for family in Family:
+        boxes: dict[tuple[int, ...], _Pieces] = {}
+        for span, chosen in _cut([entry.spans(family) for entry in run]):
+            if chosen not in known:
+                known[chosen] = _pieces([run[index] for index in chosen])
+            boxes[span] = known[chosen]
+        yield from _lookups(name, (family, f"{members.WORDS[family]} {side} . "), boxes)
+
+
+def _is_too_big(run: Sequence[Simple]) -> bool:
+    """Guess the number of elements from above: every named peer with every port of those rules that are for all."""
+    named = sum(len(entry.spans(family)) for entry in run if entry.peers is not None for family in Family)
+    to_all = sum(_ports_in(entry) for entry in run if entry.peers is None)
+    own = sum(
+        _ports_in(entry) * len(entry.spans(family)) for entry in run if entry.peers is not None for family in Family
+    )
+    return named * to_all > _MORE * (own + to_all) + _SPARE
+
+
+def _ports_in(entry: Simple) -> int:
+    return max(1, len(entry.rule.destination.ports))
+
+
+# --- by address ----------------------------------------------------------------------------------------------
+
+
+def _cut(spans: Sequence[Sequence[Span]]) -> Iterator[tuple[Span, tuple[int, ...]]]:
+    """Yield spans that do not overlap, in order, each with the indexes of those that cover it, lowest first."""
+    events: dict[int, list[int]] = {}  # {where: indexes that begin there, ~index where it has ended}
+    for index, of in enumerate(spans):
+        for first, last in of:
+            events.setdefault(first, []).append(index)
+            events.setdefault(last + 1, []).append(~index)
+    active: set[int] = set()
+    begin = 0
+    for where in sorted(events):
+        if active:
+            yield (begin, where - 1), tuple(sorted(active))
+        for index in events[where]:
+            if index < 0:
+                active.discard(~index)
+        active.update(index for index in events[where] if index >= 0)
+        begin = where
+
+
+# --- by protocol and port --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """``(protocol, first port, last port, verdict)`` and ``(first protocol, last protocol, verdict)``."""
+
+    ported: tuple[tuple[int, int, int, str], ...]
+    others: tuple[tuple[int, int, str], ...]
+
+
+def _pieces(run: Sequence[Simple]) -> _Pieces:
+    ported = []
+    for protocol in sorted(WITH_PORTS):
+        chosen = [entry for entry in run if entry.rule.protocol in {None, protocol}]
+        spans = [
+            [(ports.first, ports.last) for ports in merge_ranges(entry.rule.destination.ports)] or [(0, _LAST_PORT)]
+            for entry in chosen
+        ]
+        ported += [(protocol, first, last, chosen[index].verdict) for first, last, index in _first(spans, chosen)]
+    rest = [entry for entry in run if entry.rule.protocol not in WITH_PORTS]
+    spans = [
+        _around_ports() if entry.rule.protocol is None else [(entry.rule.protocol, entry.rule.protocol)]
+        for entry in rest
+    ]
+    return _Pieces(tuple(ported), tuple((a, b, rest[index].verdict) for a, b, index in _first(spans, rest)))
+
+
+def _around_ports() -> list[Span]:
+    ends = [-1, *sorted(WITH_PORTS), _LAST_PROTOCOL + 1]
+    return [(before + 1, after - 1) for before, after in itertools.pairwise(ends) if before + 1 < after]
+
+
+def _first(spans: Sequence[Sequence[Span]], entries: Sequence[Simple]) -> Iterator[tuple[int, int, int]]:
+    """Yield ``(first, last, lowest index)`` of what is covered, neighbours of one verdict as one."""
+    starts = sorted((first, index, last) for index, of in enumerate(spans) for first, last in of)
+    points = sorted({first for first, _, _ in starts} | {last + 1 for _, _, last in starts})
+    waiting: list[tuple[int, int]] = []  # (index, last), the lowest index on top
+    position = 0
+    before: tuple[int, int, int] | None = None
+    for point, following in itertools.pairwise(points):
+        while position < len(starts) and starts[position][0] == point:
+            heapq.heappush(waiting, (starts[position][1], starts[position][2]))
+            position += 1
+        while waiting and waiting[0][1] < point:
+            heapq.heappop(waiting)
+        if not waiting:
+            continue
+        index = waiting[0][0]
+        joins = before is not None and before[1] == point - 1 and _same(entries, before[2], index)
+        if before is not None and not joins:
+            yield before
+        before = (before[0] if before is not None and joins else point, following - 1, index)
+    if before is not None:
+        yield before
+
+
+def _same(entries: Sequence[Simple], one: int, other: int) -> bool:
+    return entries[one].verdict == entries[other].verdict
+
+
+# --- maps ------------------------------------------------------------------------------------------------------
+
+
+def _lookups(name: str, of: tuple[Family, str] | None, boxes: Mapping[tuple[int, ...], _Pieces]) -> Iterator[Lookup]:
+    """Yield the map of protocols with ports, then that of the others; those that would be empty are not there.
+
+    ``of`` is the family, and what the look-up begins with.
+    """
+    family, field = of or ("", "")
+    kind = f"{members.TYPES[of[0]]} . " if of else ""
+    end = "" if of else " . 0-255"
+    ported: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for span, pieces in boxes.items():
+        begin = "" if of is None else f"{_span(of[0], span)} . "
+        for protocol, first, last, verdict in pieces.ported:
+            ported[f"{begin}{protocol} . {_numbers(first, last)}"] = verdict
+        for first, last, verdict in pieces.others:
+            others[f"{begin}{_numbers(first, last)}{end}"] = verdict
+    if ported:
+        map_ = Set(f"{name}-{family}p", f"{kind}inet_proto . inet_service", is_interval=True, is_map=True)
+        yield Lookup(f"{field}meta l4proto . th dport vmap @{map_.name}", map_, ported)
+    if others:
+        alone = "" if of else " . meta l4proto"  # see table.Set
+        map_ = Set(
+            f"{name}-{family}o", f"{kind}inet_proto{' . inet_proto' if alone else ''}", is_interval=True, is_map=True
+        )
+        yield Lookup(f"{field}meta l4proto{alone} vmap @{map_.name}", map_, others)
+
+
+def _span(family: Family, span: tuple[int, ...]) -> str:
+    make = _ADDRESS[family]
+    return str(make(span[0])) if span[0] == span[1] else f"{make(span[0])}-{make(span[1])}"
+
+
+def _numbers(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,258 @@
+"""HTTP/1.1 as far as etcd's JSON gateway needs it: one request at a time on a kept connection, or a two-way stream.
+
+The standard library's client cannot write to a request while it reads the answer, which a watch needs, and
+takes half as long again for a small request (docs/decisions/etcd-over-http.md). No redirects, no cookies, no
+compression; the other side is etcd or a proxy before it.
+
+Whatever goes wrong on the wire leaves as ``OSError`` (``ssl.SSLError`` and ``TimeoutError`` are some).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_READ: Final = 65536  # bytes at a time
+_LARGEST_HEAD: Final = 65536  # bytes; etcd's answers have a few hundred
+_SILENT_AFTER: Final = (
+    (socket.TCP_KEEPIDLE, 15),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 3),
+)  # seconds, tries
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one member of the cluster listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request came to."""
+
+    status: int
+    body: bytes
+    reusable: bool
+
+
+class ProtocolError(OSError):
+    """The other side does not speak HTTP as we know it."""
+
+
+class Chunks:
+    """Takes a chunked body apart (RFC 9112 section 7.1), whatever pieces it comes in."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._raw = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of the body is complete."""
+        self._raw += data
+        body = bytearray()
+        while not self.ended:
+            line = self._raw.find(b"\r\n")
+            if line < 0:
+                break
+            size = _chunk_size(self._raw[:line])
+            if size == 0:
+                self._end(line)
+                break
+            end = line + 2 + size + 2
+            if len(self._raw) < end:
+                break
+            body += self._raw[line + 2 : end - 2]
+            del self._raw[:end]
+        return bytes(body)
+
+    def _end(self, line: int) -> None:
+        """Pass over what may follow the empty chunk: trailers, which gRPC's status comes in, and an empty line."""
+        empty = self._raw.find(b"\r\n\r\n", line)
+        if empty >= 0:
+            del self._raw[: empty + 4]
+            self.ended = True
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the end."""
+        return bytes(self._raw)
+
+
+def _chunk_size(line: bytes | bytearray) -> int:
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError:
+        raise ProtocolError(f"expected the size of a chunk, found {bytes(line[:20])!r}") from None
+
+
+class Connection:
+    """A connection to one endpoint. Not for two threads at once; ``shutdown`` may come from any."""
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._socket = sock
+        self._rest = b""  # read, but not of the answer before
+        self._chunks: Chunks | None = None
+
+    def request(self, path: str, headers: Sequence[str], body: bytes, *, deadline: float) -> Answer:
+        """Send one request and return its answer."""
+        self._send(self._head(path, [*headers, f"Content-Length: {len(body)}"]) + body, deadline)
+        status, fields = self._read_head(deadline)
+        close = fields.get("connection") == "close"
+        if fields.get("transfer-encoding") == "chunked":
+            return Answer(status, self._read_chunks(Chunks(), deadline), not close)
+        if (length := fields.get("content-length")) is None:
+            return Answer(status, self._read_rest(deadline), reusable=False)
+        return Answer(status, self._read_exactly(int(length), deadline), not close)
+
+    def open_stream(self, path: str, headers: Sequence[str], *messages: bytes, deadline: float) -> Answer | None:
+        """Begin a request that goes on both ways, or return the answer that refuses it.
+
+        ``Connection: close`` is what makes Go's server answer while the request has not ended (``net/http``
+        server.go: otherwise it first reads the request to its end).
+        """
+        self._send(self._head(path, [*headers, "Transfer-Encoding: chunked", "Connection: close"]), deadline)
+        for message in messages:
+            self.send_message(message, deadline=deadline)
+        status, fields = self._read_head(deadline)
+        chunked = fields.get("transfer-encoding") == "chunked"
+        if status == 200 and chunked:  # noqa: PLR2004 - OK
+            self._chunks = Chunks()
+            return None
+        body = self._read_chunks(Chunks(), deadline) if chunked else self._read_rest(deadline)
+        return Answer(status, body, reusable=False)
+
+    def send_message(self, message: bytes, *, deadline: float) -> None:
+        """Send one more piece of a request that was begun."""
+        self._send(b"%x\r\n%b\r\n" % (len(message), message), deadline)
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what the stream brings next; nothing when there is nothing until the deadline.
+
+        Raises:
+            OSError: the stream ended.
+        """
+        if self._chunks is None:
+            raise ProtocolError("no stream was opened")
+        if self._rest:
+            data, self._rest = self._rest, b""
+            if body := self._chunks.feed(data):
+                return body
+        try:
+            data = self._receive(deadline)
+        except TimeoutError:
+            return b""
+        if not data:
+            raise ConnectionResetError("the connection was closed")
+        body = self._chunks.feed(data)
+        if self._chunks.ended and not body:
+            raise ConnectionResetError("the stream was ended")
+        return body
+
+    def is_stale(self) -> bool:
+        """Tell whether the other side has closed the connection, or said something unasked."""
+        try:
+            return bool(select.select([self._socket], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True
+
+    def shutdown(self) -> None:
+        """Make whoever reads or writes here stop at once."""
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own, which takes the TLS state away from whoever reads just now.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # TLS may want to say good-bye on a connection that is gone
+            self._socket.close()
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _head(self, path: str, headers: Sequence[str]) -> bytes:
+        lines = [f"POST {path} HTTP/1.1", f"Host: {self.endpoint}", "Content-Type: application/json", *headers]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(data)
+
+    def _receive(self, deadline: float) -> bytes:
+        self._socket.settimeout(_left(deadline))
+        return self._socket.recv(_READ)
+
+    def _more(self, deadline: float) -> bytes:
+        data = self._receive(deadline)
+        if not data:
+            raise ConnectionResetError("the connection was closed before the answer was complete")
+        return data
+
+    def _read_head(self, deadline: float) -> tuple[int, dict[str, str]]:
+        data = self._rest
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if len(data) > _LARGEST_HEAD:
+                raise ProtocolError("the answer's head does not end")
+            data += self._more(deadline)
+        self._rest = data[end + 4 :]
+        first, *lines = data[:end].decode("latin-1").split("\r\n")
+        words = first.split(" ", 2)
+        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+            raise ProtocolError(f"expected an HTTP answer, found {first[:40]!r}")
+        pairs = (line.partition(":") for line in lines)
+        return int(words[1]), {name.lower(): value.strip().lower() for name, _, value in pairs}
+
+    def _read_exactly(self, length: int, deadline: float) -> bytes:
+        parts, have = [self._rest], len(self._rest)
+        while have < length:
+            parts.append(self._more(deadline))
+            have += len(parts[-1])
+        data = b"".join(parts)
+        self._rest = data[length:]
+        return data[:length]
+
+    def _read_chunks(self, chunks: Chunks, deadline: float) -> bytes:
+        body = [chunks.feed(self._rest)]
+        self._rest = b""
+        while not chunks.ended:
+            body.append(chunks.feed(self._more(deadline)))
+        self._rest = chunks.rest
+        return b"".join(body)
+
+    def _read_rest(self, deadline: float) -> bytes:
+        parts = [self._rest]
+        self._rest = b""
+        while data := self._receive(deadline):
+            parts.append(data)
+        return b"".join(parts)
+
+
+def _left(deadline: float) -> float:
+    # 0 would mean not to wait at all, and to fail with another error.
+    return max(deadline - time.monotonic(), 1e-4)
+
+
+def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, *, timeout: float) -> Connection:
+    """Return a new connection."""
+    plain = socket.create_connection((endpoint.host, endpoint.port), timeout)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _SILENT_AFTER:
+            plain.setsockopt(socket.IPPROTO_TCP, option, value)
+        if tls is None:
+            return Connection(plain, endpoint)
+        return Connection(tls.wrap_socket(plain, server_hostname=endpoint.host), endpoint)
+    except BaseException:
+        plain.close()
+        raise

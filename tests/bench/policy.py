@@ -1,0 +1,12 @@
+"""The suite ``policy``: from labels and policies to what the kernel needs. ``make bench SUITE=policy``."""
+
+from __future__ import annotations
+
+import sys
+
+import run
+
+MODULES = ("bench_policy_index", "bench_policy_calculate")
+
+if __name__ == "__main__":
+    sys.exit(run.run("policy", MODULES, sys.argv[1:]))
