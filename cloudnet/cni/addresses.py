@@ -118,4 +118,5 @@ def _request(wish: Wish, pools: tuple[Network, ...]) -> Request:
         node_labels=wish.node_labels,
         namespace_labels=wish.namespace_labels,
         pools=pools,
+        native=wish.conf.ipam.native,
     )

@@ -22,7 +22,10 @@ from cloudnet.model import wire as documents
 from cloudnet.model.addresses import Address, Family
 
 BLOCKS: Final = "calico-ipam"
-"""The IPAM ``type`` that means our own; any other is the name of a plugin to run."""
+"""The IPAM ``type`` that means our own blocks …"""
+
+NATIVE: Final = "cloudnet-native"
+"""… and the one that means addresses which the cloud gave the node; any other is the name of a plugin to run."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of networks; CNI specification, section 1
 _LONGEST_NAME = 100
@@ -44,7 +47,11 @@ class Ipam:
 
     @property
     def delegated(self) -> bool:
-        return self.type != BLOCKS
+        return self.type not in {BLOCKS, NATIVE}
+
+    @property
+    def native(self) -> bool:
+        return self.type == NATIVE
 
 
 @dataclass(frozen=True, slots=True)

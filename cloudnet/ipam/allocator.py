@@ -18,7 +18,7 @@ from functools import partial
 from ipaddress import ip_interface
 from typing import Final
 
-from cloudnet.ipam import affinity, choose, handles, records, release
+from cloudnet.ipam import affinity, choose, handles, native, records, release
 from cloudnet.ipam import block as blocks
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.block import Release
@@ -54,6 +54,7 @@ class Request:
     """For whom an address is: it decides which pools and blocks may be used, and is noted beside the address.
 
     ``pools`` names the ranges to use, whatever their selectors say; ``max_blocks`` of 0 sets no limit of its own.
+    ``native`` asks for addresses that the cloud gave the node, and for no others: see ``native.py``.
     Addresses without a handle can be released one by one only.
     """
 
@@ -65,6 +66,7 @@ class Request:
     namespace_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     pools: tuple[Network, ...] = ()
     max_blocks: int = 0
+    native: bool = False
 
     @property
     def host(self) -> Affinity:
@@ -108,6 +110,8 @@ class Allocator:
             NoFreeAddress: there is none at all.
             Conflict: too many others wrote at the same time.
         """
+        if request.native:
+            return self._auto_assign_native(of, count, request)
         rules = self._rules(of, request)
         mine = self._affinities(of, request)
         found: list[Interface] = []
@@ -126,6 +130,21 @@ class Allocator:
         if count and not found:
             raise _none_free(request, rules, owned, limit)
         return tuple(dict.fromkeys(found))  # somebody may release one before we are done, and then we get it again
+
+    def _auto_assign_native(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
+        """Take from the blocks that the cloud chose for the node; there are no others to claim or to borrow from."""
+        rules = _Rules(self._configuration(), (), (), (), self._refreshing(self._configuration()))
+        found: list[Interface] = []
+        affinities = (item.value for item in self._store.list(BlockAffinity).items)
+        for cidr in native.blocks_of(affinities, request.host, of):
+            if len(found) < count:
+                found += self._from_own(cidr, count - len(found), request, rules)
+        if count and not found:
+            raise NoFreeAddress(
+                f"the cloud gave node {request.node!r} no IPv{of} address that is free: let it have another prefix, "
+                "or take addresses from a pool"
+            )
+        return tuple(dict.fromkeys(found))
 
     def assign_ip(self, address: Address, request: Request) -> Interface:
         """Give one particular address.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cloudnet.ipam import block as blocks
+from cloudnet.ipam import native
 from cloudnet.ipam import picture as pictures
 from cloudnet.ipam.picture import Picture, Standing
 from cloudnet.model.addresses import Address, Network, NodeName, order
@@ -95,8 +96,9 @@ def _suspects(picture: Picture) -> Iterator[tuple[Suspect, bool]]:
         if handle.value.handle not in held:
             yield EmptyHandle(handle.value.handle, handle.revision), False
     own = {(b.affinity.host, b.cidr): b for b in picture.blocks if b.affinity and b.affinity.type == "host"}
+    clouds = {(a.value.node, a.value.cidr) for a in picture.affinities if native.is_native(a.value)}
     for (node, cidr), block in own.items():
-        if blocks.is_empty(block):
+        if blocks.is_empty(block) and (node, cidr) not in clouds:
             yield IdleBlock(node, cidr, block.sequence_number), not owners.is_node(node)
     for affinity in picture.affinities:
         value = affinity.value
@@ -117,7 +119,7 @@ def _whole_handles(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspec
 
 
 def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
-    """Yield all others, but leave a node that is there a block's worth of free addresses: ``warm.py`` keeps as many."""
+    """Yield all others, but leave a living node a block's worth of free addresses: ``warm.py`` keeps as many."""
     owners = picture.owners
     free: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
     for block in picture.blocks:

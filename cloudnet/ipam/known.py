@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cloudnet.ipam import block as blocks
-from cloudnet.ipam import choose, handles, records
+from cloudnet.ipam import choose, handles, native, records
 from cloudnet.ipam.allocator import Request
 from cloudnet.ipam.choose import Matches
 from cloudnet.model.addresses import Family, Network, order
@@ -32,7 +32,7 @@ from cloudnet.store.api import Event, EventType, Store, Stored
 
 V = TypeVar("V")
 
-KINDS: tuple[type[Resource], ...] = (IPPool, IPReservation, IPAMConfiguration)
+KINDS: tuple[type[Resource], ...] = (IPPool, IPReservation, IPAMConfiguration, BlockAffinity)
 """What has to be heard."""
 
 
@@ -44,6 +44,7 @@ class Known:
         self.synced = False  # the store has told of its pools
         self.blocks: dict[Network, Stored[IPAMBlock]] = {}  # the node's own, by address
         self.handles: dict[str, Stored[IPAMHandle]] = {}  # by document name
+        self.natives: set[Network] = set()  # those of the blocks that the cloud chose
         self._read = False  # whether `blocks` is all that the node has
         self._store, self._now, self._matches = store, now, matches
         self._pools: dict[str, IPPool] = {}
@@ -63,7 +64,16 @@ class Known:
                     _put(self._reservations, value.meta.name, None if gone else value)
                 case IPAMConfiguration() if value.meta.name == CONFIGURATION:
                     self._configuration = IPAMConfiguration(Metadata(CONFIGURATION)) if gone else value
+                case BlockAffinity() if Affinity(value.node, value.type) == self.owner:
+                    self._affinity(value, gone=gone)
         self.synced = self.synced or synced
+
+    def _affinity(self, affinity: BlockAffinity, *, gone: bool) -> None:
+        """Somebody gave the node a block or took one: look when addresses are asked for the next time."""
+        if gone:
+            self.blocks.pop(affinity.cidr, None)
+        elif affinity.cidr not in self.blocks or native.is_native(affinity) != (affinity.cidr in self.natives):
+            self._read = False
 
     @property
     def pools(self) -> Iterable[IPPool]:
@@ -111,6 +121,7 @@ class Known:
         found = (item.value for item in self._store.list(BlockAffinity).items)
         mine = [a for a in found if Affinity(a.node, a.type) == self.owner and a.state is AffinityState.CONFIRMED]
         self.blocks.clear()
+        self.natives = {a.cidr for a in mine if native.is_native(a)}
         for affinity in sorted(mine, key=lambda a: order(a.cidr)):
             self._read_block(affinity.cidr)
         self._read = True

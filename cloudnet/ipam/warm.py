@@ -165,7 +165,7 @@ class Warm:
             try:
                 self._next(of, request, self._known.at_hand())
             except _NotAtHand:
-                claimed = self._allocator.claim_block(of, request, reclaim=True)
+                claimed = None if request.native else self._allocator.claim_block(of, request, reclaim=True)
                 if claimed is None:
                     return False
                 self._known.keep(claimed)
@@ -175,18 +175,22 @@ class Warm:
     # --- planning ---------------------------------------------------------------------------------------
 
     def _next(self, of: Family, request: Request, at_hand: Mapping[Network, IPAMBlock]) -> _Found:
-        try:
-            pools = self._known.usable(of, request)
-        except NoPool:
-            raise _NotAtHand from None  # the store may know of one that we have not heard of yet
-        for cidr, block in at_hand.items():
-            if family(cidr) is not of or choose.pool_of(pools, cidr) is None:
-                continue
+        for cidr in self._candidates(of, request, at_hand):
+            block = at_hand[cidr]
             reserved = self._known.reserved(block)
             after, given = blocks.auto_assign(block, 1, request.attribute, reserved=reserved)
             if given:
                 return after, given[0]
         raise _NotAtHand
+
+    def _candidates(self, of: Family, request: Request, at_hand: Iterable[Network]) -> list[Network]:
+        if request.native:
+            return [cidr for cidr in at_hand if family(cidr) is of and cidr in self._known.natives]
+        try:
+            pools = self._known.usable(of, request)
+        except NoPool:
+            raise _NotAtHand from None  # the store may know of one that we have not heard of yet
+        return [cidr for cidr in at_hand if family(cidr) is of and choose.pool_of(pools, cidr) is not None]
 
     def _named(self, address: Address, request: Request, at_hand: Mapping[Network, IPAMBlock]) -> IPAMBlock:
         pool = choose.pool_with(self._known.pools, address)
