@@ -80,6 +80,14 @@ class AgentConfig:
         float, Says("how long a native path stays unused after it was lost; doubles with each flap", low=0)
     ] = 2.0
     hold_limit: Annotated[float, Says("the longest such hold-down", low=0)] = 300.0
+    endpoint_to_host: Annotated[
+        str,
+        Says(
+            "what becomes of packets of pods to their own node that their policy allows",
+            choices=("Drop", "Return", "Accept"),
+        ),
+    ] = "Drop"  # Calico's defaultEndpointToHostAction
+    log_denied: Annotated[bool, Says("log packets that policy denies, a few a second of each policy")] = True
     nat_outgoing_exclusions: Annotated[
         str,
         Says(

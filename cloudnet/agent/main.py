@@ -19,20 +19,21 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat, tunnel
+from cloudnet.agent import cni, loop, nat, policy, tunnel
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
+from cloudnet.agent.policy import PolicyKeeper, PolicyThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
-from cloudnet.cni.gate import Open
+from cloudnet.cni.gate import Gate
 from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
@@ -42,10 +43,13 @@ from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import NodeName, order
+from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
-from cloudnet.model.resources import AgentReport
+from cloudnet.model.resources import AgentReport, IPAMBlock
+from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
+from cloudnet.policy.statistics import Count
+from cloudnet.routes import borrowed
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -124,6 +128,8 @@ class Agent:
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
         self.nat_problem: Callable[[], str] = str
+        self.policy_problem: Callable[[], str] = str
+        self.policy_traffic: Callable[[], Sequence[Count]] = tuple
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
@@ -132,7 +138,7 @@ class Agent:
 
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
-        return self.snapshot.not_ready or self.nat_problem()
+        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -271,7 +277,9 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
                 "kernel_repairs": seen.repairs,
                 "kernel_failures": seen.failures,
             }
-    raise BadInput(f"expected paths or status, found {request.get('verb')!r}", path="verb")
+        case "policy":
+            return {"node": config.node, "counts": [asdict(count) for count in agent.policy_traffic()]}
+    raise BadInput(f"expected paths, policy or status, found {request.get('verb')!r}", path="verb")
 
 
 def spell(path: Path) -> dict[str, object]:
@@ -318,17 +326,23 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
+        policing = policy_thread(config, clock)
+        stack.callback(policing.close)
+        agent.policy_problem = lambda: policing.problem
+        agent.policy_traffic = policing.traffic
         hearers = (
             lambda batch: cluster.hear(batch.events),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
+            lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
         agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
-        stack.enter_context(measuring(config, agent, clock, outgoing))
-        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases))
+        stack.enter_context(measuring(config, agent, clock, (outgoing, policing)))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -368,6 +382,24 @@ def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
     )
 
 
+def policy_thread(config: AgentConfig, clock: Clock) -> PolicyThread:
+    """Start the thread of policy; it opens its door when the node has its first endpoint."""
+    keeper = PolicyKeeper(
+        config.node,
+        policy.options(config),
+        lambda: NftLibrary(allow_host_network=config.allow_host_network),
+        lambda: addresses_of_interfaces(config),
+        resync=config.resync_seconds,
+    )
+    return PolicyThread(keeper, clock)
+
+
+def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
+    """Return which interface has which address, by a door for the calling thread alone."""
+    with closing(NetlinkKernel(allow_host_network=config.allow_host_network)) as kernel:
+        return {address.ip: link.name for link in kernel.links().values() for address in link.addresses}
+
+
 def hear_resources(
     store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
 ) -> Callable[[], str]:
@@ -383,8 +415,20 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS}), deliver))
+    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
     return lambda: informer.problem
+
+
+def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
+    """Tell the inbox of addresses that are not where their block is, until the stack closes.
+
+    By an informer of its own: there are thousands of blocks, they change with every pod, and the ground needs none.
+    """
+
+    def deliver(batch: Batch) -> None:
+        inbox.put(loop.BlocksChanged(batch.events, batch.synced))
+
+    stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 
 
 @contextmanager
@@ -396,6 +440,7 @@ def adding_pods(
     *,
     cluster: cni.CachedCluster,
     leases: SharedLeases,
+    gate: Gate,
 ) -> Iterator[None]:
     """Answer the CNI plugin."""
 
@@ -406,7 +451,7 @@ def adding_pods(
             clock,
             pods=pods,
             cluster=cluster,
-            gate=Open(),
+            gate=gate,
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
@@ -460,7 +505,9 @@ def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(config: AgentConfig, agent: Agent, clock: Clock, outgoing: NatThread) -> Iterator[None]:
+def measuring(
+    config: AgentConfig, agent: Agent, clock: Clock, threads: Sequence[NatThread | PolicyThread]
+) -> Iterator[None]:
     """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
     servers: list[Closable] = []
 
@@ -484,7 +531,8 @@ def measuring(config: AgentConfig, agent: Agent, clock: Clock, outgoing: NatThre
             return
         servers.append(server)
         agent.metrics = measured
-        outgoing.measure(measured)
+        for measuring_thread in threads:
+            measuring_thread.measure(measured)
 
     thread = threading.Thread(target=start, name="metrics start", daemon=True)
     thread.start()

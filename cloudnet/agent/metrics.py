@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudnet.agent.loop import PathChanged
 from cloudnet.agent.nat import Counts
+from cloudnet.agent.policy import Counts as PolicyCounts
+from cloudnet.policy.statistics import Count
 
 _RTTS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds: a zone … a continent
 _ANSWERS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)  # seconds: wired … an IPAM plugin
@@ -73,6 +75,31 @@ class Metrics:
             "cloudnet_nat_repairs", "Times that somebody else had changed outgoing NAT.", registry=registry
         )
         self.nat_ready = Gauge("cloudnet_nat_ready", "1 when outgoing NAT is as the pools say.", registry=registry)
+        self.policy_changes = Counter(
+            "cloudnet_policy_changes", "Transactions that changed policy in the kernel.", registry=registry
+        )
+        self.policy_failures = Counter(
+            "cloudnet_policy_failures", "Transactions of policy that failed.", registry=registry
+        )
+        self.policy_repairs = Counter(
+            "cloudnet_policy_repairs", "Times that somebody else had changed policy.", registry=registry
+        )
+        self.policy_ready = Gauge(
+            "cloudnet_policy_ready", "1 when policy is in force as the store says.", registry=registry
+        )
+        self.policy_packets = Gauge(
+            "cloudnet_policy_packets",
+            "First packets of connections that a policy decided on.",
+            ["kind", "namespace", "name", "direction", "action", "staged"],
+            registry=registry,
+        )
+        self.policy_bytes = Gauge(
+            "cloudnet_policy_bytes",
+            "Bytes of these packets.",
+            ["kind", "namespace", "name", "direction", "action", "staged"],
+            registry=registry,
+        )
+        self._policy = PolicyCounts()
         self._shown: set[tuple[str, str]] = set()
         self._repairs = 0
         self._nat = Counts()
@@ -100,6 +127,21 @@ class Metrics:
         self._repairs = repairs
         for rtt in rtts:
             self.probe_rtt.observe(rtt)
+
+    def show_policy(self, counts: PolicyCounts, traffic: Iterable[Count], *, problem: str) -> None:
+        """Publish what the policy thread counts, and what the kernel counted for it when it was last read."""
+        seen = replace(counts)
+        self.policy_changes.inc(seen.changes - self._policy.changes)
+        self.policy_failures.inc(seen.failures - self._policy.failures)
+        self.policy_repairs.inc(seen.repairs - self._policy.repairs)
+        self.policy_ready.set(not problem)
+        self._policy = seen
+        self.policy_packets.clear()
+        self.policy_bytes.clear()
+        for one in traffic:
+            labels = (one.kind, one.namespace, one.name, one.direction, one.action, str(one.staged).lower())
+            self.policy_packets.labels(*labels).set(one.traffic.packets)
+            self.policy_bytes.labels(*labels).set(one.traffic.bytes)
 
     def show_nat(self, counts: Counts, *, problem: str) -> None:
         """Publish what the NAT thread counts."""

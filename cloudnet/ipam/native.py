@@ -1,7 +1,7 @@
 """Blocks that the cloud chose: prefixes of its own subnets that it gave a node's interface, used like any block.
 
-They lie in no pool. Their affinity has a label that says so, with the interface as its value; so nobody else takes from
-them, and the collector leaves them alone: they are the cloud's to give and to take.
+They lie in no pool. Their affinity has a label that says so, with the interface as its value; so nobody else takes
+from them, and the collector leaves them alone: they are the cloud's to give and to take.
 """
 
 from __future__ import annotations

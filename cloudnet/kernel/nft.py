@@ -73,6 +73,14 @@ class StandingSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a counter counted since it was made."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What stands in a table: chains and sets by name."""
 
@@ -102,5 +110,8 @@ class Nft(Protocol):
 
     def list(self, table: Table, *, elements: bool = True) -> Standing | None:
         """Return what stands in a table, ``None`` if there is none; on demand without the elements of its sets."""
+
+    def counters(self, table: Table) -> Mapping[str, Traffic]:
+        """Return what the named counters of a table say, none if there is no such table."""
 
     def close(self) -> None: ...

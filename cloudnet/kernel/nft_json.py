@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from cloudnet.kernel.nft import Standing, StandingChain, StandingRule, StandingSet
+from cloudnet.kernel.nft import Standing, StandingChain, StandingRule, StandingSet, Traffic
 from cloudnet.kernel.ruleset import Element, Fate, Hook, KeyType, Part, Set, Span, Table, Verdict
 from cloudnet.model.addresses import Address
 
@@ -36,6 +36,14 @@ def read_table(text: str, table: Table) -> Standing:
                 sets[members["name"]] = _set(members, table)
     standing = {name: StandingChain(tuple(rules.get(name, ())), hook) for name, hook in chains.items()}
     return Standing(standing, sets)
+
+
+def read_counters(text: str) -> Mapping[str, Traffic]:
+    return {
+        one["counter"]["name"]: Traffic(one["counter"]["packets"], one["counter"]["bytes"])
+        for one in json.loads(text)["nftables"]
+        if "counter" in one
+    }
 
 
 def _hook(chain: Mapping[str, Any]) -> Hook | None:

@@ -26,7 +26,7 @@ from cloudnet.errors import MissingTool
 from cloudnet.kernel import features, netns, nft_elements, nft_json
 from cloudnet.kernel.api import HostNamespace
 from cloudnet.kernel.nfnetlink import NETLINK_NETFILTER, BatchSocket
-from cloudnet.kernel.nft import ElementChange, Exclude, Include, NftError, Standing
+from cloudnet.kernel.nft import ElementChange, Exclude, Include, NftError, Standing, Traffic
 from cloudnet.kernel.rtnetlink import Refusal
 from cloudnet.kernel.ruleset import Table
 from cloudnet.kernel.wire import Request
@@ -146,6 +146,14 @@ class NftLibrary:
         except NftError as e:
             if e.errno == errno.ENOENT:
                 return None
+            raise
+
+    def counters(self, table: Table) -> Mapping[str, Traffic]:
+        try:
+            return nft_json.read_counters(self._read(f"list counters table {table}", 0))
+        except NftError as e:
+            if e.errno == errno.ENOENT:
+                return {}
             raise
 
     def _read(self, command: str, flags: int) -> str:

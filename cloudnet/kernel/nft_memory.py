@@ -10,20 +10,31 @@ import copy
 import errno
 import os
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from cloudnet.kernel.nft import ElementChange, Include, NftError, Standing, StandingChain, StandingRule, StandingSet
+from cloudnet.kernel.nft import (
+    ElementChange,
+    Include,
+    NftError,
+    Standing,
+    StandingChain,
+    StandingRule,
+    StandingSet,
+    Traffic,
+)
 from cloudnet.kernel.ruleset import Element, Fate, Hook, KeyType, Part, Set, Span, Table, Verdict
 
 _JUMPS = re.compile(r'\b(?:jump|goto) ([^\s"]+)')
-_LOOKUPS = re.compile(r"@([^\s,}]+)")
+_COUNTERS = re.compile(r'\bcounter name ([^\s"]+)')
+_LOOKUPS = re.compile(r"@(?!th,)([^\s,}]+)")
 _QUOTED = re.compile(r'"[^"]*"')
 _COMMENT = re.compile(r'(?P<body>.*?) comment "(?P<comment>[^"]*)"')
 _HOOK = re.compile(r"\{ type (\S+) hook (\S+) priority (-?\d+); policy (\S+); \}")
 _SET = re.compile(
     r"\{ type (?P<key>[\w .]+?)(?P<map> : verdict)?;(?P<flags> flags interval;)?"
+    r'(?: comment "[^"]*";)?'
     r"(?: elements = \{ (?P<elements>.*) \};)? \}"
 )
 
@@ -33,6 +44,7 @@ class _Table:
     chains: dict[str, Hook | None] = field(default_factory=dict)
     rules: dict[str, list[StandingRule]] = field(default_factory=dict)
     sets: dict[str, Set] = field(default_factory=dict)
+    counters: dict[str, Traffic] = field(default_factory=dict)
     elements: dict[str, dict[tuple[Part, ...], Element]] = field(default_factory=dict)
 
 
@@ -94,6 +106,13 @@ class MemoryNft:
         }
         return Standing(chains, sets)
 
+    def counters(self, table: Table) -> Mapping[str, Traffic]:
+        return dict(self._tables.get(table, _Table()).counters)
+
+    def count(self, table: Table, counter: str, traffic: Traffic) -> None:
+        """Let a counter say this, as if packets had come by."""
+        self._tables[table].counters[counter] = traffic
+
     # --- one line -----------------------------------------------------------------------------------------
 
     def _command(self, line: str) -> None:
@@ -118,25 +137,45 @@ class MemoryNft:
     def _inside(self, table: Table, verb: str, what: str, rest: str) -> None:
         there = self._tables[table]
         name, _, rest = rest.partition(" ")
-        exists = name in (there.sets if what == "set" else there.chains)
+        kinds: dict[str, Container[str]] = {"set": there.sets, "element": there.sets, "counter": there.counters}
+        if (verb, what) in {("add", "chain"), ("add", "set"), ("add", "counter")}:
+            self._declare(table, what, name, rest)
+            return
+        if name not in kinds.get(what, there.chains):
+            raise _Refused(errno.ENOENT, name)
         match verb, what:
-            case "add", "chain":
-                there.chains.setdefault(name, _hook(rest))
-                there.rules.setdefault(name, [])
-            case "add", "set":
-                self._add_set(table, name, rest)
-            case _ if not exists:
-                raise _Refused(errno.ENOENT, name)
             case "add", "rule":
                 there.rules[name].append(_rule(rest))
             case "flush", "chain":
                 there.rules[name].clear()
             case "flush", "set":
                 there.elements[name].clear()
-            case "delete", "chain":
+            case "delete", _:
+                self._delete(there, what, name, rest)
+            case _:
+                raise _Refused(errno.EINVAL, name, "syntax error")
+
+    def _declare(self, table: Table, what: str, name: str, rest: str) -> None:
+        there = self._tables[table]
+        match what:
+            case "chain":
+                there.chains.setdefault(name, _hook(rest))
+                there.rules.setdefault(name, [])
+            case "counter":
+                there.counters.setdefault(name, Traffic())
+            case _:
+                self._add_set(table, name, rest)
+
+    def _delete(self, there: _Table, what: str, name: str, rest: str) -> None:
+        match what:
+            case "chain":
                 del there.chains[name], there.rules[name]
-            case "delete", "set":
+            case "set":
                 del there.sets[name], there.elements[name]
+            case "counter":
+                del there.counters[name]
+            case "element":
+                self._delete_elements(there, name, rest)
             case _:
                 raise _Refused(errno.EINVAL, name, "syntax error")
 
@@ -152,6 +191,13 @@ class MemoryNft:
         there.elements.setdefault(name, {})
         listed = found["elements"].split(", ") if found["elements"] else ()
         self._add_elements(made, tuple(_element(made, text) for text in listed))
+
+    def _delete_elements(self, there: _Table, name: str, rest: str) -> None:
+        for text in rest.strip("{} ").split(", "):
+            key = _element(there.sets[name], text).key
+            if key not in there.elements[name]:
+                raise _Refused(errno.ENOENT, text)
+            del there.elements[name][key]
 
     def _add_elements(self, members: Set, elements: Sequence[Element]) -> None:
         there = self._tables.get(members.table, _Table())
@@ -179,6 +225,7 @@ class MemoryNft:
             for rule in (rule for rules in there.rules.values() for rule in rules):
                 _require(rule, table, _JUMPS, there.chains)
                 _require(rule, table, _LOOKUPS, there.sets)
+                _require(rule, table, _COUNTERS, there.counters)
             for element in (one for held in there.elements.values() for one in held.values()):
                 if element.verdict and element.verdict.chain and element.verdict.chain not in there.chains:
                     raise NftError(f"nftables refused: chain {element.verdict.chain} is in use", errno=errno.EBUSY)

@@ -19,6 +19,10 @@ from cloudnet.policy.table import Chain, Counter, Part, Set
 ESTABLISHED: Final = "ct state established,related accept"
 NEIGHBOURS: Final = "meta l4proto 58 @th,0,8 { 130, 131, 132, 133, 134, 135, 136, 143 } accept"
 
+RAW: Final = -300  # linux/netfilter_ipv4.h: before connections are tracked
+MANGLE: Final = -150  # before destination NAT
+FILTER: Final = 0  # ours come before others', who may then still refuse what we let through
+
 # {map from interface to an endpoint's chain: what leads there}
 WAYS: Final = (
     "pods-in",
@@ -66,29 +70,29 @@ def _pods(options: Options) -> Iterator[Chain]:
     enters = [f'iifname "{prefix}*"' for prefix in options.pod_prefixes]
     leaves = [f'oifname "{prefix}*"' for prefix in options.pod_prefixes]
     if not options.spoofing:
-        yield Chain("antispoofing", tuple(f"{pod} jump sources" for pod in enters), _hook("prerouting", "raw - 1"))
+        yield Chain("antispoofing", tuple(f"{pod} jump sources" for pod in enters), _hook("prerouting", RAW - 1))
         yield Chain("sources", tuple(_sources()))
     yield Chain(
         "forward-from-pods",
         (ESTABLISHED, "iifname vmap @pods-out", *(f"{pod} goto drop-unknown" for pod in enters)),
-        _hook("forward", "filter - 3"),
+        _hook("forward", FILTER - 3),
     )
     yield Chain(
         "forward-to-pods",
         (ESTABLISHED, "oifname vmap @pods-in", *(f"{pod} goto drop-unknown" for pod in leaves)),
-        _hook("forward", "filter - 2"),
+        _hook("forward", FILTER - 2),
     )
     yield Chain(
         "input-from-pods",
         (ESTABLISHED, *(f"{pod} goto pods-to-node" for pod in enters)),
-        _hook("input", "filter - 3"),
+        _hook("input", FILTER - 3),
     )
     yield Chain("pods-to-node", (NEIGHBOURS, "iifname vmap @pods-out", "goto drop-unknown"))
     if options.to_host is ToHost.DROP:
         yield Chain(
             "input-pods-allowed",
             (ESTABLISHED, NEIGHBOURS, *(f"{pod} goto drop-to-node" for pod in enters)),
-            _hook("input", "filter - 2"),
+            _hook("input", FILTER - 2),
         )
 
 
@@ -123,36 +127,36 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
     yield Chain(
         "untracked-from-hosts",
         (*pods_in, *guarded("in"), *way("untracked-in", "iifname")),
-        _hook("prerouting", "raw"),
+        _hook("prerouting", RAW),
     )
     yield Chain(
         "untracked-to-hosts",
         (*guarded("out"), *way("untracked-out", "oifname")),
-        _hook("output", "raw"),
+        _hook("output", RAW),
     )
     yield Chain(
         "pre-dnat-from-hosts",
         (ESTABLISHED, marked, overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
-        _hook("prerouting", "mangle"),
+        _hook("prerouting", MANGLE),
     )
     yield Chain(
         "input-from-hosts",
         (ESTABLISHED, *pods_in, overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
-        _hook("input", "filter - 1"),
+        _hook("input", FILTER - 1),
     )
     yield Chain(
         "forward-from-hosts",
         (ESTABLISHED, marked, *way("forward-in", "iifname")),
-        _hook("forward", "filter - 4"),
+        _hook("forward", FILTER - 4),
     )
-    yield Chain("forward-to-hosts", (ESTABLISHED, *way("forward-out", "oifname")), _hook("forward", "filter - 1"))
+    yield Chain("forward-to-hosts", (ESTABLISHED, *way("forward-out", "oifname")), _hook("forward", FILTER - 1))
     to_hosts = (*pods_out, overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
-    yield Chain("output-to-hosts", (ESTABLISHED, "ct status dnat accept", *to_hosts), _hook("output", "filter - 1"))
+    yield Chain("output-to-hosts", (ESTABLISHED, "ct status dnat accept", *to_hosts), _hook("output", FILTER - 1))
     # After destination NAT the kernel routes anew behind the filter: only here the interface is the right one.
     yield Chain(
         "nat-to-hosts",
         (ESTABLISHED, "ct status & dnat == 0 accept", "fib saddr type != local accept", *to_hosts),
-        _hook("postrouting", "mangle"),
+        _hook("postrouting", MANGLE),
     )
 
 
@@ -178,5 +182,5 @@ def _safe(safe: Iterable[Failsafe], port: str, peer: str) -> Iterator[str]:
             yield f"meta l4proto {one.protocol} th {port} {one.port} {word} {peer} {one.net} accept"
 
 
-def _hook(point: str, priority: str) -> str:
+def _hook(point: str, priority: int) -> str:
     return f"type filter hook {point} priority {priority}; policy accept"

@@ -26,8 +26,8 @@ class Transaction:
     no_chains: tuple[str, ...]
     no_sets: tuple[str, ...]
     no_elements: dict[str, tuple[str, ...]]
-    standing_chains: frozenset[str]
-    declarations: dict[str, Set]
+    standing_chains: frozenset[str]  # those that are there already
+    declarations: dict[str, Set]  # of every set that is named above
 
     def __bool__(self) -> bool:
         return any(
@@ -43,6 +43,12 @@ class Transaction:
             )
         )
 
+    @property
+    def only_elements(self) -> bool:
+        """Whether elements of sets that stand come and go, and nothing else."""
+        others = (self.counters, self.chains, self.sets, self.no_counters, self.no_chains, self.no_sets)
+        return not any(others)
+
     def text(self) -> str:
         return "".join(f"{line}\n" for line in self._lines())
 
@@ -57,7 +63,8 @@ class Transaction:
         for name, keys in self.no_elements.items():
             yield table.delete_elements(name, keys)
         for name, one in self.declarations.items():
-            yield table.add_set(one, self.elements.get(name, {}))
+            if name in self.sets or name in self.elements:
+                yield table.add_set(one, self.elements.get(name, {}))
         for chain in self.chains.values():
             yield from table.add_rules(chain)
         for name in self.no_sets:
@@ -91,7 +98,7 @@ def pending(of: Compiler) -> Transaction:
         tuple(gone_sets),
         {name: tuple(keys) for name, keys in no_elements.items()},
         frozenset(of.chains.actual),
-        {name: of.sets.desired[name] for name in sets | elements},
+        {name: of.sets.desired[name] for name in (*sets, *elements, *no_elements)},
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from cloudnet.kernel import ruleset
-from cloudnet.kernel.nft import ElementChange, Exclude, Include, Nft, NftError, Standing
+from cloudnet.kernel.nft import ElementChange, Exclude, Include, Nft, NftError, Standing, Traffic
 from cloudnet.kernel.ruleset import Element, Fate, Hook, KeyType, Set, Span, Table, Verdict
 
 TABLE = Table("cn-test")
@@ -288,6 +288,25 @@ class NftContract:
         assert found is not None
         assert found.sets["plain"].set == PLAIN
         assert found.sets["plain"].elements == frozenset()
+
+    def test_named_counters_are_read_until_they_are_deleted(self, nft: Nft) -> None:
+        begin(nft)
+        nft.run(f"add counter {TABLE} seen\nadd rule {TABLE} main counter name seen\n")
+
+        assert nft.counters(TABLE) == {"seen": Traffic(0, 0)}
+        assert nft.counters(OTHER) == {}
+
+        nft.run(f"flush chain {TABLE} main\ndelete counter {TABLE} seen\n")
+
+        assert nft.counters(TABLE) == {}
+
+    def test_elements_are_taken_out_by_text_too(self, nft: Nft) -> None:
+        begin(nft)
+        nft.change([Include(PLAIN, (host("10.0.0.1"), host("10.0.0.2")))])
+
+        nft.run(f"delete element {PLAIN} {{ 10.0.0.1 }}\n")
+
+        assert elements(nft, PLAIN) == {host("10.0.0.2")}
 
     def test_names_of_users_become_names_comments_and_prefixes_that_are_taken(self, nft: Nft) -> None:
         begin(nft)

@@ -58,7 +58,7 @@ PLACES: Final = {  # {place: (its IPv4 address, its IPv6 address)}
     "cali1": ("10.0.0.1", "fd00::1"),
     "cali2": ("10.0.0.2", "fd00::2"),
     "eth0": ("10.9.9.9", "fd09::9"),
-    "node": ("10.9.9.1", "fd09::1"),
+    "node": ("10.9.9.254", "fd09::fe"),
 }
 FROM_PORT: Final = 40000
 

@@ -104,7 +104,7 @@ def test_what_the_store_says_reaches_kernel_report_and_snapshot(agent, kernel):
 
 
 def test_an_unknown_verb_is_refused(agent):
-    with pytest.raises(BadInput, match="verb: expected paths or status, found 'fly'"):
+    with pytest.raises(BadInput, match="verb: expected paths, policy or status, found 'fly'"):
         answer(CONFIG, agent, {"verb": "fly"})
 
 

@@ -1,0 +1,359 @@
+"""Keeps policy in force: a thread of its own between the store's events, the CNI plugin and nftables.
+
+    store ── informer ──▶ queue ─▶ feed ─▶ calculation ─▶ compiler ─▶ one transaction ─▶ kernel
+    CNI ADD ── gate ─────▶ queue ─▶ the same; the answer waits for the transaction
+
+A node without endpoints has no table. When the kernel refuses a change, the old rules stay in force; a policy that is
+to blame is named, in the log and in readiness, and everything else goes in.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from cloudnet.clock import Clock
+from cloudnet.config import AgentConfig
+from cloudnet.errors import CloudnetError
+from cloudnet.kernel.nft import Nft
+from cloudnet.model.addresses import Address, NodeName
+from cloudnet.model.resources import Resource
+from cloudnet.model.workloads import WorkloadEndpoint
+from cloudnet.policy import statistics
+from cloudnet.policy.calculate import Calculation
+from cloudnet.policy.elements import TABLE
+from cloudnet.policy.enforce import Enforcer
+from cloudnet.policy.feed import KINDS, Feed
+from cloudnet.policy.options import Options, ToHost
+from cloudnet.policy.rules import Change, EndpointChanged, EndpointGone, EndpointId, PolicyKey
+from cloudnet.policy.statistics import Count
+from cloudnet.store.api import Event, EventType
+
+if TYPE_CHECKING:
+    from cloudnet.agent.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_RETRY_FIRST = 1.0  # seconds until the second try; doubles …
+_RETRY_LIMIT = 30.0  # … up to this
+_PATIENCE = 20.0  # seconds that a pod's start waits for its rules; container runtimes give up later
+_BATCH = 10_000  # events taken in before the kernel is changed
+
+
+class NotInForce(CloudnetError):
+    """A pod's rules are not in the kernel; the pod must not be used."""
+
+    retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    events: tuple[Event[Resource], ...]
+    synced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An endpoint that somebody waits for, or, with ``leaves``, one to forget."""
+
+    endpoint: WorkloadEndpoint
+    leaves: bool
+    answer: Future[None] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers that only grow, for metrics."""
+
+    changes: int = 0
+    failures: int = 0
+    repairs: int = 0
+
+
+Addresses: TypeAlias = Callable[[], Mapping[Address, str]]
+"""Which of the node's interfaces has which address; for host endpoints that name addresses only."""
+
+
+def options(config: AgentConfig) -> Options:
+    """Return the settings of enforcement."""
+    return Options(
+        pod_prefixes=(config.interface_prefix,),
+        to_host=ToHost(config.endpoint_to_host),
+        overlay_ports=(config.vxlan_port, config.probe_port),
+        log_denied=config.log_denied,
+    )
+
+
+class PolicyKeeper:
+    """The state; ``hear``, ``admit`` and ``work`` are the whole loop, so that a test needs no thread."""
+
+    def __init__(
+        self, node: str, wanted: Options, open_door: Callable[[], Nft], addresses: Addresses, *, resync: float
+    ) -> None:
+        """Keep a node's policy; ``resync``: how often the kernel is read again, in seconds."""
+        self.counts = Counts()
+        self.problem = ""  # why policy is not as it should be; any thread may ask
+        self.traffic: tuple[Count, ...] = ()  # as last read; replaced whole
+        self._options, self._open, self._addresses, self._resync = wanted, open_door, addresses, resync
+        self._calculation = Calculation()
+        self._feed = Feed(self._calculation, NodeName(node))
+        self._door: Nft | None = None
+        self._enforcer: Enforcer | None = None
+        self._waiting: list[Admission] = []
+        self._nameless: dict[EndpointId, EndpointChanged] = {}  # host endpoints that name addresses, no interface
+        self._undone: list[Change] = []  # told by the calculation, not taken yet
+        self._told_refused: Mapping[PolicyKey, str] = {}
+        self._synced = False
+        self._told = ""
+        self._pause = 0.0
+        self._due = 0.0
+
+    def hear(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
+        """Take in what the store delivered."""
+        for event in events:
+            meta = event.value.meta
+            if event.type is EventType.DELETED:
+                self._feed.remove(type(event.value), meta.name, meta.namespace)
+                continue
+            for problem in self._feed.put(event.value):
+                log.warning("part of a policy cannot be enforced policy=%s reason=%r", meta.name, problem)
+        self._synced = self._synced or synced
+
+    def admit(self, asked: Admission) -> None:
+        """Take an endpoint in, or let it go; ``work`` answers when the kernel has it."""
+        meta = asked.endpoint.meta
+        if asked.leaves:
+            self._feed.remove(WorkloadEndpoint, meta.name, meta.namespace)
+            asked.answer.set_result(None)
+        else:
+            self._feed.put(asked.endpoint)
+            self._waiting.append(asked)
+
+    def work(self, now: float) -> float:
+        """Do what is due; return when to work again if nothing is heard before."""
+        if not self._synced:
+            return now + self._resync
+        try:
+            self._settle(now)
+        except CloudnetError as e:
+            self._failed(str(e), now)
+        self._answer()
+        return self._due
+
+    def close(self) -> None:
+        for asked in self._waiting:
+            asked.answer.set_exception(NotInForce("the agent is stopping: try again"))
+        self._waiting.clear()
+        if self._door is not None:
+            self._door.close()
+        self._door = self._enforcer = None
+
+    def _settle(self, now: float) -> None:
+        self._undone += self._resolved(self._calculation.flush())
+        enforcer = self._enforcer or self._begin()
+        if enforcer is None:
+            self._due = now + self._resync
+            return
+        repairing = now >= self._due and not self._pause
+        if self._undone:
+            changes, self._undone = self._undone, []
+            changed = enforcer.take(changes)  # what is refused stays with the enforcer, to be settled later
+        else:
+            changed = enforcer.settle()
+        self.counts.changes += changed
+        if repairing:
+            self._repair(enforcer)
+        self._tell_refused(enforcer.refused)
+        if self._told:
+            log.info("policy works again")
+        self._told, self._pause = "", 0.0
+        self._due = now + self._resync if repairing or not self._due else self._due
+
+    def _begin(self) -> Enforcer | None:
+        """Open the door when the node has its first endpoint; what a former agent left is taken over."""
+        if not any(isinstance(change, EndpointChanged) for change in self._undone):
+            return None
+        if self._door is None:
+            self._door = self._open()
+        enforcer = Enforcer(self._door, self._options)
+        enforcer.compiler.take(self._undone)
+        enforcer.resync()
+        self._undone = []
+        self._enforcer = enforcer
+        log.info("policy is in force")
+        return enforcer
+
+    def _repair(self, enforcer: Enforcer) -> None:
+        enforcer.take(self._named())
+        if enforcer.resync():
+            self.counts.repairs += 1
+            log.warning("somebody else had changed table %s: mended", TABLE)
+        if self._door is not None:
+            self.traffic = tuple(self._count(enforcer, self._door))
+
+    def _count(self, enforcer: Enforcer, door: Nft) -> Iterator[Count]:
+        known = enforcer.compiler
+        tiers = {policy.tier for policy in known.policies.values()}
+        return statistics.counts(door.counters(TABLE), known.policies.values(), known.profiles, tiers)
+
+    def count(self) -> None:
+        """Read the counters."""
+        if self._enforcer is not None and self._door is not None:
+            self.traffic = tuple(self._count(self._enforcer, self._door))
+
+    def _resolved(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Give host endpoints that name only addresses the interface that has one of them; without one they wait."""
+        for change in changes:
+            if isinstance(change, EndpointChanged) and not change.endpoint.interface:
+                self._nameless[change.endpoint.id] = change
+                continue
+            if isinstance(change, EndpointChanged | EndpointGone):
+                gone = change.endpoint.id if isinstance(change, EndpointChanged) else change.id
+                self._nameless.pop(gone, None)
+            yield change
+        yield from self._named()
+
+    def _named(self) -> Iterator[Change]:
+        addresses = self._addresses() if self._nameless else {}
+        for changed in self._nameless.values():
+            own = (addresses.get(network.network_address) for network in changed.endpoint.addresses)
+            interface = next(filter(None, own), None)
+            if interface is None:
+                yield EndpointGone(changed.endpoint.id)
+            else:
+                yield replace(changed, endpoint=replace(changed.endpoint, interface=interface))
+
+    def _answer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            meta = asked.endpoint.meta
+            if why := self._why_not(EndpointId(f"{meta.namespace}/{meta.name}")):
+                asked.answer.set_exception(NotInForce(f"the policy of {meta.name!r} is not in force: {why}"))
+            else:
+                asked.answer.set_result(None)
+
+    def _why_not(self, endpoint: EndpointId) -> str:
+        if self._told:
+            return self._told
+        if self._enforcer is None:
+            return "the agent does not know it as its own: is it for another node?"
+        told = self._calculation.state().endpoints.get(endpoint)
+        keys = [key for tier in told.tiers for key in tier.policies] if told else []
+        return next((self._enforcer.refused[key] for key in keys if key in self._enforcer.refused), "")
+
+    def _tell_refused(self, refused: Mapping[PolicyKey, str]) -> None:
+        for key, why in refused.items():
+            if self._told_refused.get(key) != why:
+                log.error("the kernel refuses a policy, its old rules stay policy=%r reason=%r", str(key), why)
+        self._told_refused = dict(refused)
+        names = ", ".join(map(str, refused))
+        self.problem = f"the kernel refuses {names}: see the log" if refused else ""
+
+    def _failed(self, why: str, now: float) -> None:
+        self.counts.failures += 1
+        self.problem = f"policy is not in force: {why}"
+        if why != self._told:
+            log.warning("policy is not in force, trying again reason=%r", why)
+        self._told = why
+        self._pause = min(max(_RETRY_FIRST, self._pause * 2), _RETRY_LIMIT)
+        self._due = now + self._pause
+
+
+class PolicyThread:
+    """Runs a keeper until it is closed; what stands in the kernel stays. It is the gate that pods' starts pass."""
+
+    def __init__(self, keeper: PolicyKeeper, clock: Clock) -> None:
+        self._keeper, self._clock = keeper, clock
+        self._inbox: queue.SimpleQueue[_Heard | Admission | Future[None] | None] = queue.SimpleQueue()
+        self._metrics: Metrics | None = None
+        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+        self._thread.start()
+
+    @property
+    def problem(self) -> str:
+        return self._keeper.problem
+
+    def hear(self, events: tuple[Event[Resource], ...], *, synced: bool) -> None:
+        """Take events of any kind from any thread."""
+        ours = tuple(event for event in events if isinstance(event.value, KINDS))
+        if ours or synced:
+            self._inbox.put(_Heard(ours, synced))
+
+    def admit(self, endpoint: WorkloadEndpoint) -> None:
+        """Return when the endpoint's rules are in force.
+
+        Raises:
+            NotInForce: they are not.
+        """
+        self._ask(Admission(endpoint, leaves=False))
+
+    def dismiss(self, endpoint: WorkloadEndpoint) -> None:
+        """Forget the endpoint."""
+        self._ask(Admission(endpoint, leaves=True))
+
+    def _ask(self, asked: Admission) -> None:
+        self._inbox.put(asked)
+        try:
+            asked.answer.result(_PATIENCE)
+        except Late as e:
+            raise NotInForce(
+                f"policy took longer than {_PATIENCE:g} s: is the store away? see the agent's log"
+            ) from e
+
+    def traffic(self) -> tuple[Count, ...]:
+        """Return what the counters say now; what they said last if the thread is busy."""
+        asked: Future[None] = Future()
+        self._inbox.put(asked)
+        try:
+            asked.result(1.0)
+        except Late:
+            log.debug("counters are from the last look")
+        return self._keeper.traffic
+
+    def measure(self, metrics: Metrics) -> None:
+        """Tell these metrics what has been counted, and from now on whatever is."""
+        self._metrics = metrics
+        metrics.show_policy(self._keeper.counts, self._keeper.traffic, problem=self.problem)
+
+    def close(self) -> None:
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        wakeup = self._clock.now()
+        try:
+            while self._take(max(0.0, wakeup - self._clock.now())):
+                wakeup = self._keeper.work(self._clock.now())
+                if self._metrics is not None:
+                    self._metrics.show_policy(self._keeper.counts, self._keeper.traffic, problem=self.problem)
+        except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
+            self._keeper.problem = f"the policy thread stopped: {error}"
+            raise
+        finally:
+            self._keeper.close()
+
+    def _take(self, timeout: float) -> bool:
+        """Hand on what was heard within ``timeout`` seconds; return whether to go on."""
+        try:
+            heard = self._inbox.get(timeout=timeout)
+            for _ in range(_BATCH):
+                match heard:
+                    case None:
+                        return False
+                    case _Heard(events, synced):
+                        self._keeper.hear(events, synced=synced)
+                    case Admission():
+                        self._keeper.admit(heard)
+                    case Future():
+                        self._keeper.count()
+                        heard.set_result(None)
+                heard = self._inbox.get_nowait()
+        except queue.Empty:
+            pass  # everything that was there has been taken
+        return True

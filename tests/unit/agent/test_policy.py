@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from cloudnet.agent.policy import Admission, NotInForce, PolicyKeeper, PolicyThread
+from cloudnet.clock import SystemClock
+from cloudnet.kernel.nft import Traffic
+from cloudnet.kernel.nft_memory import MemoryNft
+from cloudnet.model.policies import GlobalNetworkPolicy, HostEndpoint, PolicySpec
+from cloudnet.model.resources import Metadata
+from cloudnet.model.workloads import WorkloadEndpoint
+from cloudnet.policy.elements import TABLE
+from cloudnet.policy.options import Options
+from cloudnet.store.api import Event, EventType
+
+NODE = "n1"
+
+
+def keeper(nft, *, addresses=None):
+    return PolicyKeeper(NODE, Options(), lambda: nft, lambda: addresses or {}, resync=90.0)
+
+
+def pod(name="w1", interface="cali1", node=NODE):
+    return WorkloadEndpoint(
+        Metadata(name, "default", labels={"app": "web"}),
+        node=node,
+        orchestrator="k8s",
+        workload="web",
+        endpoint="eth0",
+        networks=(ip_network("10.0.0.1/32"),),
+        profiles=("kns.default",),
+        interface=interface,
+    )
+
+
+def put(*values):
+    return [Event(EventType.PUT, value, number) for number, value in enumerate(values, 1)]
+
+
+def closed(name="closed"):
+    return GlobalNetworkPolicy(Metadata(name), PolicySpec(selector="app == 'web'"))
+
+
+def ways(nft, name="pods-in"):
+    return {element.key[0] for element in nft.list(TABLE).sets[name].elements}
+
+
+def test_a_node_without_endpoints_has_no_table():
+    nft = MemoryNft()
+    kept = keeper(nft)
+    kept.hear(put(closed(), pod(node="another")), synced=True)
+
+    kept.work(0.0)
+
+    assert nft.tables() == frozenset()
+
+
+def test_a_pod_is_admitted_when_its_rules_are_in_the_kernel_and_not_before_the_store_has_told_all():
+    nft = MemoryNft()
+    kept = keeper(nft)
+    asked = Admission(pod(), leaves=False)
+    kept.admit(asked)
+    kept.work(0.0)
+    assert not asked.answer.done()
+
+    kept.hear(put(closed()), synced=True)
+    kept.work(1.0)
+
+    assert asked.answer.done()
+    assert asked.answer.exception() is None
+    assert ways(nft) == {"cali1"}
+
+
+def test_a_pod_that_is_dismissed_has_no_way_any_more():
+    nft = MemoryNft()
+    kept = keeper(nft)
+    kept.hear(put(pod(), pod("w2", "cali2")), synced=True)
+    kept.work(0.0)
+
+    kept.admit(Admission(pod(), leaves=True))
+    kept.work(1.0)
+
+    assert ways(nft) == {"cali2"}
+
+
+def test_a_kernel_in_trouble_is_told_to_the_waiting_pod_and_in_readiness_and_tried_again():
+    nft = MemoryNft()
+    nft.refuse = lambda _: "no memory"
+    kept = keeper(nft)
+    kept.hear([], synced=True)
+    asked = Admission(pod(), leaves=False)
+    kept.admit(asked)
+
+    again = kept.work(0.0)
+
+    with pytest.raises(NotInForce, match="no memory"):
+        asked.answer.result(0)
+    assert "no memory" in kept.problem
+    assert again == 1.0
+
+    nft.refuse = lambda _: None
+    kept.work(again)
+
+    assert kept.problem == ""
+    assert ways(nft) == {"cali1"}
+
+
+def test_a_policy_that_the_kernel_refuses_keeps_its_pods_out_and_is_named():
+    nft = MemoryNft()
+    nft.refuse = lambda line: "no memory" if "policy-in" in line else None
+    kept = keeper(nft)
+    kept.hear(put(closed()), synced=True)
+    asked = Admission(pod(), leaves=False)
+    kept.admit(asked)
+
+    kept.work(0.0)
+
+    with pytest.raises(NotInForce, match="no memory"):
+        asked.answer.result(0)
+    assert "GlobalNetworkPolicy closed" in kept.problem
+
+
+def test_a_host_endpoint_without_interface_is_found_by_its_address_also_when_that_comes_later():
+    nft = MemoryNft()
+    addresses = {}
+    kept = PolicyKeeper(NODE, Options(), lambda: nft, lambda: addresses, resync=90.0)
+    host = HostEndpoint(Metadata("h1"), node=NODE, expected_addresses=(ip_address("10.9.9.254"),))
+    kept.hear(put(pod(), host), synced=True)
+    due = kept.work(0.0)
+    assert ways(nft, "host-in") == set()
+
+    addresses[ip_address("10.9.9.254")] = "eth0"
+    kept.work(due)
+
+    assert ways(nft, "host-in") == {"eth0"}
+
+
+def test_counters_are_told_in_the_words_of_policy():
+    nft = MemoryNft()
+    kept = keeper(nft)
+    kept.hear(put(pod(), closed()), synced=True)
+    kept.work(0.0)
+    (counter,) = (name for name in nft.counters(TABLE) if name.startswith("deny-in"))
+    nft.count(TABLE, counter, Traffic(3, 180))
+
+    kept.count()
+
+    told = [one for one in kept.traffic if one.traffic.packets]
+    assert [(one.kind, one.name, one.direction, one.action) for one in told] == [
+        ("Tier", "default", "ingress", "deny")
+    ]
+
+
+def test_the_thread_admits_dismisses_and_counts_and_ends():
+    nft = MemoryNft()
+    thread = PolicyThread(keeper(nft), SystemClock())
+    try:
+        thread.hear(tuple(put(closed())), synced=True)
+        thread.admit(pod())
+        assert ways(nft) == {"cali1"}
+        assert thread.traffic()
+        thread.dismiss(pod())
+        assert thread.problem == ""
+    finally:
+        thread.close()

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from random import Random
+
+import pytest
+
+from cloudnet.kernel.nft import NftError, Traffic
+from cloudnet.kernel.nft_memory import MemoryNft
+from cloudnet.policy.compile import changes_to, compile_state
+from cloudnet.policy.elements import TABLE
+from cloudnet.policy.enforce import Enforcer
+from cloudnet.policy.rules import (
+    EndpointGone,
+    PolicyChanged,
+    PolicyGone,
+    SetChanged,
+    SetGone,
+    SetId,
+    State,
+)
+from cloudnet.testing import policy_cases, policy_judge, policy_worlds
+
+
+def by_name(part):
+    return (
+        {chain.name: chain for chain in part.chains},
+        {one.name: one for one in part.sets},
+        {counter.name: counter for counter in part.counters},
+        {name: dict(elements) for name, elements in part.elements.items() if elements},
+    )
+
+
+def turn_into(enforcer, before, after):
+    """Lead an enforcer from one state to the other as calculate.py would, with nothing said twice."""
+    for name in {**before.address_sets, **after.address_sets}:
+        old, new = before.address_sets.get(name, frozenset()), after.address_sets.get(name, frozenset())
+        yield SetChanged(name, of_ports=False, added=new - old, removed=old - new)
+    for name in {**before.port_sets, **after.port_sets}:
+        old, new = before.port_sets.get(name, frozenset()), after.port_sets.get(name, frozenset())
+        yield SetChanged(name, of_ports=True, added=new - old, removed=old - new)
+    yield from map(PolicyChanged, after.policies.values())
+    yield from after.endpoints.values()
+    yield from (EndpointGone(gone) for gone in before.endpoints.keys() - after.endpoints.keys())
+    yield from (PolicyGone(key) for key in before.policies.keys() - after.policies.keys())
+    for name in before.address_sets.keys() - after.address_sets.keys():
+        yield SetGone(name)
+
+
+@pytest.mark.kernel
+def test_the_kernel_follows_from_state_to_state_and_holds_what_a_cold_start_would():
+    def follow(judge):
+        judge.nft.run("add table inet cloudnet\ndelete table inet cloudnet\n")
+        enforcer = Enforcer(judge.nft)
+        before = State()
+        for seed in range(40):
+            state = policy_worlds.World(Random(seed)).state
+            after = State(state.endpoints, state.policies, before.profiles, state.address_sets, state.port_sets)
+            enforcer.take(turn_into(enforcer, before, after))
+            cold = compile_state(after)
+            assert by_name(enforcer.compiler.part()) == by_name(cold), f"seed {seed}"
+            assert not enforcer.resync(), f"seed {seed}: what stands is not what was said"
+            before = after
+
+    policy_judge.held(follow, name="follow")
+
+
+def a_rule_that_is_refused(line):
+    return "no memory" if "dport 666" in line else None
+
+
+def test_a_policy_that_the_kernel_refuses_is_named_and_everything_else_goes_in():
+    case = policy_cases.parse(
+        {
+            "says": "",
+            "policies": [
+                {"name": f"p{number}", "ingress": [WEB if number != 2 else EVIL], "order": number}
+                for number in range(5)
+            ],
+            "packets": [],
+        }
+    )
+    nft = MemoryNft()
+    nft.refuse = a_rule_that_is_refused
+    enforcer = Enforcer(nft)
+
+    enforcer.take(changes_to(case.state))
+
+    assert [(key.name, "no memory" in why) for key, why in enforcer.refused.items()] == [("p2", True)]
+    standing = nft.list(TABLE)
+    assert sum(name.startswith("policy-in") for name in standing.chains) == 4
+
+
+def test_a_refused_change_of_a_policy_leaves_its_old_rules_in_force_until_a_better_one_comes():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(one_policy(WEB).state))
+    (name,) = (name for name in nft.list(TABLE).chains if name.startswith("policy-in"))
+    old = nft.list(TABLE).chains[name]
+    nft.refuse = a_rule_that_is_refused
+
+    enforcer.take([PolicyChanged(policy) for policy in one_policy(EVIL).state.policies.values()])
+
+    assert nft.list(TABLE).chains[name] == old
+    assert [key.name for key in enforcer.refused] == ["web"]
+
+    enforcer.take([PolicyChanged(policy) for policy in one_policy(DNS).state.policies.values()])
+
+    assert nft.list(TABLE).chains[name] != old
+    assert not enforcer.refused
+
+
+def test_when_no_policy_is_to_blame_the_error_is_raised_and_the_next_try_makes_up_for_it():
+    nft = MemoryNft()
+    nft.refuse = lambda line: "no memory" if "pods-in" in line else None
+    enforcer = Enforcer(nft)
+
+    with pytest.raises(NftError, match="no memory"):
+        enforcer.take(changes_to(one_policy(WEB).state))
+    assert nft.list(TABLE) is None
+
+    nft.refuse = lambda _: None
+    assert enforcer.settle()
+    assert not enforcer.refused
+    assert nft.list(TABLE).sets["pods-in"].elements
+
+
+TAMPERING = {
+    "a rule is gone": lambda chain: f"flush chain inet cloudnet {chain}",
+    "a rule of somebody else": lambda chain: f"add rule inet cloudnet {chain} accept",
+    "an element is gone": lambda _: 'delete element inet cloudnet pods-in { "cali1" }',
+    "an element too many": lambda _: (
+        'add map inet cloudnet pods-in { type ifname : verdict; elements = { "cali9" : accept }; }'
+    ),
+    "a chain too many": lambda _: "add chain inet cloudnet foreign",
+    "a set too many": lambda _: "add set inet cloudnet foreign { type ipv4_addr; }",
+    "a counter too many": lambda _: "add counter inet cloudnet foreign",
+    "the table is gone": lambda _: "delete table inet cloudnet",
+    "a chain has another hook": lambda _: (
+        "flush chain inet cloudnet forward-to-pods\ndelete chain inet cloudnet forward-to-pods\n"
+        "add chain inet cloudnet forward-to-pods { type filter hook forward priority 7; policy accept; }"
+    ),
+}
+
+
+@pytest.mark.kernel
+def test_a_resync_mends_whatever_somebody_did_to_the_table_and_finds_nothing_the_next_time():
+    def tamper(judge):
+        judge.nft.run("add table inet cloudnet\ndelete table inet cloudnet\n")
+        enforcer = Enforcer(judge.nft)
+        enforcer.take(changes_to(one_policy(WEB).state))
+        (chain,) = (name for name in judge.nft.list(TABLE).chains if name.startswith("policy-in"))
+        wanted = judge.nft.list(TABLE)
+        for what, script in TAMPERING.items():
+            judge.nft.run(script(chain) + "\n")
+
+            assert enforcer.resync(), what
+
+            assert judge.nft.list(TABLE) == wanted, what
+            assert not enforcer.resync(), what
+
+    policy_judge.held(tamper, name="tamper")
+
+
+def test_an_enforcer_that_begins_anew_takes_over_what_stands_and_keeps_its_counters():
+    nft = MemoryNft()
+    state = one_policy(WEB).state
+    Enforcer(nft).take(changes_to(state))
+    counter = next(name for name in nft.counters(TABLE) if name.startswith("allow-in"))
+    nft.count(TABLE, counter, Traffic(7, 700))
+    written = len(nft.scripts)
+    second = Enforcer(nft)
+    second.compiler.take(changes_to(state))
+
+    assert not second.resync()
+
+    assert len(nft.scripts) == written
+    assert nft.counters(TABLE)[counter] == Traffic(7, 700)
+
+
+def test_a_peer_more_or_less_is_one_element_and_no_text():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    red = SetId("red")
+    enforcer.take([SetChanged(red, of_ports=False, added=frozenset({ip_network("10.9.9.1/32")}))])
+    enforcer.take(changes_to(one_policy({"action": "allow", "source": {"sets": ["red"]}}).state))
+    written = len(nft.scripts)
+
+    enforcer.take([SetChanged(red, of_ports=False, added=frozenset({ip_network("10.9.9.2/32")}))])
+    enforcer.take([SetChanged(red, of_ports=False, removed=frozenset({ip_network("10.9.9.1/32")}))])
+
+    assert len(nft.scripts) == written
+    assert [len(change.elements) for changes in nft.changes for change in changes] == [1, 1]
+
+
+WEB = {"action": "allow", "protocol": "tcp", "destination": {"ports": [80]}}
+DNS = {"action": "allow", "protocol": "udp", "destination": {"ports": [53]}}
+EVIL = {"action": "deny", "protocol": "tcp", "destination": {"ports": [666]}}
+
+
+def one_policy(rule):
+    return policy_cases.parse({"says": "", "policies": [{"name": "web", "ingress": [rule]}], "packets": []})
