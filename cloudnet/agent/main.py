@@ -45,10 +45,11 @@ from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
-from cloudnet.model.resources import AgentReport
+from cloudnet.model.resources import AgentReport, IPAMBlock
 from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
+from cloudnet.routes import borrowed
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -336,6 +337,7 @@ def run(config: AgentConfig) -> int:
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
         agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
@@ -415,6 +417,18 @@ def hear_resources(
 
     informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
     return lambda: informer.problem
+
+
+def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
+    """Tell the inbox of addresses that are not where their block is, until the stack closes.
+
+    By an informer of its own: there are thousands of blocks, they change with every pod, and the ground needs none.
+    """
+
+    def deliver(batch: Batch) -> None:
+        inbox.put(loop.BlocksChanged(batch.events, batch.synced))
+
+    stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 
 
 @contextmanager

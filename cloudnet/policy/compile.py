@@ -14,6 +14,7 @@ from cloudnet.delta import DeltaTracker
 from cloudnet.model.addresses import Network
 from cloudnet.policy import hooks, members
 from cloudnet.policy.chains import Built, PolicyUnit, ProfileUnit, StageUnit, Unit, build, chain_of
+from cloudnet.policy.members import Spans
 from cloudnet.policy.options import Options
 from cloudnet.policy.roles import Plan, Role, plan
 from cloudnet.policy.rules import (
@@ -90,8 +91,8 @@ class Compiler:
     def size(self, name: SetId) -> int:
         return self._members[name].size if name in self._members else 0
 
-    def networks(self, name: SetId) -> Iterable[Network]:
-        return self._members[name].networks() if name in self._members else ()
+    def spans(self, name: SetId) -> Spans:
+        return self._members[name].spans() if name in self._members else members.spans(())
 
     # --- changes ---------------------------------------------------------------------------------------------
 

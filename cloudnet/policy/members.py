@@ -8,12 +8,15 @@ something. Prefixes that lie inside another one are left out, for elements must 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from cloudnet.model import addresses
 from cloudnet.model.addresses import Family, Network
 from cloudnet.policy.rules import PortMember, SetId
 from cloudnet.policy.table import Set, digest, harmless
+
+Span: TypeAlias = tuple[int, int]  # first and last, both included
+Spans: TypeAlias = Mapping[Family, tuple[Span, ...]]
 
 PARTS: Final = ("4h", "4n", "6h", "6n")
 WORDS: Final[Mapping[Family, str]] = {Family.IPV4: "ip", Family.IPV6: "ip6"}
@@ -64,6 +67,14 @@ def outermost(networks: Iterable[Network]) -> Iterator[Network]:
         if last is None or last.version != network.version or not _inside(network, last):
             yield network
             last = network
+
+
+def spans(networks: Iterable[Network]) -> Spans:
+    """Return networks as intervals that do not overlap, by family, in order."""
+    ends: dict[Family, list[Span]] = {family: [] for family in Family}
+    for network in outermost(networks):
+        ends[Family(network.version)].append((int(network.network_address), int(network.broadcast_address)))
+    return {family: tuple(of) for family, of in ends.items()}
 
 
 def _inside(network: Network, outer: Network) -> bool:

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, TypeAlias
 
 from cloudnet.model.addresses import Family, Network
 from cloudnet.policy import members
 from cloudnet.policy.matching import merge_ranges
+from cloudnet.policy.members import Span, Spans
 from cloudnet.policy.rules import ANYONE, WITH_PORTS, Action, Direction, Peer, Rule, SetId
 from cloudnet.policy.table import Elements, Set
 
-Members: TypeAlias = Callable[[SetId], Iterable[Network]]
-Span: TypeAlias = tuple[int, int]  # first and last, both included
+SpansOf: TypeAlias = Callable[[SetId], Spans]
 
 _LAST_PORT: Final = 65535
 _LAST_PROTOCOL: Final = 255
@@ -40,7 +41,7 @@ class Simple:
 
     rule: Rule
     verdict: str
-    peers: Mapping[Family, tuple[Span, ...]] | None
+    peers: Spans | None
 
     def spans(self, family: Family) -> Sequence[Span]:
         if self.rule.family not in {None, family}:
@@ -79,17 +80,17 @@ def is_simple(rule: Rule, direction: Direction) -> bool:
     )
 
 
-def simple(rule: Rule, direction: Direction, verdict: str, members_of: Members) -> Simple:
+def simple(rule: Rule, direction: Direction, verdict: str, spans_of: SpansOf) -> Simple:
     """Return a rule that ``is_simple`` with its peers looked up."""
     peer = peer_of(rule, direction)
     if not peer.nets and not peer.sets:
         return Simple(rule, verdict, None)
-    networks = peer.nets or tuple(members_of(peer.sets[0]))
-    spans: dict[Family, tuple[Span, ...]] = {}
-    for family in Family:
-        chosen = members.outermost(network for network in networks if network.version == family)
-        spans[family] = tuple((int(net.network_address), int(net.broadcast_address)) for net in chosen)
-    return Simple(rule, verdict, spans)
+    return Simple(rule, verdict, _spans_of_nets(peer.nets) if peer.nets else spans_of(peer.sets[0]))
+
+
+@lru_cache(maxsize=1 << 16)
+def _spans_of_nets(nets: tuple[Network, ...]) -> Spans:
+    return members.spans(nets)
 
 
 def merge(run: Sequence[Simple], direction: Direction, name: str) -> Iterator[Lookup]:
@@ -137,20 +138,21 @@ def _ports_in(entry: Simple) -> int:
 
 def _cut(spans: Sequence[Sequence[Span]]) -> Iterator[tuple[Span, tuple[int, ...]]]:
     """Yield spans that do not overlap, in order, each with the indexes of those that cover it, lowest first."""
-    events: dict[int, list[int]] = {}  # {where: indexes that begin there, ~index where it has ended}
-    for index, of in enumerate(spans):
-        for first, last in of:
-            events.setdefault(first, []).append(index)
-            events.setdefault(last + 1, []).append(~index)
+    events = sorted(
+        itertools.chain.from_iterable(
+            itertools.chain(((first, index) for first, _ in of), ((last + 1, ~index) for _, last in of))
+            for index, of in enumerate(spans)
+        )
+    )  # where, and the index of what begins there, or ~index of what has ended
     active: set[int] = set()
     begin = 0
-    for where in sorted(events):
-        if active:
-            yield (begin, where - 1), tuple(sorted(active))
-        for index in events[where]:
-            if index < 0:
-                active.discard(~index)
-        active.update(index for index in events[where] if index >= 0)
+    for where, index in events:
+        if active and where > begin:
+            yield (begin, where - 1), tuple(sorted(active)) if len(active) > 1 else tuple(active)
+        if index < 0:
+            active.discard(~index)
+        else:
+            active.add(index)
         begin = where
 
 
@@ -245,6 +247,7 @@ def _lookups(name: str, of: tuple[Family, str] | None, boxes: Mapping[tuple[int,
         yield Lookup(f"{field}meta l4proto{alone} vmap @{map_.name}", map_, others)
 
 
+@lru_cache(maxsize=1 << 17)
 def _span(family: Family, span: tuple[int, ...]) -> str:
     make = _ADDRESS[family]
     return str(make(span[0])) if span[0] == span[1] else f"{make(span[0])}-{make(span[1])}"

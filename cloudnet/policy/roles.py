@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloudnet.policy.rules import Action, Direction, EndpointChanged, Policy, PolicyKey
 
@@ -31,6 +31,13 @@ class Stage:
     tier: str
     policies: tuple[PolicyKey, ...]
     denies: bool
+    _hash: int = field(init=False, repr=False, compare=False)  # asked for often, and long to work out
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.tier, self.policies, self.denies)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from cloudnet.model.addresses import Network
 from cloudnet.policy.matching import compile_rule, literal_elements
+from cloudnet.policy.members import Spans
 from cloudnet.policy.merging import is_simple, merge, peer_of, simple
 from cloudnet.policy.rules import Direction, Rule, SetId
 from cloudnet.policy.table import Elements, Part, Set
@@ -27,7 +27,8 @@ class SetsAtHand(Protocol):
 
     def size(self, name: SetId) -> int: ...
 
-    def networks(self, name: SetId) -> Iterable[Network]: ...
+    def spans(self, name: SetId) -> Spans:
+        """Return its networks as intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Sequence:
 
     def _merge(self, run: list[Entry]) -> None:
         entries = [
-            simple(entry.rule, self.direction, entry.then, self.sets.networks)
+            simple(entry.rule, self.direction, entry.then, self.sets.spans)
             for entry in run
             if isinstance(entry, Decided)
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cloudnet.model.addresses import Network
 from cloudnet.policy import members
+from cloudnet.policy.members import Spans
 from cloudnet.policy.rules import Members, PortMember, SetId
 
 
@@ -16,6 +17,7 @@ class SetParts:
         self.id = set_id
         self.of_ports = of_ports
         self._members: dict[str, set[Network | PortMember]] = {}
+        self._spans: Spans | None = None
         self._elements: dict[str, frozenset[str]] = {}  # of parts whose members may lie in each other: the outermost
 
     @property
@@ -30,8 +32,15 @@ class SetParts:
         for part in self._members:
             yield from self._networks(part)
 
+    def spans(self) -> Spans:
+        """Return the networks as intervals that do not overlap, in order; the same object until they change."""
+        if self._spans is None:
+            self._spans = members.spans(self.networks())
+        return self._spans
+
     def change(self, added: Members, removed: Members) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Take members in and let members go; return ``(name of the part's set, element)`` to take out and to add."""
+        self._spans = None
         touched: dict[str, None] = {}
         gone: list[tuple[str, str]] = []
         come: list[tuple[str, str]] = []

@@ -166,7 +166,7 @@ def test_two_at_once_take_turns(place, tmp_path):
         try:
             for n in range(30):
                 install.install(place, CONFIGURATION + b" " * (n % 3), PROGRAM + mark * (n % 3))
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - the test's own thread raises it
             errors.append(e)
 
     both = [threading.Thread(target=repeat, args=(mark,)) for mark in (b"a", b"b")]
@@ -256,7 +256,7 @@ def test_a_folder_that_cannot_be_is_an_error_in_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     place = install.Place(tmp_path / "file", tmp_path)
 
-    with pytest.raises(BadInput, match="cannot write to .*file.*: run as root, or name another folder"):
+    with pytest.raises(BadInput, match="run as root, or name another folder"):
         install.install(place, CONFIGURATION, PROGRAM)
 
 

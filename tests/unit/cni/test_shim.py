@@ -341,7 +341,7 @@ def test_garbage_gets_an_error_that_a_runtime_can_read(sanitized, execute, confi
     args=st.binary(max_size=60).map(lambda value: value.replace(b"\0", b"")),
 )
 @BOUNDED
-def test_a_garbled_agent_gets_no_word_through(sanitized, execute, agent, garbage, config, args):
+def test_a_garbled_agent_gets_no_word_through(sanitized, execute, agent, *, garbage, config, args):
     agent.answer = garbage
 
     done = execute(

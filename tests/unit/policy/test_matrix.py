@@ -89,6 +89,16 @@ def test_pods_that_a_rule_tells_apart_by_address_or_port_are_not_taken_together(
     assert titles == ["shop/db", "shop/web-1", "shop/web-2"]
 
 
+def test_a_port_that_a_rule_names_is_told_by_the_number_it_has_at_each_target():
+    named = policy("named", "ingress: [{action: Allow, protocol: TCP, destination: {ports: [http]}}]")
+    other = pod("db", "db", ports="{name: http, containerPort: 9090}")
+
+    cells = drawn(cluster.build(resources(PODS[0], other, named)), outside=[WORLD])
+
+    assert cells[str(WORLD), "shop/web-1"] == "tcp 8080"
+    assert cells[str(WORLD), "shop/db"] == "tcp 9090"
+
+
 def test_an_icmp_type_and_a_protocol_that_rules_name_are_told_apart_from_others():
     spec = (
         "selector: app == 'db', ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8}}, "
