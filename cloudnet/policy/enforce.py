@@ -17,7 +17,7 @@ from cloudnet.policy.elements import TABLE
 from cloudnet.policy.options import Options
 from cloudnet.policy.rules import Change, Policy, PolicyChanged, PolicyGone, PolicyKey
 from cloudnet.policy.table import Chain, Counter, rule_mark
-from cloudnet.policy.transaction import Transaction, made, pending, switched
+from cloudnet.policy.transaction import Transaction, cleared, made, pending, switched
 
 _SMALL: Final = 2000  # elements that go by themselves; more go by text, which is one transaction whatever its size
 
@@ -96,7 +96,7 @@ class Enforcer:
             self.compiler.take([PolicyChanged(good) if good else PolicyGone(key)])
 
     def _commit(self) -> bool:
-        """Carry out what is pending; what a first transaction made stays without use if the second is refused."""
+        """Carry out what is pending; what a first transaction made stays, unused, if the second is refused."""
         transaction = pending(self.compiler)
         if not transaction:
             return False
@@ -107,6 +107,8 @@ class Enforcer:
             made(self.compiler, transaction)
             self._run(transaction.second())
         switched(self.compiler, transaction)
+        self._run(transaction.third())
+        cleared(self.compiler, transaction)
         return True
 
     def _run(self, text: str) -> None:

@@ -1,10 +1,11 @@
 """From what the trackers of a compiler have pending to transactions of nft, and back when they were carried out.
 
-Two, if something that stands changes and something new belongs to it: first everything new, with nothing that leads
-there, then the switch. One alone would not do. The kernel turns all chains over at one moment, and publishes sets of
+Up to three: first everything new, with nothing that leads there, then the switch, then what nothing leads to any
+more is taken away. One alone would not do. The kernel turns all chains over at one moment, and publishes sets of
 intervals (``nft_set_pipapo``) only behind it, each when its turn comes: a rule that looks something up in a set as
 new as itself finds it empty for as long as the commit takes, hundreds of packets long if it is a large one. Chains
-that are new are empty for packets that were on their way. Sets that stand already answer as before until replaced.
+that are new are empty, and sets that go are, for packets that were on their way. Sets that stand already answer as
+before until replaced.
 
 Within a transaction, what is new is declared before anything leads to it; what goes is emptied before it is deleted.
 """
@@ -62,6 +63,10 @@ class Transaction:
         """Return the transaction that switches to it; empty if nothing stands that changes."""
         return _text(self._switch())
 
+    def third(self) -> str:
+        """Return the transaction that takes away what is not wanted; empty if nothing is."""
+        return _text(self._clear())
+
     def is_new(self, chain: Chain) -> bool:
         return chain.name not in self.standing_chains and not chain.hook
 
@@ -76,13 +81,11 @@ class Transaction:
             yield from table.add_rules(chain)
 
     def _switch(self) -> Iterator[str]:
-        """Yield what changes chains and sets that stand, hangs chains up, and takes away what is not wanted."""
+        """Yield what changes chains and sets that stand, and hangs chains up."""
         changed = [chain for chain in self.chains.values() if not self.is_new(chain)]
         for chain in changed:
             standing = chain.name in self.standing_chains
             yield f"flush chain {TABLE} {chain.name}" if standing else table.add_chain(chain)
-        for name in self.no_chains:
-            yield f"flush chain {TABLE} {name}"
         for name, keys in self.no_elements.items():
             yield table.delete_elements(name, keys)
         for name, elements in self.elements.items():
@@ -90,6 +93,10 @@ class Transaction:
                 yield table.add_set(self.declarations[name], elements)
         for chain in changed:
             yield from table.add_rules(chain)
+
+    def _clear(self) -> Iterator[str]:
+        for name in self.no_chains:
+            yield f"flush chain {TABLE} {name}"
         for name in self.no_sets:
             yield f"delete set {TABLE} {name}"
         for name in self.no_chains:
@@ -153,6 +160,10 @@ def switched(of: Compiler, transaction: Transaction) -> None:
     for name, elements in transaction.elements.items():
         for key, verdict in elements.items():
             of.elements.saw((name, key), verdict)
+
+
+def cleared(of: Compiler, transaction: Transaction) -> None:
+    """Record that the third part was carried out."""
     for name in transaction.no_counters:
         of.counters.lost(name)
     for name in transaction.no_chains:

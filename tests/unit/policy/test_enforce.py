@@ -184,7 +184,7 @@ def one_policy(rule):
     return policy_cases.parse({"says": "", "policies": [{"name": "web", "ingress": [rule]}], "packets": []})
 
 
-def test_what_is_new_stands_before_anything_leads_to_it():
+def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_nothing_does():
     nft = MemoryNft()
     enforcer = Enforcer(nft)
     enforcer.take(changes_to(one_policy(WEB).state))
@@ -192,7 +192,9 @@ def test_what_is_new_stands_before_anything_leads_to_it():
 
     enforcer.take(differences(one_policy(WEB).state, many_policies().state))
 
-    first, second = nft.scripts[written:]
+    first, second, third = nft.scripts[written:]
+    assert "delete" not in first + second
+    assert "delete" in third
     assert "flush" not in first
     assert "pods-in" not in first
     assert "map-tier-in" in first
