@@ -193,8 +193,8 @@ def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_
     enforcer.take(differences(one_policy(WEB).state, many_policies().state))
 
     first, second, third = nft.scripts[written:]
-    assert "delete" not in first + second
-    assert "delete" in third
+    assert "delete chain" not in first + second
+    assert "delete chain" in third
     assert "flush" not in first
     assert "pods-in" not in first
     assert "map-tier-in" in first
