@@ -1,4 +1,4 @@
-"""A runtime that knows nothing of cloudnet starts real containers on two lab nodes, and they talk."""
+"""Runtimes that know nothing of cloudnet start real containers on two lab nodes, and these talk."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ NAME = f"r{os.getpid() % 100000}"
 IMAGE = "docker.io/library/busybox:test"
 PROGRAMS = ("sh", "ping", "nc", "cat", "sleep", "echo", "ip")
 CGROUPS = Path("/sys/fs/cgroup")
+NETWORK = "k8s-pod-network"
 SERVE = "nc -ll -p 8080 -e cat"
 
 CONFIG = """
@@ -140,10 +141,14 @@ class Containerd:
         self.ctr("task", "kill", "--signal", "SIGKILL", name, check=False)
         self.running.pop(name).wait(20)
 
-    def clear_away(self, name):
-        """Remove what ``ctr`` itself leaves of a container whose network failed."""
-        self.ctr("task", "rm", "--force", name)
+    def refuse(self, name):
+        """Return what the runtime complains of when a container cannot be started; nothing of it is left."""
+        words = ("run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name, "echo", "hello")
+        done = self.ctr(*words, check=False)
+        assert done.returncode != 0
+        self.ctr("task", "rm", "--force", name)  # which ``ctr`` leaves when the network fails
         self.ctr("container", "rm", name)
+        return done.stderr
 
     def close(self):
         for name in list(self.running):
@@ -162,6 +167,73 @@ class Containerd:
         return cgroups + mounts + [line for line in links.splitlines() if ": cali" in line]
 
 
+PODMAN = """
+[network]
+network_backend = "cni"
+network_config_dir = "{folder}/etc/cni/net.d"
+cni_plugin_dirs = ["{folder}/opt/cni/bin"]
+[engine]
+cgroup_manager = "cgroupfs"
+runtime = "runc"
+events_logger = "none"
+"""
+LIMITS = ("--ulimit", "nofile=512:512", "--ulimit", "nproc=512:512")  # podman asks for more than a sandbox may have
+
+
+class Podman:
+    """podman with its CNI back end on one lab node, everything of it in one folder."""
+
+    def __init__(self, lab, node, folder):
+        self.lab, self.node, self.folder = lab, node, folder
+        self.running = {}
+        folder.mkdir()
+        install(lab, node, folder)
+        (folder / "containers.conf").write_text(PODMAN.format(folder=folder))
+        (folder / "image.tar").write_bytes(image())
+        self.podman("load", "--input", str(folder / "image.tar"))
+
+    def podman(self, *arguments, check=True):
+        folders = ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
+        inside = netns.command_inside(self.lab.node(self.node).namespace, ["podman", *folders, *arguments])
+        environment = {**os.environ, "CONTAINERS_CONF": f"{self.folder}/containers.conf"}
+        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=30, env=environment)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start(self, name, script=SERVE):
+        """Run a container in the background; return its address."""
+        words = ("run", "--detach", *LIMITS, "--network", NETWORK, "--name", name, IMAGE, "sh", "-c", script)
+        container = self.podman(*words).stdout.strip()
+        self.running[name] = container
+        return str(endpoint(self.lab, container).networks[0].network_address)
+
+    def run(self, name, *command):
+        """Run a program in a container; return whether it did well and what it said."""
+        done = self.podman("exec", name, *command, check=False)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def refuse(self, name):
+        """Return what the runtime complains of when a container cannot be started; nothing of it is left."""
+        done = self.podman("run", "--rm", *LIMITS, "--network", NETWORK, "--name", name, IMAGE, "true", check=False)
+        assert done.returncode != 0
+        self.podman("rm", "--force", "--ignore", name)
+        return done.stderr
+
+    def stop(self, name):
+        self.podman("rm", "--force", "--time", "0", name)
+        del self.running[name]
+
+    def close(self):
+        for name in list(self.running):
+            self.stop(name)
+
+    def leftovers(self):
+        """Return what containers would leave on the machine."""
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.folder) in line]
+        links = netns.execute(self.lab.node(self.node).namespace, ["ip", "-o", "link"])
+        return mounts + [line for line in links.splitlines() if ": cali" in line]
+
+
 def install(lab, node, folder):
     """Put our plugin where ``ctr`` will find it, with the command that people use."""
     command = [sys.executable, "-m", "cloudnet.cli.main", "cni", "install", "--chain", "", "--policy", ""]
@@ -171,19 +243,22 @@ def install(lab, node, folder):
     subprocess.run([*command, *places, "--agent-socket", str(lab.directory / f"{node}.cni")], check=True)
 
 
-def endpoint(lab, container):
+def endpoints(lab):
     store = lab.store()
     try:
-        found = [item.value for item in store.list(WorkloadEndpoint).items if item.value.container_id == container]
+        return [item.value for item in store.list(WorkloadEndpoint).items]
     finally:
         store.close()
-    return found[0] if found else None
+
+
+def endpoint(lab, container):
+    return next((found for found in endpoints(lab) if found.container_id == container), None)
 
 
 def handles(lab):
     store = lab.store()
     try:
-        return [item.value.handle for item in store.list(IPAMHandle).items if NAME in item.value.handle]
+        return [i.value.handle for i in store.list(IPAMHandle).items if i.value.handle.startswith(f"{NETWORK}.")]
     finally:
         store.close()
 
@@ -198,10 +273,10 @@ def lab():
         built.down()
 
 
-@pytest.fixture
-def runtimes(lab, tmp_path):
+@pytest.fixture(params=[Containerd, Podman], ids=["containerd", "podman"])
+def runtimes(request, lab, tmp_path):
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(Containerd(lab, node, tmp_path / node))) for node in ("n1", "n2")]
+        yield [stack.enter_context(closing(request.param(lab, node, tmp_path / node))) for node in ("n1", "n2")]
 
 
 @pytest.fixture
@@ -258,7 +333,7 @@ def test_containers_talk_over_native_paths_and_over_vxlan_and_leave_nothing(lab,
     for one, name in zip(runtimes, ("web", "db"), strict=True):
         one.stop(name)
     assert handles(lab) == []
-    assert endpoint(lab, f"{runtimes[0].namespace}-web") is None
+    assert endpoints(lab) == []
 
 
 def test_containers_outlive_their_agents_and_new_ones_wait_for_them(lab, runtimes, containers):
@@ -266,11 +341,7 @@ def test_containers_outlive_their_agents_and_new_ones_wait_for_them(lab, runtime
         lab.kill_agent(node)
 
     both_ways(runtimes, containers)
-    words = ("run", "--rm", "--cni", "--snapshotter", "native", IMAGE, "early", "echo", "hello")
-    early = runtimes[0].ctr(*words, check=False)
-    assert early.returncode != 0
-    assert "no answer from cloudnet's agent" in early.stderr
-    runtimes[0].clear_away("early")
+    assert "no answer from cloudnet's agent" in runtimes[0].refuse("early")
 
     for node in ("n1", "n2"):
         lab.start_agent(node)
