@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from cloudnet.cni import release
+from cloudnet.kernel.api import KernelError
 from cloudnet.testing.cni import POD, CniNode
 
 PROGRAM = """#!/bin/sh
@@ -208,4 +209,20 @@ def test_a_plugin_is_asked_later_when_the_store_was_away(node, plugin, ask):
 
     assert code == 0
     assert plugin.calls[-1] == f"DEL {CALL}"
+    assert node.is_empty()
+
+
+def test_a_plugin_is_asked_later_when_the_store_went_away_during_an_add(node, plugin, ask):
+    def fall_silent(_):
+        node.data.outage = "asleep"
+        raise KernelError("no")
+
+    node.pods.refuse = fall_silent
+    code, _ = ask("ADD")
+    node.data.outage = ""
+
+    release.finish_all(node.site)
+
+    assert code == 5
+    assert [call.split()[0] for call in plugin.calls] == ["ADD", "DEL"]
     assert node.is_empty()
