@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -139,6 +140,7 @@ def test_many_pods_at_once_get_an_address_each_and_give_all_of_them_back(agent):
 
 def test_one_pod_that_comes_and_goes_many_times_at_once_ends_whole_or_gone(agent):
     place = agent.namespace()
+    agent.pods.refuse = lambda _: time.sleep(0.002)
     deeds = [lambda: agent.add(place, args=POD)[0], lambda: agent.ask("DEL", args=POD)[0]] * PODS
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
