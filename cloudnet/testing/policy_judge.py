@@ -94,9 +94,9 @@ class Judge:
         else:
             self.links[packet.enters].send(frames.ethernet(NODE_MAC, FAR_MAC, raw))
 
-    def arrived(self, packets: Sequence[Packet]) -> set[int]:
-        """Return the numbers of the packets, sent by others, that have come out of the link they should leave by."""
-        return {number for number, place in self._collect((), packets) if packets[number].leaves == place}
+    def drain(self) -> set[tuple[int, str]]:
+        """Return what has come out of the links since the last look, whoever sent it: {(number, link)}."""
+        return {(number, name) for name, link in self.links.items() for number in _received(link)}
 
     def _collect(self, receivers: Iterable[socket.socket], packets: Sequence[Packet]) -> set[tuple[int, str | None]]:
         """Take in what arrives until nothing has for a while: {(number, link it came out of)}."""
