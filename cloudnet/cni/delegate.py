@@ -42,8 +42,9 @@ class Delegate:
         self._pod_cidrs = pod_cidrs
 
     def give(self, wish: Wish, extra: Extra) -> Given:  # noqa: ARG002 - the plugin reads all it needs from its input
-        given = _given(self._run("ADD"), self._conf.ipam.type)
+        answer = self._run("ADD")
         try:
+            given = _given(answer, self._conf.ipam.type)
             self._store.write(extra(given.addresses))
         except BaseException:
             self._run("DEL")
@@ -140,8 +141,9 @@ def _decoded(output: bytes) -> Json:
 
 def _given(answer: Json, kind: str) -> Given:
     try:
+        first, *others = answer["ips"]  # a pod without an address is none
         return Given(
-            tuple(address(ip["address"], f"ips[{i}].address") for i, ip in enumerate(answer["ips"])),
+            tuple(address(ip["address"], f"ips[{i}].address") for i, ip in enumerate((first, *others))),
             tuple(ip_network(route["dst"]) for route in answer.get("routes") or ()),
             answer.get("dns") or {},
         )

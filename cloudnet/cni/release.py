@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
+
 from cloudnet.cni import journal, netconf
 from cloudnet.cni.addresses import Source
 from cloudnet.cni.identity import Identity
@@ -74,6 +76,7 @@ def release_or_note(site: Site, identity: Identity, source: Source, note: journa
 
 def note(identity: Identity, environment: Environment, conf: netconf.NetConf, data: bytes = b"") -> journal.Release:
     """Return what the journal has to know of a container; its configuration only where a plugin needs it again."""
+    data = data or msgspec.json.encode(dict(conf.document))
     keeps = conf.ipam.delegated and len(data) <= _LONGEST
     return journal.Release(
         link=identity.link,

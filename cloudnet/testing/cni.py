@@ -6,6 +6,7 @@ For our tests, and for those who enforce policy behind a gate of their own.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -44,14 +45,17 @@ class Notes:
     def __init__(self) -> None:
         self.admitted: list[WorkloadEndpoint] = []
         self.problem: BaseException | None = None
+        self._lock = threading.Lock()
 
     def admit(self, endpoint: WorkloadEndpoint) -> None:
         if self.problem is not None:
             raise self.problem
-        self.admitted.append(endpoint)
+        with self._lock:
+            self.admitted.append(endpoint)
 
     def dismiss(self, endpoint: WorkloadEndpoint) -> None:
-        self.admitted = [one for one in self.admitted if one.meta.name != endpoint.meta.name]
+        with self._lock:
+            self.admitted = [one for one in self.admitted if one.meta.name != endpoint.meta.name]
 
 
 class StoredCluster:

@@ -278,3 +278,13 @@ def test_an_add_that_the_store_let_fail_leaves_nothing_once_it_is_back(hosts, de
         if code:
             host.catch_up()
             assert host.node.is_empty()
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("late", [False, True], ids=["unheard", "unanswered"])
+def test_a_delete_succeeds_at_whatever_call_the_store_falls_silent_and_is_made_good(hosts, late, lasting):
+    for host, code in outcomes(hosts, "DEL", fates(killed=False, late=late, lasting=lasting)):
+        assert code == 0
+        assert not host.node.pods.wired
+        host.catch_up()
+        assert host.node.is_empty()

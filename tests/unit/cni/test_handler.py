@@ -277,6 +277,7 @@ def test_an_add_while_the_store_is_away_is_try_again_and_leaves_nothing(node):
     code, _ = node.add()
 
     node.data.outage = ""
+    release.finish_all(node.site)
     assert code == 11
     assert node.is_empty()
 
