@@ -26,6 +26,7 @@ _PRIVILEGED = ("kernel", "lab")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--alone", action="store_true", help="nothing else of ours runs here: check the whole machine")
+    parser.addoption("--update-golden", action="store_true", help="write what is compiled now as what is expected")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ thead th span { writing-mode: vertical-rl; transform: rotate(180deg); max-height
 tbody th { position: sticky; left: 0; background: #f6f8fa; text-align: left; font-weight: 600; white-space: nowrap; }
 td { text-align: center; font-size: 12px; min-width: 2.5rem; }
 .all { background: #1a7f37; color: #fff; }
-.some { background: #bf8700; color: #fff; }
+.some { background: #d4a72c; color: #1b1f24; }
 .none { background: #cf222e; color: #fff; }
 .no { background: #eaeef2; color: #57606a; }
 .key span { padding: .1rem .5rem; margin-right: .5rem; }

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cloudnet.cli import ask
 from cloudnet.errors import BadDocument, BadInput
-from cloudnet.model import manifests, wire
+from cloudnet.model import kinds, manifests, wire
 from cloudnet.model.addresses import Address
 from cloudnet.model.kubernetes import Pod
 from cloudnet.model.manifests import Manifest
+from cloudnet.model.policies import GlobalNetworkSet, HostEndpoint, NetworkSet, Profile, Tier
 from cloudnet.model.problems import problems_of
 from cloudnet.model.resources import Resource
 from cloudnet.policy import convert
 from cloudnet.policy.feed import KINDS
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
+_WHOLE = (Tier, NetworkSet, GlobalNetworkSet, Profile, HostEndpoint)
 SOMEWHERE = "203.0.113.1"  # RFC 5737: no network has it, so it speaks for the world outside
 
 
@@ -32,11 +34,24 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Odd:
+    """A field that nobody knows, in a document that is right otherwise: its author meant something with it."""
+
+    manifest: Manifest
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Documents:
-    """What stood in files: resources, what could not be read, and titles of what has no meaning to policy."""
+    """What stood in files: resources, what could not be read, fields that nobody knows in what could be read.
+
+    ``passed``: titles of what has no meaning to policy.
+    """
 
     resources: tuple[Resource, ...] = ()
     broken: tuple[Broken, ...] = ()
+    odd: tuple[Odd, ...] = ()
     passed: tuple[str, ...] = ()
 
 
@@ -49,6 +64,7 @@ def read_files(names: Iterable[str], *, beside: Path | None = None) -> Documents
     resources: list[Resource] = []
     broken: list[Broken] = []
     passed: list[str] = []
+    odd: list[Odd] = []
     for origin, text in _texts(names, beside or Path()):
         for manifest in manifests.read(text, origin):
             try:
@@ -60,7 +76,16 @@ def read_files(names: Iterable[str], *, beside: Path | None = None) -> Documents
                 passed.append(f"{manifest.title} ({manifest.origin})")
             else:
                 resources.append(found)
-    return Documents(tuple(resources), tuple(broken), tuple(passed))
+                odd += _odd(manifest, found)
+    return Documents(tuple(resources), tuple(broken), tuple(odd), tuple(passed))
+
+
+def _odd(manifest: Manifest, found: Resource) -> list[Odd]:
+    """Return the fields of a policy document that nobody knows; of pods and the like we know a few on purpose."""
+    if not isinstance(found, (*convert.POLICY_KINDS, *_WHOLE)):
+        return []
+    unknown = kinds.of(type(found)).unknown(manifest.document)
+    return [Odd(manifest, path, message) for path, message in unknown]
 
 
 def read_store(url: str) -> Documents:
@@ -84,7 +109,8 @@ def read(files: Sequence[str] | None, store: str) -> Documents:
     documents = read_files(files or ())
     if not store:
         return documents
-    return Documents(together(read_store(store).resources, documents.resources), documents.broken, documents.passed)
+    both = together(read_store(store).resources, documents.resources)
+    return replace(documents, resources=both)
 
 
 def together(before: Iterable[Resource], more: Iterable[Resource]) -> tuple[Resource, ...]:

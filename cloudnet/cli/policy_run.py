@@ -72,6 +72,10 @@ def check(*, files: Files, store: str, strict: bool, form: output.Format) -> boo
         for one in documents.broken
         for path, message in problems_of(one.error)
     ]
+    lines += [
+        _Line("error", f"{one.manifest.title} ({one.manifest.origin})", one.path, one.message)
+        for one in documents.odd
+    ]
     findings = lint.lint(cluster.build(documents.resources))
     lines += [_Line(one.severity.value, str(one.policy), one.field, one.message) for one in findings]
     number = policy_read.policies_of(documents.resources)

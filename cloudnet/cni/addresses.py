@@ -18,6 +18,7 @@ from cloudnet.ipam.allocator import Request
 from cloudnet.ipam.leases import Extra, Leases
 from cloudnet.model.addresses import Address, Family, Network, NodeName, family
 from cloudnet.model.resources import IPPool
+from cloudnet.model.workloads import KUBERNETES
 from cloudnet.store.api import Write
 
 
@@ -82,6 +83,8 @@ class Blocks:
 
     def take_back(self, identity: Identity, writes: Sequence[Write]) -> None:
         self._leases.give_back(identity.handle, writes)
+        if identity.orchestrator == KUBERNETES:  # as Calico called it once; a pod of those days may end today
+            self._leases.give_back(f"{identity.namespace}.{identity.pod}", ())
 
     def ranges(self, of: Family, words: Sequence[str]) -> tuple[Network, ...]:
         """Return the ranges of pools that a configuration or annotation names, by name or range.

@@ -171,15 +171,23 @@ class Allocator:
     def claim_block(self, of: Family, request: Request, *, reclaim: bool) -> Stored[IPAMBlock] | None:
         """Make one more block the node's; nothing when there is none, or the node may have no more.
 
-        ``reclaim``: an empty block that another node has had for a while will do as well.
+        A block that is the node's already, but whose claim or release somebody left half done, is the first choice.
+        ``reclaim``: an empty block that another node has had for a while will do as well. Without it nobody needs
+        the block yet, and none is taken where few are left.
 
         Raises:
             NoPool: no pool may be used.
             Conflict: too many others wrote at the same time.
         """
         rules = self._rules(of, request)
-        owned = len(self._affinities(of, request))
-        if owned >= _limit(request, rules) or not rules.configuration.auto_allocate_blocks:
+        owned = self._affinities(of, request)
+        for cidr, state in owned.items():
+            if state is AffinityState.CONFIRMED or choose.pool_of(rules.pools, cidr) is None:
+                continue
+            found = self._claimed(cidr, request)
+            if found is not None and blocks.free(found.value, blocks.reserved(found.value, rules.reserved)):
+                return found
+        if len(owned) >= _limit(request, rules) or not rules.configuration.auto_allocate_blocks:
             return None
         return self._claim_next(request, rules, reclaim=reclaim)
 
@@ -263,11 +271,11 @@ class Allocator:
     def _pools(self) -> tuple[IPPool, ...]:
         return tuple(item.value for item in self._store.list(IPPool).items)
 
-    def _affinities(self, of: Family, request: Request) -> list[Network]:
+    def _affinities(self, of: Family, request: Request) -> dict[Network, AffinityState]:
         """Return the blocks that the node has, wants or lets go, in the order of their addresses."""
         found = (item.value for item in self._store.list(BlockAffinity).items)
-        mine = (a.cidr for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
-        return sorted((cidr for cidr in mine if family(cidr) is of), key=order)
+        mine = (a for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
+        return {a.cidr: a.state for a in sorted(mine, key=lambda a: order(a.cidr)) if family(a.cidr) is of}
 
     def _usable(self, mine: Iterable[Network], request: Request, rules: _Rules) -> list[Network]:
         """Return the blocks in pools that may be used; let go of empty ones whose pool selects the node no more."""
@@ -327,6 +335,8 @@ class Allocator:
         """Claim one more block; nothing when there is none to claim."""
         for _ in range(records.TRIES):
             existing = [item.value for item in self._store.list(IPAMBlock).items]
+            if not reclaim and not choose.plenty(rules.pools, [block.cidr for block in existing]):
+                return None
             cidr = _next_free(request, rules, existing)
             if cidr is None and reclaim:
                 cidr = self._reclaim(request, rules, existing)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cloudnet.ipam import block as blocks
-from cloudnet.ipam import native
+from cloudnet.ipam import choose, native
 from cloudnet.ipam import picture as pictures
 from cloudnet.ipam.picture import Picture, Standing
 from cloudnet.model.addresses import Address, Network, NodeName, order
@@ -119,7 +119,7 @@ def _whole_handles(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspec
 
 
 def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
-    """Yield all others, but leave a living node a block's worth of free addresses: ``warm.py`` keeps as many."""
+    """Yield all others, but leave a living node the free addresses that it keeps at hand."""
     owners = picture.owners
     free: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
     for block in picture.blocks:
@@ -128,7 +128,7 @@ def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect
     idle = sorted((s for s in ripe if isinstance(s, IdleBlock)), key=lambda s: order(s.block), reverse=True)
     for suspect in idle:
         key, size = (suspect.node, suspect.block.version), suspect.block.num_addresses
-        if free[key] >= 2 * size or not owners.is_node(suspect.node):
+        if free[key] - size >= choose.ready(size) or not owners.is_node(suspect.node):
             free[key] -= size
             yield suspect
     yield from (suspect for suspect in ripe if isinstance(suspect, EmptyHandle | LoneAffinity))

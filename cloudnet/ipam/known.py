@@ -72,6 +72,8 @@ class Known:
         """Somebody gave the node a block or took one: look when addresses are asked for the next time."""
         if gone:
             self.blocks.pop(affinity.cidr, None)
+        elif affinity.state is AffinityState.PENDING_DELETION:
+            self._read = False  # whoever lets it go may be killed halfway, and nobody routes it then: see claim_block
         elif affinity.cidr not in self.blocks or native.is_native(affinity) != (affinity.cidr in self.natives):
             self._read = False
 

@@ -21,7 +21,7 @@ from cloudnet.ipam import block as blocks
 from cloudnet.ipam import choose, handles, records
 from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.choose import Matches
-from cloudnet.ipam.errors import NoPool
+from cloudnet.ipam.errors import AddressTaken, NoPool
 from cloudnet.ipam.known import Known
 from cloudnet.ipam.leases import ColdLeases, Extra
 from cloudnet.model.addresses import Address, Family, Interface, Network, NodeName, family
@@ -54,6 +54,7 @@ class Job:
     plan: Callable[[Mapping[Network, IPAMBlock]], Plan]
     fetch: Callable[[], bool]  # what the plan misses; tells whether there is something new to plan with
     the_long_way: Callable[[], Sequence[Interface]]
+    cold: bool = False  # memory has no answer: the caller goes the long way, and holds up nobody
     done: bool = False
     given: Sequence[Interface] = ()
     error: BaseException | None = None
@@ -135,7 +136,7 @@ class Warm:
     # --- keeping enough at hand ---------------------------------------------------------------------------
 
     def lacking(self, request: Request) -> tuple[Family, ...]:
-        """Return the families of which less than a block's worth of addresses is free."""
+        """Return the families of which fewer addresses are free than ``choose.ready`` says."""
         self._known.read()
         return tuple(of for of in Family if self._lacks(of, request))
 
@@ -145,8 +146,8 @@ class Warm:
         except NoPool:
             return False
         own = [block for cidr, block in self._known.at_hand().items() if choose.pool_of(pools, cidr)]
-        worth = 1 << (pools[0].cidr.max_prefixlen - pools[0].block_size)
-        return sum(len(blocks.free(block, self._known.reserved(block))) for block in own) < worth
+        size = 1 << (pools[0].cidr.max_prefixlen - pools[0].block_size)
+        return sum(len(blocks.free(block, self._known.reserved(block))) for block in own) < choose.ready(size)
 
     def claim(self, of: Family, request: Request) -> Stored[IPAMBlock] | None:
         """Claim the next block for ``keep``; this touches no memory, so it needs no turn.
@@ -197,7 +198,10 @@ class Warm:
         block = at_hand.get(choose.block_of(pool, address)) if pool else None
         if pool is None or block is None or pool.disabled or request.use not in pool.allowed_uses:
             raise _NotAtHand  # the long way knows what to do, or the words for it
-        return blocks.assign(block, address, request.attribute)
+        try:
+            return blocks.assign(block, address, request.attribute)
+        except AddressTaken:
+            raise _NotAtHand from None  # as far as we know; it may be free by now
 
     def _giving(self, request: Request, found: Sequence[_Found], extra: Extra) -> Plan:
         counts: dict[Network, int] = {}
@@ -211,7 +215,7 @@ class Warm:
     # --- carrying out -----------------------------------------------------------------------------------
 
     def carry_out(self, jobs: Sequence[Job]) -> None:
-        """Do all jobs, in one write if possible; each is done then, with its answer or its error."""
+        """Do all jobs, in one write if possible; each is done then, with its answer or its error, or ``cold``."""
         for job in self._together(jobs) if len(jobs) > 1 and self.is_warm else jobs:
             try:
                 job.given = self._alone(job)
@@ -249,14 +253,14 @@ class Warm:
     def _alone(self, job: Job) -> Sequence[Interface]:
         """Carry one job out, whatever it takes."""
         if not self.is_warm:
-            return self._go_the_long_way(job)
+            return self._leave(job)
         self._known.read()
         for _ in range(records.TRIES):
             try:
                 plan = job.plan(self._known.at_hand())
             except _NotAtHand:
                 if not job.fetch():
-                    return self._go_the_long_way(job)
+                    return self._leave(job)
                 continue
             try:
                 self._write(plan.blocks, plan.writes)
@@ -281,9 +285,11 @@ class Warm:
             elif stored is not None and isinstance(stored.value, IPAMBlock):
                 known.blocks[stored.value.cidr] = Stored(stored.value, stored.revision)
 
-    def _go_the_long_way(self, job: Job) -> Sequence[Interface]:
+    def _leave(self, job: Job) -> Sequence[Interface]:
+        """Leave a job to ``the_long_way``: it takes many requests, and its caller goes it while others have turns."""
         self._known.forget(job.handle)
-        return job.the_long_way()
+        job.cold = True
+        return ()
 
 
 def _key(write: Write) -> tuple[object, ...]:

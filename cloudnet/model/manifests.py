@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from cloudnet.errors import BadInput
-from cloudnet.model import calico, kinds
+from cloudnet.model import calico, kinds, wire
 from cloudnet.model.resources import Resource
 
 LONGEST: Final = 64 * 1024 * 1024  # characters of one text
@@ -73,7 +73,8 @@ def load_all(text: str, origin: str) -> list[Any]:
         documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise BadInput(_account(error), path=origin) from error
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # The library trips over a value that does not fit the tag in front of it, such as `!!int ""`.
         raise BadInput(f"expected YAML: {str(error)[:80]}", path=origin) from error
     for document in documents:
         _check_aliases(document, origin)
@@ -188,11 +189,11 @@ def resource(manifest: Manifest) -> Resource | None:
     """
     document = dict(manifest.document)
     word = document.get("kind")
-    if word in _TEMPLATES:
-        document = _pod(document, _TEMPLATES[str(word)])
-        word = "Pod"
     if not isinstance(word, str):
-        raise BadInput("missing, and needed", path="kind")
+        raise BadInput(f"expected a string, found {wire.shown(word)}", path="kind")
+    if word in _TEMPLATES:
+        document = _pod(document, _TEMPLATES[word])
+        word = "Pod"
     kind = kinds.find(word, str(document.get("apiVersion", "")))
     if kind is None:
         return None

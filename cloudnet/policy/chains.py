@@ -60,12 +60,13 @@ Unit: TypeAlias = PolicyUnit | ProfileUnit | StageUnit | Plan
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A unit's part, the units that it leads to, and the sets that it depends on by shape or by content."""
+    """A unit's part, the units that it leads to, and the sets that it depends on, as ``Sequence`` has them."""
 
     part: Part
     needs: frozenset[Unit] = frozenset()
     shapes: frozenset[SetId] = frozenset()
     contents: frozenset[SetId] = frozenset()
+    lookups: frozenset[SetId] = frozenset()
 
 
 class Known(SetsAtHand, Protocol):
@@ -219,7 +220,7 @@ def _sequence(unit: Unit, known: Known) -> Sequence:
 
 
 def _built(parts: Iterable[Part], of: Sequence, needs: Iterable[Unit] = ()) -> Built:
-    return Built(join(parts), frozenset(needs), frozenset(of.shapes), frozenset(of.contents))
+    return Built(join(parts), frozenset(needs), frozenset(of.shapes), frozenset(of.contents), frozenset(of.lookups))
 
 
 # --- tiers ---------------------------------------------------------------------------------------------------

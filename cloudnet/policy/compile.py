@@ -77,6 +77,7 @@ class Compiler:
         self._stages_with: dict[PolicyKey, set[StageUnit]] = {}
         self._dependents: dict[SetId, set[Unit]] = {}
         self._contents: dict[SetId, set[Unit]] = {}
+        self._lookups: dict[SetId, set[Unit]] = {}  # sets that nobody looks anything up in are not in the table
         self._owners: dict[str, set[Unit | None]] = {}  # {name of an object: who brings it}
         self._dirty_units: dict[Unit, None] = {}
         self._dirty_interfaces: dict[str, None] = {}
@@ -170,28 +171,39 @@ class Compiler:
         parts = self._members.setdefault(change.id, SetParts(change.id, of_ports=change.of_ports))
         before, was_large = parts.shape, parts.size > LARGEST
         gone, come = parts.change(change.added, change.removed)
-        for element in gone:
-            self.elements.drop(element)
-        for element in come:
-            self.elements.want(element, "")
-        self._declare(parts, before)
+        if change.id in self._lookups:
+            for element in gone:
+                self.elements.drop(element)
+            for element in come:
+                self.elements.want(element, "")
+            self._declare(parts, before, parts.shape)
         if before != parts.shape or was_large != (parts.size > LARGEST):
             self._dirty_units |= dict.fromkeys(self._dependents.get(change.id, ()))
         self._dirty_units |= dict.fromkeys(self._contents.get(change.id, ()))
 
     def _drop_set(self, name: SetId) -> None:
-        parts = self._members.pop(name, None)
+        parts = self._members.get(name)
         if parts is not None:
-            before = parts.shape
-            for element in parts.clear():
-                self.elements.drop(element)
-            self._declare(parts, before)
+            if name in self._lookups:
+                self._hide(parts)
+            del self._members[name]
             self._dirty_units |= dict.fromkeys((*self._dependents.get(name, ()), *self._contents.get(name, ())))
 
-    def _declare(self, parts: SetParts, before: frozenset[str]) -> None:
-        for part in before - parts.shape:
+    def _show(self, parts: SetParts) -> None:
+        """Put a set into the table: somebody looks something up in it."""
+        self._declare(parts, frozenset(), parts.shape)
+        for element in parts.elements():
+            self.elements.want(element, "")
+
+    def _hide(self, parts: SetParts) -> None:
+        for element in parts.elements():
+            self.elements.drop(element)
+        self._declare(parts, parts.shape, frozenset())
+
+    def _declare(self, parts: SetParts, before: frozenset[str], after: frozenset[str]) -> None:
+        for part in before - after:
             self.sets.drop(members.name_of(parts.id, part))
-        for part in parts.shape - before:
+        for part in after - before:
             one = members.declare(parts.id, part, of_ports=parts.of_ports)
             self.sets.want(one.name, one)
 
@@ -295,6 +307,13 @@ class Compiler:
         now = after or Built(Part())
         _reindex(self._dependents, unit, before.shapes, now.shapes)
         _reindex(self._contents, unit, before.contents, now.contents)
+        _reindex(self._lookups, unit, before.lookups, now.lookups)
+        for name in now.lookups - before.lookups:
+            if len(self._lookups[name]) == 1 and name in self._members:
+                self._show(self._members[name])
+        for name in before.lookups - now.lookups:
+            if name not in self._lookups and name in self._members:
+                self._hide(self._members[name])
         if isinstance(unit, StageUnit):
             keys = frozenset(unit.stage.policies)
             _reindex(self._stages_with, unit, frozenset() if after else keys, keys if after else frozenset())

@@ -1,6 +1,6 @@
-"""Carry policy out: what the compiler wants goes into the kernel, each change as one transaction, or not at all.
+"""Carry policy out: what the compiler wants goes into the kernel, whole or not at all.
 
-A transaction that is refused leaves the old rules in force. If a policy is to blame, it is found by halves and left
+A change that is refused leaves the old rules in force. If a policy is to blame, it is found by halves and left
 as it was before, everything else goes in, and ``refused`` names it until another version of it comes.
 """
 
@@ -17,7 +17,7 @@ from cloudnet.policy.elements import TABLE
 from cloudnet.policy.options import Options
 from cloudnet.policy.rules import Change, Policy, PolicyChanged, PolicyGone, PolicyKey
 from cloudnet.policy.table import Chain, Counter, rule_mark
-from cloudnet.policy.transaction import Transaction, done, pending
+from cloudnet.policy.transaction import Transaction, cleared, made, pending, switched
 
 _SMALL: Final = 2000  # elements that go by themselves; more go by text, which is one transaction whatever its size
 
@@ -64,7 +64,11 @@ class Enforcer:
                 raise
             wanted = [self.compiler.policies[key] for key in suspects]
             self._revert(suspects)
-            changed = self._commit()  # if this is refused too, no policy is to blame
+            try:
+                changed = self._commit()
+            except NftError:  # no policy is to blame
+                self.compiler.take(map(PolicyChanged, wanted))
+                raise
             self._last_good.clear()
             changed = self._introduce(wanted) or changed
         self._last_good.clear()
@@ -92,15 +96,24 @@ class Enforcer:
             self.compiler.take([PolicyChanged(good) if good else PolicyGone(key)])
 
     def _commit(self) -> bool:
+        """Carry out what is pending; what a first transaction made stays, unused, if the second is refused."""
         transaction = pending(self.compiler)
         if not transaction:
             return False
         if _is_small(transaction):
             self._nft.change(_element_changes(transaction))
         else:
-            self._nft.run(transaction.text())
-        done(self.compiler, transaction)
+            self._run(transaction.first())
+            made(self.compiler, transaction)
+            self._run(transaction.second())
+        switched(self.compiler, transaction)
+        self._run(transaction.third())
+        cleared(self.compiler, transaction)
         return True
+
+    def _run(self, text: str) -> None:
+        if text:
+            self._nft.run(text)
 
     # --- repair ------------------------------------------------------------------------------------------------
 

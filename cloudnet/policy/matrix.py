@@ -16,7 +16,7 @@ from cloudnet.policy.options import Options
 from cloudnet.policy.packets import Packet, contains
 from cloudnet.policy.questions import Cuts, Question, summary
 from cloudnet.policy.reach import End, Wanted, coming, leaving, packet, reach
-from cloudnet.policy.rules import Direction, Rule, State
+from cloudnet.policy.rules import Direction, EndpointChanged, Rule, State
 
 NO_WAY = "-"
 """Said of a pair that has no address of one family, is one and the same end, or is none of the cluster's."""
@@ -176,14 +176,38 @@ class Pairs:
         self._only = only
         self._members = _Members(cluster.state)
         self._sides: dict[tuple[str, Direction], _Side] = {}
+        self._same: dict[Hashable, _Side] = {}  # endpoints with the same policies and profiles have one
         self._answers: dict[Hashable, bool] = {}
+        self._cells: dict[Hashable, str] = {}
 
     def cell(self, source: End, target: End) -> str:
         """Return what is let through, in words."""
+        if self._has_hosts(source, target):
+            return self._cell(source, target)
+        key = (self._said_by(source, Direction.EGRESS, target), self._said_by(target, Direction.INGRESS, source))
+        if key not in self._cells:
+            self._cells[key] = self._cell(source, target)
+        return self._cells[key]
+
+    def _cell(self, source: End, target: End) -> str:
         try:
             return summary(self.asked(source, target, questions([self], source, target, self._only)))
         except BadInput:
             return NO_WAY
+
+    def _said_by(self, end: End, direction: Direction, other: End) -> Hashable:
+        """Return all that decides what an end says to another one; a stranger says nothing."""
+        versions = tuple(address.version for address in _addresses(end))
+        if end.member is None:
+            return versions
+        side = self._side(end.member, direction)
+        own = tuple(side.traits(address, self._members.of(address)) for address in _addresses(end))
+        others = tuple(side.traits(address, self._members.of(address)) for address in _addresses(other))
+        return versions, side.policies, own, others
+
+    def _has_hosts(self, source: End, target: End) -> bool:
+        """Tell whether host endpoints have a say: then nodes and interfaces count as well."""
+        return any(end.member is not None and end.member.node in self._cluster.hosts for end in (source, target))
 
     def asked(self, source: End, target: End, some: Iterable[Question]) -> list[tuple[Question, bool]]:
         """Return the answers to questions.
@@ -195,8 +219,7 @@ class Pairs:
 
     def cuts(self, source: End, target: End) -> Iterable[Cuts]:
         """Yield what rules tell apart in packets from end to end."""
-        addresses = target.member.addresses if target.member else (target.outside,)
-        known = [address for address in addresses if address is not None]
+        known = _addresses(target)
         for end, direction in ((source, Direction.EGRESS), (target, Direction.INGRESS)):
             if end.member is not None:
                 side = self._side(end.member, direction)
@@ -215,8 +238,7 @@ class Pairs:
 
     def _allows(self, source: End, target: End, what: Wanted) -> bool:
         sent = packet(source, target, what)
-        nodes = [end.member.node for end in (source, target) if end.member]
-        if any(node in self._cluster.hosts for node in nodes):
+        if self._has_hosts(source, target):
             return reach(self._cluster, source, target, what, self._options).allowed
         # Without host endpoints it does not matter whether both are on one node: each says its own.
         out = source.member is None or self._half(source.member, Direction.EGRESS, sent, sent.destination)
@@ -224,8 +246,9 @@ class Pairs:
 
     def _half(self, member: Member, direction: Direction, sent: Packet, other: Address) -> bool:
         side = self._side(member, direction)
-        traits = side.traits(other, self._members.of(other))
-        key = (member.id, direction, traits, sent.family, sent.protocol, sent.to_port, sent.icmp)
+        mine = sent.source if direction is Direction.EGRESS else sent.destination
+        traits = tuple(side.traits(address, self._members.of(address)) for address in (mine, other))
+        key = (side.policies, direction, traits, sent.family, sent.protocol, sent.to_port, sent.icmp)
         if key not in self._answers:
             ask = leaving if direction is Direction.EGRESS else coming
             self._answers[key] = ask(self._cluster, member, sent, self._options).allowed
@@ -235,14 +258,19 @@ class Pairs:
         key = (member.title, direction)
         if key not in self._sides:
             known = self._cluster.members[member.title]
-            self._sides[key] = _Side(_rules(self._cluster, known, direction))
+            entry = self._cluster.state.endpoints[member.id]
+            found = (direction, tuple(_asked(entry, direction, self._cluster.state)), entry.endpoint.profiles)
+            if found not in self._same or member.node in self._cluster.hosts:
+                self._same[found] = _Side(found, _rules(self._cluster, known, direction))
+            self._sides[key] = self._same[found]
         return self._sides[key]
 
 
 class _Side:
     """The rules that may decide at one endpoint in one direction, and by what they tell other ends apart."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, policies: Hashable, rules: Iterable[Rule]) -> None:
+        self.policies = policies
         some = list(rules)
         peers = [peer for rule in some for peer in (rule.source, rule.destination)]
         self.cuts = Cuts()
@@ -255,6 +283,20 @@ class _Side:
         """Return all that these rules see of an address."""
         nets = tuple(i for i, net in enumerate(self._nets) if address in net)
         return nets, frozenset(one for one in sets if (one[0] if isinstance(one, tuple) else one) in self._names)
+
+
+def _asked(entry: EndpointChanged, direction: Direction, state: State) -> Iterable[Hashable]:
+    """Yield the tiers and policies of an endpoint that have a say in one direction."""
+    for tier in entry.tiers:
+        known = ((key, state.policies[key]) for key in tier.policies if key in state.policies)
+        if keys := tuple(key for key, policy in known if direction in policy.types):
+            yield tier.tier, keys
+
+
+def _addresses(end: End) -> tuple[Address, ...]:
+    if end.member is not None:
+        return end.member.addresses
+    return () if end.outside is None else (end.outside,)
 
 
 def questions(asked: Iterable[Pairs], source: End, target: End, only: Wanted | None = None) -> list[Question]:

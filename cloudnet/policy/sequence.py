@@ -53,7 +53,8 @@ Entry: TypeAlias = Decided | Plain
 class Sequence:
     """Rules of one chain in the making, with the sets that they bring and those that they depend on.
 
-    ``shapes``: sets whose parts matter, ``contents``: sets whose every member does.
+    ``shapes``: sets whose parts or size matter, ``contents``: sets whose every member does, ``lookups``: sets that
+    packets are looked up in.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Sequence:
     elements: dict[str, Elements] = field(default_factory=dict)
     shapes: set[SetId] = field(default_factory=set)
     contents: set[SetId] = field(default_factory=set)
+    lookups: set[SetId] = field(default_factory=set)
     _maps: int = 0
 
     def extend(self, entries: Iterable[Entry]) -> None:
@@ -94,6 +96,7 @@ class Sequence:
         self.elements |= literal_elements(matches)
         for end in (entry.rule.source, entry.rule.destination):
             self.shapes.update(end.address_sets(), end.port_sets())
+            self.lookups.update(end.address_sets(), end.port_sets())
 
     def _merge(self, run: list[Entry]) -> None:
         entries = [

@@ -68,9 +68,12 @@ class SetParts:
                 self._elements.pop(part, None)
         return gone, come
 
-    def clear(self) -> list[tuple[str, str]]:
-        everything = frozenset(one for of in self._members.values() for one in of)
-        return self.change(frozenset(), everything)[0]  # type: ignore[arg-type]  # of one kind, as they came
+    def elements(self) -> Iterator[tuple[str, str]]:
+        """Yield ``(name of the part's set, element)`` of all."""
+        for part, of in self._members.items():
+            name = members.name_of(self.id, part)
+            keys = self._elements[part] if self._overlaps(part) else map(members.element, of)
+            yield from ((name, key) for key in keys)
 
     def _overlaps(self, part: str) -> bool:
         return part[1] == "n" and not self.of_ports

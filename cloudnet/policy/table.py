@@ -132,10 +132,12 @@ def delete_elements(name: str, keys: Iterable[str]) -> str:
 
 
 def script(part: Part) -> str:
-    """Return what makes the whole table anew, in one transaction."""
+    """Return what makes the whole table anew, in one transaction; equal tables have equal texts."""
     lines = [f"add table {TABLE}", f"delete table {TABLE}", f"add table {TABLE}"]
-    lines += [add_counter(counter) for counter in part.counters]
-    lines += [add_chain(chain) for chain in part.chains]
-    lines += [add_set(one, part.elements.get(one.name, _NONE)) for one in part.sets]
-    lines += [line for chain in part.chains for line in add_rules(chain)]
+    chains = sorted(part.chains, key=lambda chain: chain.name)
+    lines += [add_counter(counter) for counter in sorted(part.counters, key=lambda counter: counter.name)]
+    lines += [add_chain(chain) for chain in chains]
+    for one in sorted(part.sets, key=lambda one: one.name):
+        lines.append(add_set(one, dict(sorted(part.elements.get(one.name, _NONE).items()))))
+    lines += [line for chain in chains for line in add_rules(chain)]
     return "\n".join(lines) + "\n"

@@ -1,12 +1,18 @@
-"""From what the trackers of a compiler have pending to one transaction of nft, and back when it was carried out.
+"""From what the trackers of a compiler have pending to transactions of nft, and back when they were carried out.
 
-Order in a transaction: what is new is declared before anything leads to it; what goes is emptied before it is
-deleted. The kernel lets no packet see anything in between: it switches from all the old to all the new.
+Up to three: first everything new, with nothing that leads there, then the switch, then what nothing leads to any
+more is taken away. One alone would not do. The kernel turns all chains over at one moment, and publishes sets of
+intervals (``nft_set_pipapo``) only behind it, each when its turn comes: a rule that looks something up in a set as
+new as itself finds it empty for as long as the commit takes, hundreds of packets long if it is a large one. Chains
+that are new are empty, and sets that go are, for packets that were on their way. Sets that stand already answer as
+before until replaced.
+
+Within a transaction, what is new is declared before anything leads to it; what goes is emptied before it is deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cloudnet.policy import table
@@ -49,24 +55,48 @@ class Transaction:
         others = (self.counters, self.chains, self.sets, self.no_counters, self.no_chains, self.no_sets)
         return not any(others)
 
-    def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines())
+    def first(self) -> str:
+        """Return the transaction that makes what is new; empty if nothing is."""
+        return _text(self._new())
 
-    def _lines(self) -> Iterator[str]:
-        yield f"add table {TABLE}"
+    def second(self) -> str:
+        """Return the transaction that switches to it; empty if nothing stands that changes."""
+        return _text(self._switch())
+
+    def third(self) -> str:
+        """Return the transaction that takes away what is not wanted; empty if nothing is."""
+        return _text(self._clear())
+
+    def is_new(self, chain: Chain) -> bool:
+        return chain.name not in self.standing_chains and not chain.hook
+
+    def _new(self) -> Iterator[str]:
+        """Yield what makes counters, chains and sets that are not there yet; chains on hooks are not among them."""
+        new = [chain for chain in self.chains.values() if self.is_new(chain)]
         yield from map(table.add_counter, self.counters.values())
-        for chain in self.chains.values():
+        yield from map(table.add_chain, new)
+        for name, one in self.sets.items():
+            yield table.add_set(one, self.elements.get(name, {}))
+        for chain in new:
+            yield from table.add_rules(chain)
+
+    def _switch(self) -> Iterator[str]:
+        """Yield what changes chains and sets that stand, and hangs chains up."""
+        changed = [chain for chain in self.chains.values() if not self.is_new(chain)]
+        for chain in changed:
             standing = chain.name in self.standing_chains
             yield f"flush chain {TABLE} {chain.name}" if standing else table.add_chain(chain)
-        for name in self.no_chains:
-            yield f"flush chain {TABLE} {name}"
         for name, keys in self.no_elements.items():
             yield table.delete_elements(name, keys)
-        for name, one in self.declarations.items():
-            if name in self.sets or name in self.elements:
-                yield table.add_set(one, self.elements.get(name, {}))
-        for chain in self.chains.values():
+        for name, elements in self.elements.items():
+            if name not in self.sets:
+                yield table.add_set(self.declarations[name], elements)
+        for chain in changed:
             yield from table.add_rules(chain)
+
+    def _clear(self) -> Iterator[str]:
+        for name in self.no_chains:
+            yield f"flush chain {TABLE} {name}"
         for name in self.no_sets:
             yield f"delete set {TABLE} {name}"
         for name in self.no_chains:
@@ -102,20 +132,38 @@ def pending(of: Compiler) -> Transaction:
     )
 
 
-def done(of: Compiler, transaction: Transaction) -> None:
-    """Record that the kernel has carried a transaction out, in full."""
+def _text(lines: Iterable[str]) -> str:
+    lines = [f"{line}\n" for line in lines]
+    return "".join((f"add table {TABLE}\n", *lines)) if lines else ""
+
+
+def made(of: Compiler, transaction: Transaction) -> None:
+    """Record that the first part was carried out."""
     for name, counter in transaction.counters.items():
         of.counters.saw(name, counter)
     for name, chain in transaction.chains.items():
-        of.chains.saw(name, chain)
+        if transaction.is_new(chain):
+            of.chains.saw(name, chain)
     for name, one in transaction.sets.items():
         of.sets.saw(name, one)
+        for key, verdict in transaction.elements.get(name, {}).items():
+            of.elements.saw((name, key), verdict)
+
+
+def switched(of: Compiler, transaction: Transaction) -> None:
+    """Record that the second part was carried out, behind the first."""
+    for name, chain in transaction.chains.items():
+        of.chains.saw(name, chain)
     for name, keys in transaction.no_elements.items():
         for key in keys:
             of.elements.lost((name, key))
     for name, elements in transaction.elements.items():
         for key, verdict in elements.items():
             of.elements.saw((name, key), verdict)
+
+
+def cleared(of: Compiler, transaction: Transaction) -> None:
+    """Record that the third part was carried out."""
     for name in transaction.no_counters:
         of.counters.lost(name)
     for name in transaction.no_chains:

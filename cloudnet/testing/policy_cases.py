@@ -35,18 +35,26 @@ from cloudnet.policy.rules import (
     PROTOCOLS,
     WITH_PORTS,
     Action,
+    Change,
     Direction,
     Endpoint,
     EndpointChanged,
+    EndpointGone,
     EndpointId,
     Icmp,
     Peer,
     Policy,
+    PolicyChanged,
+    PolicyGone,
     PolicyKey,
     PortMember,
     PortRange,
     Profile,
+    ProfileChanged,
+    ProfileGone,
     Rule,
+    SetChanged,
+    SetGone,
     SetId,
     State,
     Tier,
@@ -129,6 +137,27 @@ def words(verdict: Verdict) -> str:
         return f"{step.tier}/{step.why.value}" if step.why is Why.TIER else step.why.value
     owner = step.hit.owner.name if isinstance(step.hit.owner, PolicyKey) else step.hit.owner
     return f"{step.tier}/{owner}/{step.hit.rule}".lstrip("/")
+
+
+def differences(before: State, after: State) -> Iterator[Change]:
+    """Yield the changes that lead from one state to another, in the order that ``rules.py`` asks for."""
+    for name in {**before.address_sets, **after.address_sets}:
+        old, new = before.address_sets.get(name, frozenset()), after.address_sets.get(name, frozenset())
+        yield SetChanged(name, of_ports=False, added=new - old, removed=old - new)
+    for name in {**before.port_sets, **after.port_sets}:
+        had, has = before.port_sets.get(name, frozenset()), after.port_sets.get(name, frozenset())
+        yield SetChanged(name, of_ports=True, added=has - had, removed=had - has)
+    yield from (PolicyChanged(new) for key, new in after.policies.items() if before.policies.get(key) != new)
+    yield from (ProfileChanged(new) for name, new in after.profiles.items() if before.profiles.get(name) != new)
+    yield from (new for key, new in after.endpoints.items() if before.endpoints.get(key) != new)
+    yield from (EndpointGone(gone) for gone in before.endpoints.keys() - after.endpoints.keys())
+    yield from (PolicyGone(key) for key in before.policies.keys() - after.policies.keys())
+    yield from (ProfileGone(name) for name in before.profiles.keys() - after.profiles.keys())
+    for gone_set in (
+        *(before.address_sets.keys() - after.address_sets),
+        *(before.port_sets.keys() - after.port_sets),
+    ):
+        yield SetGone(gone_set)
 
 
 def _options(document: Document) -> Options:

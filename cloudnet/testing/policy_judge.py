@@ -34,6 +34,7 @@ _ROOM: Final = 64 << 20  # bytes of a socket's buffer
 _QUIET: Final = 0.02  # seconds without a packet after which none is under way
 _PATIENCE: Final = 0.3  # the same where one that should have come is missing
 _IPV6_HDRINCL: Final = 36  # linux/in6.h
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h: beyond what the host allows everybody
 
 # The kernel's own answers would end the connections that a test plays, and be taken for its packets.
 _QUIETEN: Final = """
@@ -92,6 +93,10 @@ class Judge:
                 self.senders[packet.family].sendto(raw, address)
         else:
             self.links[packet.enters].send(frames.ethernet(NODE_MAC, FAR_MAC, raw))
+
+    def drain(self) -> set[tuple[int, str]]:
+        """Return what has come out of the links since the last look, whoever sent it: {(number, link)}."""
+        return {(number, name) for name, link in self.links.items() for number in _received(link)}
 
     def _collect(self, receivers: Iterable[socket.socket], packets: Sequence[Packet]) -> set[tuple[int, str | None]]:
         """Take in what arrives until nothing has for a while: {(number, link it came out of)}."""
@@ -183,13 +188,13 @@ def _inside(node: str, links: Mapping[str, socket.socket], work: Callable[[Judge
 
 def _receiver(family: int, protocol: int) -> socket.socket:
     opened = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_RAW, protocol)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
     return opened
 
 
 def _link(far: str, name: str) -> socket.socket:
     opened = netns.open_socket(far, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
     opened.bind((f"far-{name}", _ALL))
     return opened
 

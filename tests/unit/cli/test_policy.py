@@ -230,6 +230,17 @@ def test_check_lets_warnings_pass_unless_it_is_strict(folder):
     run("check", folder / "cluster", unused, "--strict", exit_code=1)
 
 
+def test_check_tells_of_fields_that_nobody_knows(folder):
+    typed = folder / "typed.yaml"
+    typed.write_text(DB.replace("podSelector: {matchLabels: {app: db}}", "podSelektor: {matchLabels: {app: db}}", 1))
+
+    told = json.loads(run("check", typed, "-o", "json", exit_code=1))
+
+    [finding] = told["findings"]
+    assert (finding["severity"], finding["field"]) == ("error", "spec.podSelektor")
+    assert finding["message"].startswith("unknown field: expected one of 'podSelector'")
+
+
 def test_check_of_good_documents_has_nothing_to_say(folder):
     assert run("check", folder / "db.yml", "--strict") == "policies read: 1; nothing to say of them\n"
 

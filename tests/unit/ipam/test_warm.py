@@ -13,7 +13,15 @@ from cloudnet.ipam.errors import AddressTaken, NoPool
 from cloudnet.ipam.known import KINDS
 from cloudnet.ipam.warm import Warm
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import IPAMBlock, IPAMConfiguration, IPPool, IPReservation, Metadata
+from cloudnet.model.resources import (
+    AffinityState,
+    BlockAffinity,
+    IPAMBlock,
+    IPAMConfiguration,
+    IPPool,
+    IPReservation,
+    Metadata,
+)
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy.selectors import Matches
 from cloudnet.store.api import AlreadyExists, Create, Delete, Event, EventType
@@ -134,11 +142,15 @@ def test_after_a_restart_giving_back_needs_a_look_at_the_handle(books, warm):
 
 
 def test_the_next_block_is_claimed_before_anybody_needs_it(books, warm):
-    for number in range(10):
+    for number in range(12):
         warm.take(f"p{number}")
     warm.leases.top_up(Request(NODE))
+    before = len(books.store.list(IPAMBlock).items)
+    warm.take("p12")
+    warm.leases.top_up(Request(NODE))
 
-    assert [warm.requests(lambda n=n: warm.take(f"p{n}")) for n in range(10, 26)] == [["write"]] * 16
+    assert (before, len(books.store.list(IPAMBlock).items)) == (1, 2)
+    assert [warm.requests(lambda n=n: warm.take(f"p{n}")) for n in range(13, 29)] == [["write"]] * 16
 
 
 def test_topping_up_twice_claims_once(books, warm):
@@ -240,6 +252,37 @@ def test_a_named_address_is_given_once(books, warm):
     assert agree(books) is False  # it has no endpoint, as this test writes none
 
 
+def test_a_named_address_that_somebody_else_gave_back_is_free_again(books, warm):
+    (wanted,) = warm.take("web")
+    books.ipam.release_by_handle("net.web")
+
+    assert warm.named("other", str(wanted)) == [wanted]
+
+
+def test_a_block_that_somebody_began_to_let_go_is_the_nodes_again(books, warm):
+    seen = books.store.list(BlockAffinity).items[0]
+    marked = replace(seen.value, state=AffinityState.PENDING_DELETION)
+    books.store.update(marked, expected=seen.revision)
+    warm.hear()
+
+    warm.leases.top_up(Request(NODE))
+
+    (mended,) = books.store.list(BlockAffinity).items
+    assert mended.value.state is AffinityState.CONFIRMED
+    assert warm.requests(lambda: warm.take("web")) == ["write"]
+
+
+def test_where_few_blocks_are_left_none_is_claimed_ahead_of_need(books, warm):
+    for number in range(12):
+        books.ipam.assign_ip(ip_address(f"10.65.0.{number * 16}"), Request(NodeName("n2"), f"net.other{number}"))
+    before = len(books.store.list(IPAMBlock).items)
+    for number in range(13):
+        warm.take(f"p{number}")
+
+    assert not warm.leases.top_up(Request(NODE))
+    assert len(books.store.list(IPAMBlock).items) == before
+
+
 # --- many at once ---------------------------------------------------------------------------------------------
 
 
@@ -289,3 +332,25 @@ def test_a_store_without_transactions_is_served_the_long_way(books):
 
     assert len(taken) == 1
     assert not list(picture.take(books.store).allocations())
+
+
+def test_whoever_goes_the_long_way_holds_up_nobody(books, warm):
+    books.store.create(IPPool(Metadata("far"), ip_network("10.66.0.0/24"), block_size=28))
+    warm.hear()
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(_):
+        asked.set()
+        assert may_go_on.wait(5)
+        return []
+
+    books.ipam.assign_ip(ip_address("10.66.0.1"), Request(NodeName("n2"), "net.there"))
+    request = Request(NODE, "net.slow")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(warm.leases.take_named, [ip_address("10.66.0.2")], request, slowly)
+        assert asked.wait(5)
+        taken = warm.take("quick")
+        may_go_on.set()
+        slow.result()
+
+    assert len(taken) == 1

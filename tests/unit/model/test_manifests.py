@@ -66,6 +66,9 @@ def test_a_value_is_what_kubernetes_reads(text, value):
         ("[" * 100_000, "f.yaml: line 1"),
         ("!!python/object/apply:os.system ['true']", "f.yaml: line 1, column 1: could not determine a constructor"),
         ("? [1]\n: 2", "f.yaml: line 1, column 3: expected text as a key"),
+        ("a: !!int ''", "f.yaml: expected YAML: "),
+        ("a: !!bool x", "f.yaml: expected YAML: "),
+        ("a: !!timestamp x", "f.yaml: "),
         ("a\x00b", "f.yaml: expected YAML: not readable"),
         ("just text", "f.yaml: expected an object with apiVersion and kind, found str"),
     ],
@@ -121,6 +124,12 @@ def test_a_manifest_becomes_its_resource_in_namespace_default_if_it_names_none()
 def test_a_kind_without_meaning_to_networking_is_passed_over():
     assert manifests.resource(one("{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}")) is None
     assert manifests.resource(one("{apiVersion: gateway/v1, kind: NetworkPolicy}")) is None
+
+
+@pytest.mark.parametrize("kind", ["{a: b}", "[Pod]", "7", ""])
+def test_a_kind_that_is_no_word_is_refused(kind):
+    with pytest.raises(BadInput, match=r"^kind: expected a string"):
+        manifests.resource(one(f"{{apiVersion: v1, kind: {kind}}}"))
 
 
 def test_a_wrong_version_of_a_known_group_is_refused_not_passed_over():

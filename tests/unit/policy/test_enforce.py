@@ -11,15 +11,13 @@ from cloudnet.policy.compile import changes_to, compile_state
 from cloudnet.policy.elements import TABLE
 from cloudnet.policy.enforce import Enforcer
 from cloudnet.policy.rules import (
-    EndpointGone,
     PolicyChanged,
-    PolicyGone,
     SetChanged,
-    SetGone,
     SetId,
     State,
 )
 from cloudnet.testing import policy_cases, policy_judge, policy_worlds
+from cloudnet.testing.policy_cases import differences
 
 
 def by_name(part):
@@ -31,22 +29,6 @@ def by_name(part):
     )
 
 
-def turn_into(enforcer, before, after):
-    """Lead an enforcer from one state to the other as calculate.py would, with nothing said twice."""
-    for name in {**before.address_sets, **after.address_sets}:
-        old, new = before.address_sets.get(name, frozenset()), after.address_sets.get(name, frozenset())
-        yield SetChanged(name, of_ports=False, added=new - old, removed=old - new)
-    for name in {**before.port_sets, **after.port_sets}:
-        old, new = before.port_sets.get(name, frozenset()), after.port_sets.get(name, frozenset())
-        yield SetChanged(name, of_ports=True, added=new - old, removed=old - new)
-    yield from map(PolicyChanged, after.policies.values())
-    yield from after.endpoints.values()
-    yield from (EndpointGone(gone) for gone in before.endpoints.keys() - after.endpoints.keys())
-    yield from (PolicyGone(key) for key in before.policies.keys() - after.policies.keys())
-    for name in before.address_sets.keys() - after.address_sets.keys():
-        yield SetGone(name)
-
-
 @pytest.mark.kernel
 def test_the_kernel_follows_from_state_to_state_and_holds_what_a_cold_start_would():
     def follow(judge):
@@ -56,7 +38,7 @@ def test_the_kernel_follows_from_state_to_state_and_holds_what_a_cold_start_woul
         for seed in range(40):
             state = policy_worlds.World(Random(seed)).state
             after = State(state.endpoints, state.policies, before.profiles, state.address_sets, state.port_sets)
-            enforcer.take(turn_into(enforcer, before, after))
+            enforcer.take(differences(before, after))
             cold = compile_state(after)
             assert by_name(enforcer.compiler.part()) == by_name(cold), f"seed {seed}"
             assert not enforcer.resync(), f"seed {seed}: what stands is not what was said"
@@ -200,3 +182,48 @@ EVIL = {"action": "deny", "protocol": "tcp", "destination": {"ports": [666]}}
 
 def one_policy(rule):
     return policy_cases.parse({"says": "", "policies": [{"name": "web", "ingress": [rule]}], "packets": []})
+
+
+def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_nothing_does():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(one_policy(WEB).state))
+    written = len(nft.scripts)
+
+    enforcer.take(differences(one_policy(WEB).state, many_policies().state))
+
+    first, second, third = nft.scripts[written:]
+    assert "delete chain" not in first + second
+    assert "delete chain" in third
+    assert "flush" not in first
+    assert "pods-in" not in first
+    assert "map-tier-in" in first
+    assert "vmap" in first
+    assert 'elements = { "cali1"' in second
+
+
+def test_a_refused_switch_leaves_nothing_behind_that_a_later_one_would_trip_over():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(one_policy(WEB).state))
+    nft.refuse = lambda line: "no memory" if "pods-in" in line else None
+    with pytest.raises(NftError, match="no memory"):
+        enforcer.take(differences(one_policy(WEB).state, many_policies().state))
+    nft.refuse = lambda _: None
+
+    assert enforcer.settle()
+
+    assert not enforcer.resync()
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(many_policies().state))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
+def many_policies():
+    return policy_cases.parse(
+        {
+            "says": "",
+            "policies": [{"name": f"p{number:02}", "ingress": [WEB, DNS]} for number in range(12)],
+            "packets": [],
+        }
+    )

@@ -99,6 +99,33 @@ def test_a_port_that_a_rule_names_is_told_by_the_number_it_has_at_each_target():
     assert cells[str(WORLD), "shop/db"] == "tcp 9090"
 
 
+def test_senders_and_receivers_of_the_same_policies_fare_as_they_are_selected():
+    spec = (
+        "selector: \"app in {'x','y'}\", ingress: [{action: Allow, source: {selector: app == 'a'}, "
+        "destination: {selector: app == 'x'}}, {action: Allow, protocol: UDP}]"
+    )
+    found = cluster.build(resources(*(pod(app, app) for app in "abxy"), policy("p", spec)))
+
+    cells = drawn(found)
+
+    assert [cells[f"shop/{one}", f"shop/{other}"] for one in "ab" for other in "xy"] == ["all", "udp", "udp", "udp"]
+
+
+def test_host_endpoints_on_the_way_count_for_the_pods_of_their_node():
+    host = (
+        "{apiVersion: projectcalico.org/v3, kind: HostEndpoint, metadata: {name: h, labels: {role: node}}, "
+        "spec: {node: n2, interfaceName: eth0}}"
+    )
+    spec = "selector: role == 'node', applyOnForward: true, ingress: [{action: Deny, protocol: TCP}, {action: Allow}]"
+    near, far = (pod(f"p{i}", "web", extra=f", nodeName: n{i}") for i in (1, 2))
+
+    cells = drawn(cluster.build(resources(near, far, host, policy("p", spec))), outside=[WORLD])
+
+    assert cells["shop/p1", "shop/p2"] == "udp; icmp; other protocols"
+    assert cells["shop/p2", "shop/p1"] == "all"
+    assert cells[str(WORLD), "shop/p2"] == "udp; icmp; other protocols"
+
+
 def test_an_icmp_type_and_a_protocol_that_rules_name_are_told_apart_from_others():
     spec = (
         "selector: app == 'db', ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8}}, "

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudnet.policy.compile import compile_state
+from cloudnet.policy.table import script
+from cloudnet.testing import policy_cases
+
+FOLDER = Path(__file__).parents[2] / "cases" / "policy"
+
+
+def compiled(path):
+    return "\n".join(
+        f"# {case.says}\n{script(compile_state(case.state, case.options))}" for case in policy_cases.read(path)
+    )
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_case_files_become_the_rulesets_beside_them(path, request):
+    golden = path.with_suffix(".nft")
+    text = compiled(path)
+    if request.config.getoption("--update-golden"):
+        golden.write_text(text)
+
+    assert golden.read_text() == text, "if that is what you want: pytest --update-golden"
