@@ -26,6 +26,9 @@ from cloudnet.store.api import Store, Write
 _PATIENCE = 30.0  # seconds for another's plugin
 _LONGEST = 1 << 20  # bytes of its answer
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HANDED_ON = (Code.INCOMPATIBLE_VERSION, Code.TRY_AGAIN)
+"""Codes of another's plugin that say to the runtime what it has to do; its other errors are ours to name."""
+
 _POD_CIDR: Mapping[str, Family] = {"usepodcidr": Family.IPV4, "usepodcidripv6": Family.IPV6}
 _ANYTHING: Mapping[Family, str] = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 
@@ -91,8 +94,9 @@ class Delegate:
             said = (
                 answer.get("msg") or done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
             )
-            code = Code.TRY_AGAIN if answer.get("code") == Code.TRY_AGAIN else Code.OTHER_PLUGIN
-            raise CniError(code, f"IPAM plugin {kind!r} failed at {command}: {said}")
+            code = answer.get("code")
+            known = Code(code) if code in _HANDED_ON else Code.OTHER_PLUGIN
+            raise CniError(known, f"IPAM plugin {kind!r} failed at {command}: {said}")
         return answer
 
     def _program(self) -> Path:

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from cloudnet.kernel import netns, pod_codec, wire
 from cloudnet.kernel import pod_check as check
@@ -204,6 +205,7 @@ def _host_settings(link: PodLink) -> None:
     """Write what has no netlink message, before the device is set up; only in the namespace of the calling hand."""
     folder = f"/proc/sys/net/ipv6/conf/{link.name}"
     if link.has(6):
+        _let_ipv6_through()
         for setting, value in (
             ("disable_ipv6", b"0"),
             ("accept_dad", b"0"),
@@ -213,6 +215,21 @@ def _host_settings(link: PodLink) -> None:
             _write(f"{folder}/{setting}", value)
     with suppress(KernelError):  # a kernel without IPv6; Calico only warns, too
         _write(f"{folder}/accept_ra", b"0")
+
+
+def _let_ipv6_through() -> None:
+    """Forward IPv6 at all, which no device's own setting brings about (``ip6_forward``).
+
+    A host that forwards ignores router advertisements unless accept_ra is 2 (ip-sysctl.rst): who listens goes on so.
+    """
+    everybody = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+    if everybody.read_bytes().strip() != b"0":
+        return
+    for device in everybody.parents[1].iterdir():
+        with suppress(OSError):  # it is gone
+            if (device / "accept_ra").read_bytes().strip() == b"1":
+                _write(str(device / "accept_ra"), b"2")
+    _write(str(everybody), b"1")
 
 
 def _pod_side(inside: Socket, link: PodLink) -> None:
