@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from cloudnet.agent.addresses import SharedLeases
 from cloudnet.clock import Clock
 from cloudnet.cni import release, repair
-from cloudnet.cni.addresses import AllocatorLeases
 from cloudnet.cni.gate import Gate
 from cloudnet.cni.handler import Handler
 from cloudnet.cni.journal import Journal
@@ -27,8 +27,10 @@ from cloudnet.cni.server import CniServer, Observe
 from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput, CloudnetError
-from cloudnet.ipam.allocator import Allocator
+from cloudnet.ipam import known
+from cloudnet.ipam.allocator import Request
 from cloudnet.ipam.choose import Matches
+from cloudnet.ipam.warm import Warm
 from cloudnet.kernel.pod_links import PodLinks
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
@@ -41,10 +43,12 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Resource)
 
-KINDS: tuple[type[Resource], ...] = (Node, IPPool, Namespace)
+KINDS: tuple[type[Resource], ...] = (Node, IPPool, Namespace, *known.KINDS)
 """What the cache of the cluster is told of. Pods are read one by one: a node starts a few of thousands."""
 
-_CATCH_UP = 5.0  # seconds between two looks at the journal
+_CATCH_UP = 5.0  # seconds between two looks at the journal, and whether enough addresses are at hand
+_SOON = 0.1  # seconds between such looks until the store has told of the pools
+_EXHAUSTED = 60.0  # seconds until a node that may have no more blocks asks for one again
 _PREFIX = re.compile(r"[a-zA-Z0-9_.\-]{1,4}")  # eleven letters come behind it, and a name has fifteen
 
 
@@ -86,6 +90,9 @@ class CachedCluster:
     def pools(self) -> Sequence[IPPool]:
         return tuple(self._pools.values())
 
+    def own(self) -> Node | None:
+        return self._own
+
     def node_labels(self) -> Mapping[str, str]:
         return self._own.meta.labels if self._own else {}
 
@@ -101,11 +108,13 @@ def _keep(kept: dict[str, R], name: str, value: R | None) -> None:
 
 
 class Caretaker:
-    """Catches up with the journal, and repairs links; on a thread of its own, a moment at a time."""
+    """Keeps addresses at hand, catches up with the journal, repairs links; on a thread of its own, bit by bit."""
 
-    def __init__(self, site: Site, resync: float) -> None:
+    def __init__(self, site: Site, leases: SharedLeases, resync: float) -> None:
         self._site = site
+        self._leases = leases
         self._resync = resync
+        self._top_up_due = 0.0
         self._since: Mapping[str, float] = {}
         self._due = 0.0
         self._ending = threading.Event()
@@ -121,18 +130,25 @@ class Caretaker:
     def _run(self) -> None:
         while True:
             self.look()
-            if self._ending.wait(_CATCH_UP):
+            if self._ending.wait(_CATCH_UP if self._leases.is_warm else _SOON):
                 return
 
     def look(self) -> None:
         """Do what is due."""
         try:
+            self._top_up()
             release.finish_all(self._site)
             if self._site.clock.now() >= self._due:
                 self._repair()
                 self._due = self._site.clock.now() + self._resync
         except CloudnetError as e:
             log.debug("cannot look after links yet reason=%r", str(e))
+
+    def _top_up(self) -> None:
+        now = self._site.clock.now()
+        if self._leases.is_warm and now >= self._top_up_due:
+            enough = self._leases.top_up(Request(self._site.node, node_labels=self._site.cluster.node_labels()))
+            self._top_up_due = now + (0 if enough else _EXHAUSTED)
 
     def _repair(self) -> None:
         site = self._site
@@ -153,6 +169,16 @@ class Caretaker:
                     )
 
 
+def warm_leases(config: AgentConfig, store: Store, clock: Clock, matches: Matches) -> SharedLeases:
+    """Return the node's addresses; they are warm once they have been told of the pools."""
+    return SharedLeases(Warm(store, NodeName(config.node), now=time_of(clock), matches=matches))
+
+
+def time_of(clock: Clock) -> Callable[[], datetime]:
+    """Return what tells address management the time of day."""
+    return lambda: datetime.fromtimestamp(clock.wall(), UTC)
+
+
 def build_site(
     config: AgentConfig,
     store: Store,
@@ -161,7 +187,7 @@ def build_site(
     pods: Pods,
     cluster: CachedCluster,
     gate: Gate,
-    matches: Matches,
+    leases: SharedLeases,
     mtu: Callable[[], int],
     not_ready: Callable[[], str],
 ) -> Site:
@@ -171,12 +197,11 @@ def build_site(
             f"expected one to four letters, digits, '_', '.' or '-', found {config.interface_prefix!r}",
             path="interface_prefix",
         )
-    allocator = Allocator(store, now=lambda: datetime.fromtimestamp(clock.wall(), UTC), matches=matches)
     return Site(
         node=NodeName(config.node),
         store=store,
         pods=pods,
-        leases=AllocatorLeases(allocator, store),
+        leases=leases,
         cluster=cluster,
         journal=Journal(Path(config.cni_state)),
         clock=clock,
@@ -194,7 +219,9 @@ def new_mac() -> str:
 
 
 @contextmanager
-def serving(config: AgentConfig, site: Callable[[Pods], Site], *, observe: Observe) -> Iterator[None]:
+def serving(
+    config: AgentConfig, site: Callable[[Pods], Site], leases: SharedLeases, *, observe: Observe
+) -> Iterator[None]:
     """Answer the CNI plugin until the block ends; does nothing when the configuration names no socket."""
     if not config.cni_socket:
         yield
@@ -203,7 +230,7 @@ def serving(config: AgentConfig, site: Callable[[Pods], Site], *, observe: Obser
         pods = PodLinks(allow_host_network=config.allow_host_network)
         stack.callback(pods.close)
         built = site(pods)
-        caretaker = Caretaker(built, config.resync_seconds)
+        caretaker = Caretaker(built, leases, config.resync_seconds)
         server = CniServer(config.cni_socket, Handler(built), observe=observe)
         stack.callback(server.close)
         caretaker.start()

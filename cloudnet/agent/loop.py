@@ -19,6 +19,7 @@ from typing import TypeAlias, TypeVar
 
 from cloudnet.agent import desired
 from cloudnet.agent.blocks import NO_BLOCKS, Blocks
+from cloudnet.agent.borrowed import Borrowed
 from cloudnet.agent.desired import Underlay
 from cloudnet.agent.wishes import NATIVE_METRIC, Wishes, is_native
 from cloudnet.config import AgentConfig
@@ -31,6 +32,7 @@ from cloudnet.kernel.api import (
     KernelObject,
     Key,
     Link,
+    Remove,
     Route,
     VxlanDevice,
 )
@@ -41,6 +43,7 @@ from cloudnet.model.resources import (
     BlockAffinity,
     CloudNode,
     CloudRoute,
+    IPAMBlock,
     IPPool,
     Metadata,
     Node,
@@ -59,7 +62,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, CloudNode, CloudRoute)
-"""What an agent watches."""
+"""What an agent watches; the contents of blocks come apart (``BlocksChanged``): the ground does not wait for them."""
 
 # --- inputs -----------------------------------------------------------------------------------------------------
 
@@ -67,6 +70,14 @@ KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, CloudNode, Clo
 @dataclass(frozen=True, slots=True)
 class ResourcesChanged:
     """Changes from the store; ``synced`` once everything that it held at the start has been delivered."""
+
+    events: tuple[Event[Resource], ...]
+    synced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksChanged:
+    """Changes of IPAMBlocks, of which only the strays matter (``routes.borrowed``); ``synced`` as above."""
 
     events: tuple[Event[Resource], ...]
     synced: bool = True
@@ -110,7 +121,7 @@ class Answered:
     kind: PacketKind = PacketKind.ANSWER
 
 
-Input: TypeAlias = ResourcesChanged | KernelRead | ReadFailed | KernelStirred | Applied | Answered
+Input: TypeAlias = ResourcesChanged | BlocksChanged | KernelRead | ReadFailed | KernelStirred | Applied | Answered
 
 # --- actions ----------------------------------------------------------------------------------------------------
 
@@ -230,6 +241,8 @@ class Loop:
         self._routes: dict[Network, CloudRoute] = {}
         self._pools: dict[str, IPPool] = {}
         self._blocks = Blocks()
+        self._borrowed = Borrowed()
+        self._strays_known = False
         self._wishes = Wishes()
         self._read: KernelRead | None = None
         self._here: Here | None = None
@@ -310,6 +323,8 @@ class Loop:
                         self._resource(event)
                     self._synced = self._synced or heard.synced
                     self.heard_at = self._now
+                case BlocksChanged():
+                    self._blocks_changed(heard)
                 case KernelRead():
                     self._kernel_read(heard)
                 case KernelStirred() | ReadFailed():
@@ -347,6 +362,12 @@ class Loop:
                 self._all_dirty = self._all_dirty or name == self.name
             case CloudRoute():
                 self._cloud_route(value, event.revision, gone=gone)
+
+    def _blocks_changed(self, heard: BlocksChanged) -> None:
+        for event in heard.events:
+            if isinstance(event.value, IPAMBlock):
+                self._touch(self._borrowed.heard(event.value, gone=event.type is EventType.DELETED))
+        self._strays_known = self._strays_known or heard.synced
 
     def _node(self, node: Node, *, gone: bool) -> None:
         _put(self._nodes, node.name, node, gone=gone)
@@ -477,11 +498,13 @@ class Loop:
             self._all_dirty = False
             self._settle_itself()
             self._touch(self._blocks)
+            self._touch(self._borrowed)
             self._touch(self._destinations)
             self._dirty_nodes.update(dict.fromkeys(self._nodes))
         for name in self._dirty_nodes:
             self._settle_node(name)
             self._touch(self._blocks.of(name))
+            self._touch(self._borrowed.of(name))
         self._dirty_nodes.clear()
         self._touch(self._prober.changed())
         self._touch(block for block, at in self._holds.items() if at <= now)
@@ -525,7 +548,7 @@ class Loop:
                 yield vtep.address, (own.ip, theirs.ip)
 
     def _settle_block(self, block: Network, now: float, wall: float) -> list[Action]:
-        owner = self._blocks.owner(block)
+        owner = self._borrowed.owner(block) or self._blocks.owner(block)
         if owner is not None and owner != self.name:
             return self._settle_remote(block, self._nodes.get(owner) or _unknown(owner), now, wall)
         self._leave(block)
@@ -643,6 +666,8 @@ class Loop:
     def _kernel_work(self, now: float) -> list[Action]:
         actions: list[Action] = []
         wanted = self._wishes.changes()
+        if not self._strays_known:  # a route to a stray of an earlier run must stand until we know
+            wanted = tuple(change for change in wanted if not _forgets_an_address(change))
         changes = wanted
         if self._refused:
             changes = tuple(c for c in wanted if self._refused.get(c.value.key, _AT_ONCE)[0] <= now)
@@ -725,6 +750,13 @@ def _put(where: dict[K, V], key: K, value: V, *, gone: bool) -> None:
         where.pop(key, None)
     else:
         where[key] = value
+
+
+def _forgets_an_address(change: Change) -> bool:
+    """Tell whether it removes a route to a single address."""
+    value = change.value
+    whole = isinstance(value, Route) and value.destination.prefixlen == value.destination.max_prefixlen
+    return whole and isinstance(change, Remove)
 
 
 def _carries(link: Link, address: Address) -> bool:

@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat, policy
+from cloudnet.agent import cni, loop, nat, policy, tunnel
+from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.policy import PolicyKeeper, PolicyThread
@@ -36,16 +37,19 @@ from cloudnet.cni.gate import Gate
 from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
+from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import Address, order
+from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
-from cloudnet.model.resources import AgentReport
+from cloudnet.model.resources import AgentReport, IPAMBlock
 from cloudnet.policy import feed
+from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
+from cloudnet.routes import borrowed
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -318,6 +322,7 @@ def run(config: AgentConfig) -> int:
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
         cluster = cni.CachedCluster(config.node, store)
+        leases = cni.warm_leases(config, store, clock, Matches())
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
@@ -327,14 +332,17 @@ def run(config: AgentConfig) -> int:
         agent.policy_traffic = policing.traffic
         hearers = (
             lambda batch: cluster.hear(batch.events),
+            lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
         agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        hear_blocks(store, inbox, stack)
+        stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
         stack.enter_context(measuring(config, agent, clock, (outgoing, policing)))
-        stack.enter_context(adding_pods(config, agent, store, clock, cluster, gate=policing))
+        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
@@ -348,6 +356,14 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+
+
+def tunnel_keeper(config: AgentConfig, store: Store, clock: Clock, cluster: cni.CachedCluster) -> tunnel.TunnelKeeper:
+    matches = Matches()
+    allocator = Allocator(store, now=cni.time_of(clock), matches=matches)
+    return tunnel.TunnelKeeper(
+        store, allocator, NodeName(config.node), seen=lambda: (cluster.own(), cluster.pools()), matches=matches
+    )
 
 
 def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
@@ -403,9 +419,28 @@ def hear_resources(
     return lambda: informer.problem
 
 
+def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
+    """Tell the inbox of addresses that are not where their block is, until the stack closes.
+
+    By an informer of its own: there are thousands of blocks, they change with every pod, and the ground needs none.
+    """
+
+    def deliver(batch: Batch) -> None:
+        inbox.put(loop.BlocksChanged(batch.events, batch.synced))
+
+    stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
+
+
 @contextmanager
 def adding_pods(
-    config: AgentConfig, agent: Agent, store: Store, clock: Clock, cluster: cni.CachedCluster, *, gate: Gate
+    config: AgentConfig,
+    agent: Agent,
+    store: Store,
+    clock: Clock,
+    *,
+    cluster: cni.CachedCluster,
+    leases: SharedLeases,
+    gate: Gate,
 ) -> Iterator[None]:
     """Answer the CNI plugin."""
 
@@ -417,7 +452,7 @@ def adding_pods(
             pods=pods,
             cluster=cluster,
             gate=gate,
-            matches=selects_all,
+            leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
         )
@@ -426,19 +461,8 @@ def adding_pods(
         if agent.metrics:
             agent.metrics.cni_answered(command, code, seconds)
 
-    with cni.serving(config, site, observe=observe):
+    with cni.serving(config, site, leases, observe=observe):
         yield
-
-
-def selects_all(selector: str, labels: Mapping[str, str]) -> bool:
-    """Tell whether a selector selects labels.
-
-    Raises:
-        BadInput: it is more than this agent can evaluate.
-    """
-    if selector.strip() not in {"", "all()"}:
-        raise BadInput(f"selectors other than 'all()' are not evaluated here, found {selector!r} for {dict(labels)}")
-    return True
 
 
 @contextmanager

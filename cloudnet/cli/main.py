@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cloudnet.cli import agent, cni, controller, ipam, providers, routes, status
+from cloudnet.cli import agent, cni, controller, ipam, policy, providers, routes, status
 from cloudnet.errors import BadInput, CloudnetError, MissingTool
 
 EXIT_CODES: tuple[tuple[type[CloudnetError], int], ...] = ((BadInput, 2), (MissingTool, 3), (CloudnetError, 1))
@@ -44,6 +44,7 @@ def build(*, lab: bool) -> typer.Typer:
         app.command(name)(run)
     app.add_typer(cni.app, name="cni")
     app.add_typer(ipam.app, name="ipam")
+    app.add_typer(policy.app, name="policy")
     app.add_typer(_lab() if lab else typer.Typer(help=_LAB), name="lab", help=_LAB)
     return app
 

@@ -31,7 +31,16 @@ from cloudnet.model.workloads import (
     endpoint_labels,
     kubernetes_profiles,
 )
-from cloudnet.store.api import AlreadyExists, Conflict, Create, NotFound, Stored, Update, Write
+from cloudnet.store.api import (
+    AlreadyExists,
+    Conflict,
+    Create,
+    NotFound,
+    Stored,
+    StoreUnavailable,
+    Update,
+    Write,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +88,11 @@ class _Adding:
 
     def run(self) -> bytes:
         wish = self._wish()
-        given, endpoint = self._store(wish)
+        try:
+            given, endpoint = self._store(wish)
+        except StoreUnavailable:
+            self._doubt()
+            raise
         try:
             link = self._link(given)
             self._wire(link)
@@ -241,16 +254,31 @@ class _Adding:
                 f"the container has an interface {link.owner.interface!r} already: choose another name, or remove it",
             ) from None
 
+    def _doubt(self) -> None:
+        """Take back what a store may have done that did not answer; a link says that somebody lives by it."""
+        try:
+            if self.site.pods.find(self.identity.link) is None:
+                self._release()
+        except CloudnetError as e:
+            self._leave_to_del(e)
+
     def _undo(self, endpoint: WorkloadEndpoint) -> None:
         """Take everything back; what cannot be now is noted. The error that led here is the one to be told."""
-        site, identity = self.site, self.identity
         try:
-            site.pods.cut(identity.link, identity.owner)
-            site.gate.dismiss(endpoint)
-            note = release.note(identity, self.request.environment, self.request.conf)
-            release.release_or_note(site, identity, self.source, note)
+            self.site.pods.cut(self.identity.link, self.identity.owner)
+            self.site.gate.dismiss(endpoint)
+            self._release()
         except CloudnetError as e:
-            log.warning("could not undo an ADD, DEL will container=%s reason=%r", identity.owner.container, str(e))
+            self._leave_to_del(e)
+
+    def _release(self) -> None:
+        note = release.note(self.identity, self.request.environment, self.request.conf)
+        release.release_or_note(self.site, self.identity, self.source, note)
+
+    def _leave_to_del(self, problem: CloudnetError) -> None:
+        log.warning(
+            "could not undo an ADD, DEL will container=%s reason=%r", self.identity.owner.container, str(problem)
+        )
 
     def _answer(self, link: PodLink, given: Given) -> bytes:
         environment, conf = self.request.environment, self.request.conf

@@ -6,22 +6,20 @@ A source that writes both in one request leaves nothing to undo when the agent d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from cloudnet.cni.identity import Identity
 from cloudnet.cni.netconf import NetConf
 from cloudnet.cni.wire import CniError, Code, Environment, short
-from cloudnet.ipam.allocator import Allocator, Request
-from cloudnet.ipam.block import Release
-from cloudnet.model.addresses import Address, Family, Interface, Network, NodeName, family
+from cloudnet.ipam.allocator import Request
+from cloudnet.ipam.leases import Extra, Leases
+from cloudnet.model.addresses import Address, Family, Network, NodeName, family
 from cloudnet.model.resources import IPPool
-from cloudnet.store.api import Store, Write
-
-Extra: TypeAlias = Callable[[Sequence[Address]], Sequence[Write]]
-"""What to write together with addresses, once these are known."""
+from cloudnet.model.workloads import KUBERNETES
+from cloudnet.store.api import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +65,6 @@ class Source(Protocol):
         """Free all that a container has, and carry out the writes; what is free or gone already is success."""
 
 
-class Leases(Protocol):
-    """Addresses out of the node's blocks: what address management offers to whoever starts pods."""
-
-    def take(self, families: Sequence[Family], requests: Sequence[Request], extra: Extra) -> Sequence[Interface]:
-        """Return one address a family, stored together with ``extra``."""
-
-    def take_named(self, addresses: Sequence[Address], request: Request, extra: Extra) -> Sequence[Interface]:
-        """Return just these addresses, stored together with ``extra``."""
-
-    def give_back(self, handle: str, writes: Sequence[Write]) -> None:
-        """Free all that a handle has, and carry out the writes."""
-
-
 class Blocks:
     """Addresses from our own blocks."""
 
@@ -98,6 +83,8 @@ class Blocks:
 
     def take_back(self, identity: Identity, writes: Sequence[Write]) -> None:
         self._leases.give_back(identity.handle, writes)
+        if identity.orchestrator == KUBERNETES:  # as Calico called it once; a pod of those days may end today
+            self._leases.give_back(f"{identity.namespace}.{identity.pod}", ())
 
     def ranges(self, of: Family, words: Sequence[str]) -> tuple[Network, ...]:
         """Return the ranges of pools that a configuration or annotation names, by name or range.
@@ -134,42 +121,5 @@ def _request(wish: Wish, pools: tuple[Network, ...]) -> Request:
         node_labels=wish.node_labels,
         namespace_labels=wish.namespace_labels,
         pools=pools,
+        native=wish.conf.ipam.native,
     )
-
-
-class AllocatorLeases:
-    """Leases from an allocator that keeps nothing ready: addresses first, then the rest; undone when that fails."""
-
-    def __init__(self, allocator: Allocator, store: Store) -> None:
-        self._allocator = allocator
-        self._store = store
-
-    def take(self, families: Sequence[Family], requests: Sequence[Request], extra: Extra) -> Sequence[Interface]:
-        def each() -> Iterator[Interface]:
-            for of, request in zip(families, requests, strict=True):
-                yield from self._allocator.auto_assign(of, 1, request)
-
-        return self._take(each(), requests[0].handle, extra)
-
-    def take_named(self, addresses: Sequence[Address], request: Request, extra: Extra) -> Sequence[Interface]:
-        return self._take(
-            (self._allocator.assign_ip(address, request) for address in addresses), request.handle, extra
-        )
-
-    def _take(self, assigning: Iterator[Interface], handle: str, extra: Extra) -> Sequence[Interface]:
-        """All or nothing: one family without the other, or addresses without their endpoint, would be a leak."""
-        taken: list[Interface] = []
-        try:
-            taken.extend(assigning)
-            self._store.write(extra([interface.ip for interface in taken]))
-        except BaseException:
-            # One by one: the handle may have others, of a container that is well and has the same id.
-            self._allocator.release_ips([Release(interface.ip, handle=handle) for interface in taken])
-            raise
-        return taken
-
-    def give_back(self, handle: str, writes: Sequence[Write]) -> None:
-        """Writes come first: an address may be another's as soon as it is free, so nobody may think it ours then."""
-        if writes:
-            self._store.write(writes)
-        self._allocator.release_by_handle(handle)

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from cloudnet.cni.addresses import Extra, Given, Wish
+from cloudnet.cni.addresses import Given, Wish
 from cloudnet.cni.identity import Identity
 from cloudnet.cni.netconf import NetConf, address
 from cloudnet.cni.wire import CniError, Code, Environment, Json, short
 from cloudnet.errors import BadInput
+from cloudnet.ipam.leases import Extra
 from cloudnet.model.addresses import Family, Network
 from cloudnet.store.api import Store, Write
 

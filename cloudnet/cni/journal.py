@@ -53,6 +53,8 @@ class Journal:
 
     def _read(self) -> Mapping[str, Release]:
         found: dict[str, Release] = {}
+        for file in self.folder.glob("*.new"):
+            file.unlink()
         for file in sorted(self.folder.glob("*.json")):
             try:
                 release = msgspec.json.decode(file.read_bytes(), type=Release)

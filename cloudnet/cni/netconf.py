@@ -22,7 +22,10 @@ from cloudnet.model import wire as documents
 from cloudnet.model.addresses import Address, Family
 
 BLOCKS: Final = "calico-ipam"
-"""The IPAM ``type`` that means our own; any other is the name of a plugin to run."""
+"""The IPAM ``type`` that means our own blocks …"""
+
+NATIVE: Final = "cloudnet-native"
+"""… and the one that means addresses which the cloud gave the node; any other is the name of a plugin to run."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of networks; CNI specification, section 1
 _LONGEST_NAME = 100
@@ -44,7 +47,11 @@ class Ipam:
 
     @property
     def delegated(self) -> bool:
-        return self.type != BLOCKS
+        return self.type not in {BLOCKS, NATIVE}
+
+    @property
+    def native(self) -> bool:
+        return self.type == NATIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,6 @@ class _Document(msgspec.Struct):
     valid: list[_Attachment] = msgspec.field(name="cni.dev/valid-attachments", default=[])
 
 
-_decoder = msgspec.json.Decoder(_Document)
 _any = msgspec.json.Decoder()
 
 
@@ -165,25 +171,24 @@ def parse(data: bytes, command: Command) -> NetConf:
         CniError: it is no JSON (code 6), of a version that we do not speak (1), wrong (7), or asks for what we do
             not do (2).
     """
+    whole = _json(data)
     try:
-        document = _decoder.decode(data)
+        document = msgspec.convert(whole, _Document)
     except msgspec.ValidationError as e:
-        raise CniError(Code.INVALID_CONFIGURATION, _explained(data, e)) from e
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        why = str(e).removeprefix("JSON is malformed: ")
-        raise CniError(Code.UNDECODABLE, f"the network configuration is no JSON: {why}") from e
+        raise CniError(Code.INVALID_CONFIGURATION, str(documents.explain(str(e), whole))) from e
     version = _version(document.version, command)
     try:
-        return _read(document, version, data)
+        return _read(document, version, whole)
     except BadInput as e:
         raise CniError(Code.INVALID_CONFIGURATION, str(e)) from e
 
 
-def _explained(data: bytes, error: msgspec.ValidationError) -> str:
+def _json(data: bytes) -> Any:  # Any: whatever somebody sent
     try:
-        return str(documents.explain(str(error), _any.decode(data)))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return str(error)
+        return _any.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        why = str(e).removeprefix("JSON is malformed: ")
+        raise CniError(Code.UNDECODABLE, f"the network configuration is no JSON: {why}") from e
 
 
 def _version(version: str, command: Command) -> str:
@@ -201,7 +206,7 @@ def _version(version: str, command: Command) -> str:
     return version
 
 
-def _read(document: _Document, version: str, data: bytes) -> NetConf:
+def _read(document: _Document, version: str, whole: Json) -> NetConf:
     if len(document.name) > _LONGEST_NAME or not _NAME.fullmatch(document.name):
         raise BadInput(
             f"expected letters, digits, '_', '.' and '-', a letter or digit first, {_LONGEST_NAME} at most, "
@@ -225,7 +230,7 @@ def _read(document: _Document, version: str, data: bytes) -> NetConf:
         mac=mac(runtime.mac, "runtimeConfig.mac") if runtime.mac else "",
         previous=_previous(document.previous),
         valid=tuple(Attachment(entry.container_id, entry.ifname) for entry in document.valid),
-        document=MappingProxyType(_any.decode(data)),
+        document=MappingProxyType(whole),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cloudnet.clock import Clock
-from cloudnet.cni.addresses import Blocks, Leases, Source
+from cloudnet.cni.addresses import Blocks, Source
 from cloudnet.cni.delegate import Delegate
 from cloudnet.cni.gate import Gate
 from cloudnet.cni.identity import Identity, identify
@@ -15,6 +15,7 @@ from cloudnet.cni.journal import Journal
 from cloudnet.cni.locks import Locks
 from cloudnet.cni.netconf import NetConf
 from cloudnet.cni.wire import CniError, Code, Environment
+from cloudnet.ipam.leases import Leases
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
 from cloudnet.model.kubernetes import Namespace, Pod

@@ -21,7 +21,7 @@ def status(site: Site, request: Request) -> bytes:
         pools = [item.value for item in site.store.list(IPPool).items]
     except StoreError as e:
         raise CniError(Code.NOT_AVAILABLE, f"the store does not answer, so no address can be given: {e}") from e
-    if request.conf.ipam.delegated:
+    if request.conf.ipam.delegated or request.conf.ipam.native:
         return b""
     for of in request.conf.ipam.families:
         if not any(family(pool.cidr) is of and _usable(pool) for pool in pools):

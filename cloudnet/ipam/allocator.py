@@ -18,7 +18,7 @@ from functools import partial
 from ipaddress import ip_interface
 from typing import Final
 
-from cloudnet.ipam import affinity, choose, handles, records, release
+from cloudnet.ipam import affinity, choose, handles, native, records, release
 from cloudnet.ipam import block as blocks
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.block import Release
@@ -54,6 +54,7 @@ class Request:
     """For whom an address is: it decides which pools and blocks may be used, and is noted beside the address.
 
     ``pools`` names the ranges to use, whatever their selectors say; ``max_blocks`` of 0 sets no limit of its own.
+    ``native`` asks for addresses that the cloud gave the node, and for no others: see ``native.py``.
     Addresses without a handle can be released one by one only.
     """
 
@@ -65,6 +66,7 @@ class Request:
     namespace_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     pools: tuple[Network, ...] = ()
     max_blocks: int = 0
+    native: bool = False
 
     @property
     def host(self) -> Affinity:
@@ -108,6 +110,8 @@ class Allocator:
             NoFreeAddress: there is none at all.
             Conflict: too many others wrote at the same time.
         """
+        if request.native:
+            return self._auto_assign_native(of, count, request)
         rules = self._rules(of, request)
         mine = self._affinities(of, request)
         found: list[Interface] = []
@@ -116,7 +120,7 @@ class Allocator:
                 found += self._from_own(cidr, count - len(found), request, rules)
         owned, limit = len(mine), _limit(request, rules)
         while len(found) < count and owned < limit and rules.configuration.auto_allocate_blocks:
-            claimed = self._claim_next(request, rules)
+            claimed = self._claim_next(request, rules, reclaim=True)
             if claimed is None:
                 break
             owned += 1
@@ -126,6 +130,21 @@ class Allocator:
         if count and not found:
             raise _none_free(request, rules, owned, limit)
         return tuple(dict.fromkeys(found))  # somebody may release one before we are done, and then we get it again
+
+    def _auto_assign_native(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
+        """Take from the blocks that the cloud chose for the node; there are no others to claim or to borrow from."""
+        rules = _Rules(self._configuration(), (), (), (), self._refreshing(self._configuration()))
+        found: list[Interface] = []
+        affinities = (item.value for item in self._store.list(BlockAffinity).items)
+        for cidr in native.blocks_of(affinities, request.host, of):
+            if len(found) < count:
+                found += self._from_own(cidr, count - len(found), request, rules)
+        if count and not found:
+            raise NoFreeAddress(
+                f"the cloud gave node {request.node!r} no IPv{of} address that is free: let it have another prefix, "
+                "or take addresses from a pool"
+            )
+        return tuple(dict.fromkeys(found))
 
     def assign_ip(self, address: Address, request: Request) -> Interface:
         """Give one particular address.
@@ -148,6 +167,29 @@ class Allocator:
             if self._give(cidr, edit, request, rules, seen=seen):
                 return _interface(address, cidr)
         raise Conflict(f"block {cidr}: {records.TRIES} writers were faster")
+
+    def claim_block(self, of: Family, request: Request, *, reclaim: bool) -> Stored[IPAMBlock] | None:
+        """Make one more block the node's; nothing when there is none, or the node may have no more.
+
+        A block that is the node's already, but whose claim or release somebody left half done, is the first choice.
+        ``reclaim``: an empty block that another node has had for a while will do as well. Without it nobody needs
+        the block yet, and none is taken where few are left.
+
+        Raises:
+            NoPool: no pool may be used.
+            Conflict: too many others wrote at the same time.
+        """
+        rules = self._rules(of, request)
+        owned = self._affinities(of, request)
+        for cidr, state in owned.items():
+            if state is AffinityState.CONFIRMED or choose.pool_of(rules.pools, cidr) is None:
+                continue
+            found = self._claimed(cidr, request)
+            if found is not None and blocks.free(found.value, blocks.reserved(found.value, rules.reserved)):
+                return found
+        if len(owned) >= _limit(request, rules) or not rules.configuration.auto_allocate_blocks:
+            return None
+        return self._claim_next(request, rules, reclaim=reclaim)
 
     # --- taking back ------------------------------------------------------------------------------------
 
@@ -201,7 +243,7 @@ class Allocator:
             node=request.node,
             use=request.use,
             named=request.pools,
-            selects=lambda pool: self._selects(pool, request),
+            selects=lambda pool: choose.selects(pool, self._matches, request.node_labels, request.namespace_labels),
         )
         reservations = self._store.list(IPReservation).items
         reserved = tuple(cidr for item in reservations for cidr in item.value.cidrs)
@@ -220,11 +262,6 @@ class Allocator:
             raise NoPool(f"address {address} lies in pool {pool.meta.name!r}, which {why}")
         return _Rules(configuration, every, (pool,), (), self._refreshing(configuration))
 
-    def _selects(self, pool: IPPool, request: Request) -> bool:
-        return self._matches(pool.node_selector, request.node_labels) and (
-            not pool.namespace_selector or self._matches(pool.namespace_selector, request.namespace_labels)
-        )
-
     def _configuration(self) -> IPAMConfiguration:
         try:
             return self._store.get(IPAMConfiguration, CONFIGURATION).value
@@ -234,11 +271,11 @@ class Allocator:
     def _pools(self) -> tuple[IPPool, ...]:
         return tuple(item.value for item in self._store.list(IPPool).items)
 
-    def _affinities(self, of: Family, request: Request) -> list[Network]:
+    def _affinities(self, of: Family, request: Request) -> dict[Network, AffinityState]:
         """Return the blocks that the node has, wants or lets go, in the order of their addresses."""
         found = (item.value for item in self._store.list(BlockAffinity).items)
-        mine = (a.cidr for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
-        return sorted((cidr for cidr in mine if family(cidr) is of), key=order)
+        mine = (a for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
+        return {a.cidr: a.state for a in sorted(mine, key=lambda a: order(a.cidr)) if family(a.cidr) is of}
 
     def _usable(self, mine: Iterable[Network], request: Request, rules: _Rules) -> list[Network]:
         """Return the blocks in pools that may be used; let go of empty ones whose pool selects the node no more."""
@@ -294,11 +331,15 @@ class Allocator:
 
     # --- further blocks ---------------------------------------------------------------------------------
 
-    def _claim_next(self, request: Request, rules: _Rules) -> Stored[IPAMBlock] | None:
+    def _claim_next(self, request: Request, rules: _Rules, *, reclaim: bool) -> Stored[IPAMBlock] | None:
         """Claim one more block; nothing when there is none to claim."""
         for _ in range(records.TRIES):
             existing = [item.value for item in self._store.list(IPAMBlock).items]
-            cidr = _next_free(request, rules, existing) or self._reclaim(request, rules, existing)
+            if not reclaim and not choose.plenty(rules.pools, [block.cidr for block in existing]):
+                return None
+            cidr = _next_free(request, rules, existing)
+            if cidr is None and reclaim:
+                cidr = self._reclaim(request, rules, existing)
             if cidr is None:
                 return None
             claimed = self._claim(cidr, request)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloudnet.ipam import block as blocks
-from cloudnet.ipam import choose
+from cloudnet.ipam import choose, native
 from cloudnet.ipam import picture as pictures
 from cloudnet.ipam.picture import Allocation, Picture, Standing
 from cloudnet.model.addresses import Address, Network, order
@@ -74,11 +74,12 @@ def problems(picture: Picture) -> tuple[Problem, ...]:
 
 def _addresses(picture: Picture) -> Iterator[Problem]:
     owners = picture.owners
+    clouds = {item.value.cidr for item in picture.affinities if native.is_native(item.value)}
     for found in picture.allocations():
         standing = owners.standing(found)
         if standing is not Standing.VALID:
             yield _of_address(Trouble.LEAKED, found, f"{standing.value}: {described(found)}")
-        if choose.pool_with(picture.pools, found.address) is None:
+        if found.block not in clouds and choose.pool_with(picture.pools, found.address) is None:
             yield _of_address(Trouble.NO_POOL, found, described(found))
 
 

@@ -22,6 +22,17 @@ Matches = Callable[[str, Mapping[str, str]], bool]
 RUN: Final = 4
 """A node's first block begins a free run of 2**RUN blocks where there is one: 16, close to the usual limit of 20."""
 
+SPARE: Final = 1 / 4
+"""Nobody claims ahead of need when no more than this part of the blocks is free: nodes yet to come need one each."""
+
+
+def ready(block: int) -> int:
+    """Return how many free addresses a node keeps at hand, of blocks with so many addresses: a quarter of one.
+
+    Not a whole one: nearly every node would have a second block then, and a second route in every cloud table.
+    """
+    return max(1, block // 4)
+
 
 # --- pools --------------------------------------------------------------------------------------------------
 
@@ -56,6 +67,15 @@ def pools_for(
     if not usable:
         raise NoPool(f"no IPv{of} pool of {_list(chosen)} allows {use.value!r}: see spec.allowedUses")
     return usable
+
+
+def selects(
+    pool: IPPool, matches: Matches, node_labels: Mapping[str, str], namespace_labels: Mapping[str, str]
+) -> bool:
+    """Tell whether a pool is for this node and namespace."""
+    return matches(pool.node_selector, node_labels) and (
+        not pool.namespace_selector or matches(pool.namespace_selector, namespace_labels)
+    )
 
 
 def _named(enabled: Iterable[IPPool], named: Sequence[Network]) -> list[IPPool]:
@@ -147,6 +167,15 @@ def _apart(pool: IPPool, host: NodeName, gone: Sequence[tuple[int, int]]) -> int
         if group is not None:
             return group << level
     return None
+
+
+def plenty(pools: Iterable[IPPool], taken: Sequence[Network]) -> bool:
+    """Tell whether so many blocks of some pools are free that a node may claim one before it needs it."""
+    total = gone = 0
+    for pool in pools:
+        total += 1 << (pool.block_size - pool.cidr.prefixlen)
+        gone += sum(last - first + 1 for first, last in _merged(_indices(pool, taken, partly=True)))
+    return total - gone > total * SPARE
 
 
 def rotated(pool: IPPool, host: NodeName, existing: Iterable[Network]) -> list[Network]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cloudnet.ipam import block as blocks
+from cloudnet.ipam import choose, native
 from cloudnet.ipam import picture as pictures
 from cloudnet.ipam.picture import Picture, Standing
 from cloudnet.model.addresses import Address, Network, NodeName, order
@@ -79,7 +80,7 @@ def review(picture: Picture, since: Mapping[Suspect, float], *, now: float, grac
             at_once.add(suspect)
     suspects = {suspect: since.get(suspect, now) for suspect in found}
     ripe = [s for s, first in suspects.items() if s in at_once or (s in since and now - first >= grace)]
-    return Review(suspects, (*_whole_handles(picture, ripe), *_sparing_one(picture, ripe)))
+    return Review(suspects, (*_whole_handles(picture, ripe), *_sparing_some(picture, ripe)))
 
 
 def _suspects(picture: Picture) -> Iterator[tuple[Suspect, bool]]:
@@ -95,8 +96,9 @@ def _suspects(picture: Picture) -> Iterator[tuple[Suspect, bool]]:
         if handle.value.handle not in held:
             yield EmptyHandle(handle.value.handle, handle.revision), False
     own = {(b.affinity.host, b.cidr): b for b in picture.blocks if b.affinity and b.affinity.type == "host"}
+    clouds = {(a.value.node, a.value.cidr) for a in picture.affinities if native.is_native(a.value)}
     for (node, cidr), block in own.items():
-        if blocks.is_empty(block):
+        if blocks.is_empty(block) and (node, cidr) not in clouds:
             yield IdleBlock(node, cidr, block.sequence_number), not owners.is_node(node)
     for affinity in picture.affinities:
         value = affinity.value
@@ -116,17 +118,17 @@ def _whole_handles(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspec
     yield from (suspect for suspect in leaked if suspect.handle not in kept)
 
 
-def _sparing_one(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
-    """Yield all others, but leave a node that is there its last block of a family: its next pod shall not wait."""
+def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:
+    """Yield all others, but leave a living node the free addresses that it keeps at hand."""
     owners = picture.owners
-    left: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
+    free: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
     for block in picture.blocks:
         if block.affinity is not None:
-            left[block.affinity.host, block.cidr.version] += 1
+            free[block.affinity.host, block.cidr.version] += len(block.unallocated)
     idle = sorted((s for s in ripe if isinstance(s, IdleBlock)), key=lambda s: order(s.block), reverse=True)
     for suspect in idle:
-        key = (suspect.node, suspect.block.version)
-        if left[key] > 1 or not owners.is_node(suspect.node):
-            left[key] -= 1
+        key, size = (suspect.node, suspect.block.version), suspect.block.num_addresses
+        if free[key] - size >= choose.ready(size) or not owners.is_node(suspect.node):
+            free[key] -= size
             yield suspect
     yield from (suspect for suspect in ripe if isinstance(suspect, EmptyHandle | LoneAffinity))

@@ -1,16 +1,28 @@
-"""What kubelet and IPAM would write into the store of a real cluster: nodes, the pool, and who owns which block."""
+"""What kubelet, IPAM and CNI would write into the store of a real cluster: nodes, pool, blocks, pods wired by hand.
+
+Blocks and addresses go through address management, so that everybody else's go with them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from ipaddress import IPv4Network
 
+from cloudnet.ipam import affinity
+from cloudnet.ipam.affinity import Moment
+from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.lab import spec, state
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import BlockAffinity, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.resources import Affinity, AllowedUse, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.workloads import CNI, EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
 from cloudnet.overlay import vxlan
+from cloudnet.policy.selectors import Matches
 from cloudnet.store import api, registry
+
+NAMESPACE = "lab"
+OPEN_PROFILE = "projectcalico-default-allow"  # Calico's own: a lab without policies lets everybody talk
 
 
 def url(lab: str) -> str:
@@ -37,16 +49,78 @@ def pool() -> IPPool:
     return IPPool(Metadata("default"), spec.POOL, vxlan_mode=EncapMode.NEVER, block_size=spec.BLOCK_LENGTH)
 
 
-def node(record: state.NodeRecord, zone: str) -> Node:
-    return Node(
-        Metadata(record.name),
-        addresses=(record.address,),
-        vteps=(Vtep(record.blocks[0].network_address, vxlan.mac_of(NodeName(record.name), Family.IPV4)),),
-        provider_id=f"aws:///{zone}/{record.instance}",
+def join(store: api.Store, record: state.NodeRecord, zone: str) -> None:
+    """Write a node with its blocks and its tunnel's address, the first one of the first block."""
+    for block in record.blocks:
+        give_block(store, record.name, block)
+    tunnel = record.blocks[0].network_address
+    handle = f"vxlan-tunnel-addr-{record.name}"
+    owner = {"node": record.name, "type": "vxlanTunnelAddress"}
+    wanted = Request(NodeName(record.name), handle, owner, use=AllowedUse.TUNNEL)
+    _allocator(store).assign_ip(tunnel, wanted)
+    store.create(
+        Node(
+            Metadata(record.name),
+            addresses=(record.address,),
+            vteps=(Vtep(tunnel, vxlan.mac_of(NodeName(record.name), Family.IPV4)),),
+            provider_id=f"aws:///{zone}/{record.instance}",
+        )
     )
 
 
-def affinity(name: str, block: IPv4Network) -> BlockAffinity:
-    """Return the ownership of a block, named as Calico names it (``n1-10-65-1-0-26``)."""
-    spelled = str(block).translate(str.maketrans("./", "--"))
-    return BlockAffinity(Metadata(f"{name}-{spelled}"), NodeName(name), block)
+def leave(store: api.Store, record: state.NodeRecord) -> None:
+    """Take away what the store has of a node."""
+    allocator = _allocator(store)
+    for pod in record.pods:
+        store.delete(WorkloadEndpoint, endpoint(record.name, pod).meta.name, NAMESPACE)
+        allocator.release_by_handle(_handle(record.name, pod))
+    allocator.release_by_handle(f"vxlan-tunnel-addr-{record.name}")
+    for item in store.list(WorkloadEndpoint).items:
+        if item.value.node == record.name:  # of pods that came through CNI
+            with suppress(api.NotFound):
+                store.delete(WorkloadEndpoint, item.value.meta.name, item.value.meta.namespace)
+    for block in record.blocks:
+        allocator.release_block(NodeName(record.name), block, in_use=True)
+    store.delete(Node, record.name)
+
+
+def give_block(store: api.Store, node: str, block: IPv4Network) -> None:
+    """Make a block the node's, as IPAM does when one is full."""
+    now = _now()
+    affinity.claim(store, Affinity(NodeName(node)), block, Moment(now, int(now.timestamp() * 1_000_000_000)))
+
+
+def add_pod(store: api.Store, node: str, pod: state.PodRecord) -> None:
+    """Write a pod that was wired by hand."""
+    owner = {"pod": pod.name, "namespace": NAMESPACE, "node": node}
+    _allocator(store).assign_ip(pod.address, Request(NodeName(node), _handle(node, pod), owner))
+    store.create(endpoint(node, pod))
+
+
+def endpoint(node: str, pod: state.PodRecord) -> WorkloadEndpoint:
+    """Return a pod's endpoint, open to everybody until somebody writes a policy."""
+    name = endpoint_name(EndpointId(node, CNI, f"{node}-{pod.name}", "eth0"))
+    labels = endpoint_labels({"node": node, "pod": pod.name}, namespace=NAMESPACE, orchestrator=CNI)
+    return WorkloadEndpoint(
+        Metadata(name, NAMESPACE, labels=labels),
+        NodeName(node),
+        CNI,
+        "eth0",
+        container_id=f"{node}-{pod.name}",
+        pod=pod.name,
+        networks=(IPv4Network(pod.address),),
+        profiles=(OPEN_PROFILE,),
+        interface=spec.workload_device(f"{node}-{pod.name}"),
+    )
+
+
+def _handle(node: str, pod: state.PodRecord) -> str:
+    return f"lab.{node}-{pod.name}"
+
+
+def _allocator(store: api.Store) -> Allocator:
+    return Allocator(store, now=_now, matches=Matches())
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC)

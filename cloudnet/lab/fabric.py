@@ -39,11 +39,23 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Gateway:
+    """A way out of the cloud: a device and the address of who is behind it.
+
+    What comes in there is looked up in the table of one subnet, as if it came from a machine in it.
+    """
+
+    device: str
+    address: Address
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
 class FabricRoute:
     """One entry of a subnet's table; without ``via`` packets vanish."""
 
     destination: Network
-    via: Port | None = None
+    via: Port | Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class FabricState:
     subnets: tuple[FabricSubnet, ...] = ()
     ports: tuple[Port, ...] = ()
     silent: frozenset[Network] = frozenset()
+    gateways: tuple[Gateway, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,12 @@ def restrict(state: FabricState, devices: Collection[str]) -> FabricState:
         )
         for subnet in state.subnets
     )
-    return replace(state, subnets=subnets, ports=tuple(port for port in state.ports if port.device in devices))
+    return replace(
+        state,
+        subnets=subnets,
+        ports=tuple(port for port in state.ports if port.device in devices),
+        gateways=tuple(gateway for gateway in state.gateways if gateway.device in devices),
+    )
 
 
 def render(state: FabricState) -> dict[str, Item]:
@@ -104,6 +122,10 @@ def render(state: FabricState) -> dict[str, Item]:
         items |= _render_port(port)
     for subnet in state.subnets:
         items |= _render_subnet(subnet)
+    for gateway in state.gateways:
+        each = family(gateway.address)
+        rule = f"priority {RULE_PRIORITY} iif {gateway.device} lookup {gateway.table}"
+        items[f"rule {each} {gateway.device}"] = Item(_IP[each], f"rule add {rule}", f"rule del {rule}")
     return items
 
 
@@ -149,12 +171,21 @@ def _render_subnet(subnet: FabricSubnet) -> dict[str, Item]:
 def _render_route(subnet: FabricSubnet, route: FabricRoute) -> dict[str, Item]:
     each = family(route.destination)
     name = f"{route.destination} table {subnet.table}"
-    hop = next((a for a in route.via.addresses if family(a) == each), None) if route.via else None
-    if route.via is None or hop is None:
+    hop, device = _next_hop(route.via, each)
+    if hop is None:
         put = f"route replace blackhole {name}"
     else:
-        put = f"route replace {route.destination} via {hop} dev {route.via.bridge} onlink table {subnet.table}"
+        put = f"route replace {route.destination} via {hop} dev {device} onlink table {subnet.table}"
     return {f"route {subnet.table} {route.destination}": Item(_IP[each], put, f"route del {name}")}
+
+
+def _next_hop(via: Port | Gateway | None, version: Family) -> tuple[Address | None, str]:
+    match via:
+        case Port(bridge=bridge, addresses=addresses):
+            return next((a for a in addresses if family(a) == version), None), bridge
+        case Gateway(device=device, address=address) if family(address) == version:
+            return address, device
+    return None, ""
 
 
 _EVERYTHING: Mapping[Family, Network] = {Family.IPV4: IPv4Network("0.0.0.0/0"), Family.IPV6: IPv6Network("::/0")}

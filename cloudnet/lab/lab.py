@@ -26,7 +26,6 @@ from cloudnet.lab.state import Fault, LabState, NodeRecord, PodRecord
 from cloudnet.model.addresses import Address, Interface, Network, NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
-from cloudnet.model.resources import BlockAffinity, Node
 from cloudnet.store import api
 
 TOOLS = ("ip", "bridge", "nft", "nsenter", "sysctl")
@@ -163,13 +162,15 @@ class Lab:
         return self._view(self.state.node(name))
 
     def namespace(self, place: str) -> str:
-        """Return the namespace of ``NODE``, ``NODE/POD`` or ``cloud``.
+        """Return the namespace of ``NODE``, ``NODE/POD``, ``cloud`` or ``outside``.
 
         Raises:
             LabError: the lab has no such place.
         """
         if place == "cloud":
             return spec.cloud_namespace(self.name)
+        if place == "outside":
+            return spec.outside_namespace(self.name)
         node, _, pod = place.partition("/")
         found = self.node(node)
         if not pod:
@@ -272,7 +273,7 @@ class Lab:
         number = max((record.number for record in now.nodes), default=0) + 1
         name = name or f"n{number}"
         spec.check_name(name, path="name")
-        if any(record.name == name for record in now.nodes) or name == "cloud":
+        if any(record.name == name for record in now.nodes) or name in spec.RESERVED_NAMES:
             raise BadInput(f"{name!r} is taken", path="name")
         plans = {plan.name: plan for plan in spec.subnets(now.spec)}
         plan = plans.get(subnet or f"s{(number - 1) % now.spec.subnets + 1}")
@@ -295,8 +296,7 @@ class Lab:
         self.aws.sync()
         self._edit(lambda s: replace(s, nodes=(*s.nodes, record)))
         with cluster.opened(self.name) as store:
-            store.create(cluster.node(record, plan.zone))
-            store.create(cluster.affinity(name, record.blocks[0]))
+            cluster.join(store, record, plan.zone)
         if agent:
             self.start_agent(name)
         return self._view(record)
@@ -311,9 +311,7 @@ class Lab:
             nodes.remove_namespace(namespace)
         self.aws.sync()
         with cluster.opened(self.name) as store:
-            for block in record.blocks:
-                store.delete(BlockAffinity, cluster.affinity(name, block).meta.name)
-            store.delete(Node, name)
+            cluster.leave(store, record)
         self._edit(lambda s: replace(s, nodes=tuple(r for r in s.nodes if r.name != name)))
 
     def add_block(self, node: str) -> Network:
@@ -322,7 +320,7 @@ class Lab:
         block = spec.block(record.number, len(record.blocks))
         self._edit_node(node, lambda r: replace(r, blocks=(*r.blocks, block)))
         with cluster.opened(self.name) as store:
-            store.create(cluster.affinity(node, block))
+            cluster.give_block(store, node, block)
         return block
 
     def add_pod(self, node: str, block: Network | None = None) -> LabPod:
@@ -334,9 +332,24 @@ class Lab:
             raise BadInput(f"{chosen} is no block of node {node!r}", path="block")
         address = spec.pod_address(chosen, sum(pod.block == chosen for pod in record.pods))
         pod = PodRecord(f"p{len(record.pods) + 1}", address, chosen)
+        with cluster.opened(self.name) as store:
+            cluster.add_pod(store, node, pod)
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
+
+    def add_outside(self, subnet: str = "s1") -> None:
+        """Put a host outside the cluster behind a transit gateway whose end in the VPC is in ``subnet``.
+
+        Its answers find the nodes, but pods only after ``route_outside``, and then as that subnet's table says.
+        """
+        nodes.build_outside(self.name, mtu=self.state.spec.mtu)
+        self.aws.attach_outside(self.state.cloud, subnet)
+        self.aws.sync()
+
+    def route_outside(self, prefix: IPv4Network) -> None:
+        """Tell the host outside that a prefix lies behind the cloud."""
+        nodes.route_outside(self.name, prefix)
 
     def store(self) -> api.Store:
         """Open the lab's store; the caller closes it."""

@@ -7,7 +7,7 @@ step. Pods are wired as Calico wires them: a ``/32``, a gateway 169.254.1.1 that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from cloudnet.lab import processes, spec
@@ -78,6 +78,34 @@ _CLOUD_SYSCTLS = {
 }
 
 _BRIDGE_SYSCTLS = tuple(f"net.bridge.bridge-nf-call-{which}" for which in ("iptables", "ip6tables", "arptables"))
+
+
+def build_outside(lab: str, *, mtu: int) -> None:
+    """Make a host outside the cluster, on a wire of its own to the cloud. It knows a way to the VPC, not to pods."""
+    name = spec.outside_namespace(lab)
+    add_namespace(name)
+    wire = f"link add {spec.OUTSIDE_DEVICE} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}"
+    in_namespace(
+        spec.cloud_namespace(lab),
+        [
+            wire,
+            f"address add {spec.OUTSIDE_ROUTER} dev {spec.OUTSIDE_DEVICE}",
+            f"link set {spec.OUTSIDE_DEVICE} up",
+        ],
+    )
+    in_namespace(
+        name,
+        [
+            f"address add {spec.OUTSIDE_HOST} dev eth0",
+            "link set eth0 up",
+            f"route add {spec.VPC} via {spec.OUTSIDE_ROUTER.ip}",
+        ],
+    )
+
+
+def route_outside(lab: str, prefix: IPv4Network) -> None:
+    """Tell the host outside that a prefix lies behind the cloud, as a site's router would have to be told."""
+    in_namespace(spec.outside_namespace(lab), [f"route replace {prefix} via {spec.OUTSIDE_ROUTER.ip}"])
 
 
 def build_node(lab: str, node: NodeRecord, *, gateway: IPv4Address, mtu: int) -> None:

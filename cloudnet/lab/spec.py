@@ -14,6 +14,10 @@ from cloudnet.errors import BadInput
 VPC = IPv4Network("10.0.0.0/16")
 POOL = IPv4Network("10.65.0.0/16")
 BLOCK_LENGTH = 26
+OUTSIDE_HOST = IPv4Interface("192.0.2.10/24")  # a host that is no part of the cluster (RFC 5737)
+OUTSIDE_ROUTER = IPv4Interface("192.0.2.1/24")  # the cloud's end of the wire to it
+OUTSIDE_DEVICE = "outside"  # that end's device in the cloud's namespace
+RESERVED_NAMES = frozenset({"cloud", "outside"})  # namespaces of the lab that are no nodes
 FIRST_HOST = 10  # node k has host number 10 + k: low ones belong to the cloud, .1 is the gateway
 FIRST_POD = 2  # .0 is the node's tunnel address, .1 stays free for a probe or a gateway
 MAX_NODES = 200
@@ -129,6 +133,10 @@ def pod_address(of: IPv4Network, index: int) -> IPv4Address:
 
 def cloud_namespace(lab: str) -> str:
     return f"cn-{lab}-cloud"
+
+
+def outside_namespace(lab: str) -> str:
+    return f"cn-{lab}-outside"
 
 
 def node_namespace(lab: str, node: str) -> str:

@@ -8,7 +8,7 @@ kinds.named("blockaffinities")     what a person typed → the kind
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -70,7 +70,18 @@ _to_json = msgspec.json.Encoder().encode
 class Kind(Generic[R]):
     """One kind: what it is called, and its codec."""
 
-    __slots__ = ("_faults", "_read", "_write", "api_version", "name", "namespaced", "plural", "type", "word")
+    __slots__ = (
+        "_document",
+        "_faults",
+        "_read",
+        "_write",
+        "api_version",
+        "name",
+        "namespaced",
+        "plural",
+        "type",
+        "word",
+    )
 
     def __init__(
         self,
@@ -91,6 +102,7 @@ class Kind(Generic[R]):
         self.plural = plural
         self.api_version = api_version
         self.namespaced = namespaced
+        self._document = document
         self._read: Callable[[bytes], R] = lambda data: read(wire.decode(decoder, data))
         self._faults: Callable[[bytes], Problems] = lambda data: _faults(data, document, read)
         self._write: Callable[[R], msgspec.Struct] = write
@@ -109,6 +121,14 @@ class Kind(Generic[R]):
             raise BadInput(f"expected a {self.name}: {error}") from error
         self._check_namespace(value)
         return value
+
+    def unknown(self, document: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+        """Return path and message of each field of ``spec`` that we do not know: of a newer version, or mistyped."""
+        return tuple(
+            (path, message)
+            for path, message in shape.unknown(document, self._document)
+            if path.startswith("spec.") or path == "spec"
+        )
 
     def encode(self, value: R, *, onto: bytes | None = None) -> bytes:
         """Return the document of a value.
@@ -426,6 +446,16 @@ class _Header(msgspec.Struct, rename="camel"):
 
 _header = msgspec.json.Decoder(_Header)
 _WORDS = {kind.word: kind.word for kind in ALL}
+
+
+def find(word: str, api_version: str) -> Kind[Any] | None:
+    """Return the kind that a document may be of; nothing where we know none such, in this group or any version of it.
+
+    A version that we do not know of a group that we do is a document of ours, which its own check refuses.
+    """
+    group = api_version.rpartition("/")[0]
+    among = [kind for kind in ALL if kind.word == word]
+    return next((kind for kind in among if kind.api_version.rpartition("/")[0] == group), None)
 
 
 def of_document(word: str, api_version: str) -> Kind[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -23,6 +24,26 @@ from cloudnet.model.problems import Problems
 def repair(document: object, wanted: type[msgspec.Struct], problems: Problems) -> object:
     """Note what has the wrong type or is missing, and return the document with all that put right."""
     return _walk(document, wanted, "", problems)
+
+
+def unknown(document: object, wanted: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
+    """Yield path and message of each field that the struct has no place for, at any depth."""
+    yield from _unknown(document, wanted, "")
+
+
+# Any: the same as below.
+def _unknown(value: object, wanted: Any, path: str) -> Iterator[tuple[str, str]]:
+    wanted, _ = _without_none(wanted)
+    if isinstance(value, dict) and isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        fields = _fields(wanted)
+        for key, found in value.items():
+            if key in fields:
+                yield from _unknown(found, fields[key].type, _join(path, key))
+            else:
+                yield _join(path, str(key)), wire.unknown(fields)
+    elif isinstance(value, list) and get_origin(wanted) is list:
+        for i, found in enumerate(value):
+            yield from _unknown(found, get_args(wanted)[0], f"{path}[{i}]")
 
 
 # Any: types of annotations, and JSON of a shape that nobody checked yet.

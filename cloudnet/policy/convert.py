@@ -58,6 +58,9 @@ POLICY_KINDS: Final = (
     ClusterNetworkPolicy,
 )
 
+PROFILE_KINDS: Final = (documents.Profile, Namespace, ServiceAccount)
+TIER: Final = documents.Tier
+
 
 @dataclass(frozen=True, slots=True)
 class Converted:

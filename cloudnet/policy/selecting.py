@@ -29,7 +29,7 @@ def read(text: str) -> Selector:
 
 def of_policy(spec: PolicySpec, namespace: str) -> Selector:
     """Return what a policy selects; ``namespace`` is empty for a global one."""
-    parts = [spec.selector]
+    parts = [_canonical(spec.selector)]
     if namespace:
         parts.append(_in_namespace(namespace))
     elif spec.namespace_selector:
@@ -44,12 +44,17 @@ def of_entity(entity: EntityRule, namespace: str) -> Selector | None:
 
     The rule of a namespaced policy means its own namespace as soon as it asks for any, with ``not_selector`` too.
     """
-    parts = [_accounts(entity.service_accounts) if entity.service_accounts else "", entity.selector]
+    parts = [_accounts(entity.service_accounts) if entity.service_accounts else "", _canonical(entity.selector)]
     if entity.namespace_selector:
         parts.insert(0, _of_namespaces(entity.namespace_selector))
     elif namespace and (any(parts) or entity.not_selector):
         parts.insert(0, _in_namespace(namespace))
     return read(_all_of(parts)) if any(parts) else None
+
+
+def _canonical(text: str) -> str:
+    """Return a selector in a form that can stand inside another one; nothing for none. Blanks alone mean all()."""
+    return read(text).canonical() if text else ""
 
 
 def _in_namespace(namespace: str) -> str:

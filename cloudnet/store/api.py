@@ -157,8 +157,13 @@ class Store(Protocol):
             NotFound: there is none.
         """
 
-    def list(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
-        """Return all resources of a kind in the order of namespace and name; ``None`` means every namespace."""
+    def list(
+        self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
+    ) -> Listing[R]:
+        """Return all resources of a kind in the order of namespace and name; ``None`` means every namespace.
+
+        ``view`` makes less of each value as soon as it is read, so that thousands need little memory.
+        """
 
     def create(self, value: R) -> Stored[R]:
         """Store a new resource; gives it a ``uid`` when it has none.

@@ -70,7 +70,9 @@ class EtcdStore:
         self._known.note(entry)
         return Stored(decode(layout, entry), entry.modified)
 
-    def list(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    def list(
+        self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
+    ) -> Listing[R]:
         layout = etcd_keys.of(kind)
         for attempt in range(_LISTING_TRIES):
             try:
@@ -87,7 +89,8 @@ class EtcdStore:
             if layout.holds(entry.key):
                 # One value that somebody spoilt must not hide all the others.
                 with records.tolerated(layout.kind.name, entry.key):
-                    items.append(Stored(layout.decode(entry), entry.modified))
+                    value = layout.decode(entry)
+                    items.append(Stored(view(value) if view else value, entry.modified))
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
         return Listing(tuple(items), revision)
 

@@ -52,19 +52,13 @@ class Transactions:
     def _prepare(self, writes: Sequence[Write]) -> list[_Op]:
         places = [self._place(write) for write in writes]
         wanted = [
-            (key, write.expected)
+            key
             for (_, key), write in zip(places, writes, strict=True)
             if isinstance(write, Update) and not self._known.at(key, write.expected)
         ]
-        fresh = fetch(self._client, [key for key, _ in wanted])
-        if any(key not in fresh or fresh[key].modified != expected for key, expected in wanted):
-            # One cannot succeed, but another before it may be the first that does not.
-            self._refuse_stale(places, writes)
-        for entry in fresh.values():
+        for entry in fetch(self._client, wanted).values():
             self._known.note(entry)
-        return [
-            self._op(layout, key, write, fresh.get(key)) for (layout, key), write in zip(places, writes, strict=True)
-        ]
+        return [self._op(layout, key, write) for (layout, key), write in zip(places, writes, strict=True)]
 
     def _place(self, write: Write) -> tuple[Layout[Any], str]:
         """Return where a write belongs. A name that may stand in several places is looked up."""
@@ -80,18 +74,15 @@ class Transactions:
             raise records.not_found(layout.kind.name, write.name, write.namespace)
         return layout, entry.key
 
-    def _op(self, layout: Layout[Any], key: str, write: Write, fresh: Entry | None) -> _Op:
+    def _op(self, layout: Layout[Any], key: str, write: Write) -> _Op:
         match write:
             case Create(value):
-                uid = value.meta.uid or self._new_uid()
-                data = layout.encode(value, uid, None, self._now())
+                data = layout.encode(value, value.meta.uid or self._new_uid(), None, self._now())
                 return _Op(layout, key, write, etcd_wire.is_absent(key), etcd_wire.put(key, data), data)
             case Update(value, expected):
-                onto = self._known.at(key, expected) or fresh
-                uid = decode(layout, onto).meta.uid if onto else ""
-                if value.meta.uid not in {"", uid}:
-                    raise records.other_uid(layout.kind.name, value.meta.name, value.meta.namespace)
-                data = layout.encode(value, uid, onto, self._now())
+                # Nothing where it has another revision by now: etcd will refuse, and show which write is the first.
+                onto = self._known.at(key, expected)
+                data = self._changed(layout, value, onto)
                 created = onto.created if onto else _NEW
                 return _Op(
                     layout, key, write, etcd_wire.has_revision(key, expected), etcd_wire.put(key, data), data, created
@@ -100,10 +91,11 @@ class Transactions:
                 condition = etcd_wire.is_there(key) if expected is None else etcd_wire.has_revision(key, expected)
                 return _Op(layout, key, write, condition, etcd_wire.delete(key))
 
-    def _refuse_stale(self, places: Sequence[tuple[Layout[Any], str]], writes: Sequence[Write]) -> None:
-        found = fetch(self._client, [key for _, key in places])
-        for (layout, key), write in zip(places, writes, strict=True):
-            _check(layout, write, found.get(key))
+    def _changed(self, layout: Layout[Any], value: Resource, onto: Entry | None) -> bytes:
+        uid = decode(layout, onto).meta.uid if onto else value.meta.uid
+        if value.meta.uid not in {"", uid}:
+            raise records.other_uid(layout.kind.name, value.meta.name, value.meta.namespace)
+        return layout.encode(value, uid, onto, self._now())
 
     def _refuse(self, ops: Sequence[_Op], found: Mapping[str, Entry]) -> None:
         """Raise what is wrong with the first write that fails."""

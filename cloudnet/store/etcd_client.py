@@ -208,7 +208,7 @@ class Client:
         except Refused as refused:
             if refused.says("authentication is not enabled"):
                 return ""
-            raise etcd_errors.explain(refused, self.settings.username) from None  # it might repeat what was sent
+            raise etcd_errors.explain(refused, self.settings.username) from refused
         token: str = from_json(answer.body)["token"]
         return token
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeAlias
 
 from cloudnet.model.resources import Resource
-from cloudnet.store.api import Compacted, Event, EventType, Revision, Store, StoreError, Watch
+from cloudnet.store.api import Compacted, Event, EventType, Listing, Revision, Store, StoreError, Watch
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ RETRY_LIMIT = 5.0  # … which doubles up to this: a store that comes back is se
 
 _Kind = type[Resource]
 _Name = tuple[str, str]  # namespace, name
+_View: TypeAlias = Callable[[Any], Any]  # a function of one kind's values to values of the same kind
+_WHOLE: Mapping[_Kind, _View] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,17 @@ class Batch:
 class Informer:
     """Lists and watches ``kinds``, and calls ``deliver`` with batches until it is closed."""
 
-    def __init__(self, store: Store, kinds: Collection[_Kind], deliver: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        kinds: Collection[_Kind],
+        deliver: Callable[[Batch], None],
+        *,
+        views: Mapping[_Kind, _View] = _WHOLE,
+    ) -> None:
+        """Watch ``kinds``; of those in ``views`` keep and deliver what the view leaves, and the same only once."""
         self._store = store
+        self._views = views
         self._deliver = deliver
         self._known: dict[_Kind, dict[_Name, Event[Resource]]] = {kind: {} for kind in kinds}
         self._listed: dict[_Kind, Revision] = {}  # where each kind's listing stood
@@ -112,7 +123,7 @@ class Informer:
             self._stop_watching()
 
     def _list(self) -> None:
-        listings = {kind: self._store.list(kind) for kind in self._known}
+        listings = {kind: self._list_one(kind) for kind in self._known}
         self._listed = {kind: listing.revision for kind, listing in listings.items()}
         # From the oldest listing on; what later listings hold already is skipped by their revision.
         watch = self._store.watch(tuple(self._known), since=min(self._listed.values(), default=Revision(0)))
@@ -133,9 +144,30 @@ class Informer:
         self._watch = watch
         self._deliver(Batch(tuple(events), synced=True))
 
+    def _list_one(self, kind: _Kind) -> Listing[Resource]:
+        view = self._views.get(kind)
+        return self._store.list(kind) if view is None else self._store.list(kind, view=view)
+
+    def _news(self, event: Event[Resource]) -> Event[Resource] | None:
+        """Return what the receiver is to hear of an event; nothing when it would hear the same again."""
+        kind = type(event.value)
+        if event.revision <= self._listed[kind]:
+            return None
+        view = self._views.get(kind)
+        if view is None:
+            return event
+        seen = Event(event.type, view(event.value), event.revision)
+        known = self._known[kind].get((seen.value.meta.namespace, seen.value.meta.name))
+        same = known is not None and event.type is EventType.PUT and known.value == seen.value
+        return None if same else seen
+
     def _follow(self, watch: Watch, wait: float) -> None:
-        fresh = tuple(event for event in watch.next(wait) if event.revision > self._listed[type(event.value)])
-        for event in fresh:
+        fresh: list[Event[Resource]] = []
+        for heard in watch.next(wait):
+            event = self._news(heard)
+            if event is None:
+                continue
+            fresh.append(event)
             known = self._known[type(event.value)]
             name = (event.value.meta.namespace, event.value.meta.name)
             if event.type is EventType.PUT:
@@ -143,7 +175,7 @@ class Informer:
             else:
                 known.pop(name, None)
         if fresh:
-            self._deliver(Batch(fresh))
+            self._deliver(Batch(tuple(fresh)))
 
     def _back_off(self, error: StoreError) -> float:
         if self._closing.is_set():

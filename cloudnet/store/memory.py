@@ -90,7 +90,9 @@ class MemoryStore:
             self._check()
             return self._find(kind, name, namespace)
 
-    def list(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    def list(
+        self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
+    ) -> Listing[R]:
         with self.data.changed:
             self._check()
             found = [
@@ -99,7 +101,10 @@ class MemoryStore:
                 if key[0] is kind and namespace in {None, key[1]}
             ]
             found.sort(key=lambda item: item[0][1:])
-            return Listing(tuple(cast("Stored[R]", stored) for _, stored in found), self.data.revision)
+            items = tuple(cast("Stored[R]", stored) for _, stored in found)
+            if view is not None:
+                items = tuple(Stored(view(item.value), item.revision) for item in items)
+            return Listing(items, self.data.revision)
 
     def create(self, value: R) -> Stored[R]:
         (stored,) = self._carry_out([Create(value)])

@@ -105,7 +105,9 @@ class SqliteStore:
         revision, document = row
         return Stored(self._decode(kinds.of(kind), name, document), revision)
 
-    def list(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    def list(
+        self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
+    ) -> Listing[R]:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
@@ -118,7 +120,8 @@ class SqliteStore:
         for name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
             with records.tolerated(of.name, name):
-                items.append(Stored(of.decode(document), Revision(changed)))
+                value = of.decode(document)
+                items.append(Stored(view(value) if view else value, Revision(changed)))
         return Listing(tuple(items), revision)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> SqliteWatch:

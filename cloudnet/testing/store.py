@@ -32,6 +32,7 @@ from cloudnet.store.api import (
     NotFound,
     Revision,
     Store,
+    Stored,
     StoreUnavailable,
     Watch,
     change,
@@ -119,6 +120,13 @@ class StoreContract(BatchContract):
         store.create(Node(Metadata("d")))
 
         assert [item.value.meta.name for item in store.list(Lease).items] == ["a", "b", "c"]
+
+    def test_a_list_shows_of_each_value_what_the_view_leaves(self, store: Store) -> None:
+        stored = store.create(Node(Metadata("n1"), provider_id="x"))
+
+        seen = store.list(Node, view=lambda node: Node(Metadata(node.meta.name))).items
+
+        assert seen == (Stored(Node(Metadata("n1")), stored.revision),)
 
     def test_a_list_of_nothing_is_empty(self, store: Store) -> None:
         assert store.list(Node).items == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cloudnet.cli.demo import SETTINGS, play
+from cloudnet.cli.demo import play
 from cloudnet.lab import scenarios
 from cloudnet.lab.spec import LabSpec
 
@@ -14,7 +14,7 @@ SUBNETS = 3
 
 def measure() -> list[dict[str, object]]:
     """Play the whole story once."""
-    wanted = LabSpec("bench", NODES, SUBNETS, controller=False, settings=SETTINGS)
+    wanted = LabSpec("bench", NODES, SUBNETS, controller=False)
     story = play(wanted, scenarios.story(NODES, SUBNETS), lambda line: sys.stderr.write(line + "\n"))
     return [
         {

@@ -6,7 +6,13 @@ import sys
 
 import run
 
-MODULES = ("bench_policy_index", "bench_policy_calculate", "bench_policy_apply", "bench_policy_traffic")
+MODULES = (
+    "bench_nft",
+    "bench_policy_index",
+    "bench_policy_calculate",
+    "bench_policy_apply",
+    "bench_policy_traffic",
+)
 
 if __name__ == "__main__":
     sys.exit(run.run("policy", MODULES, sys.argv[1:]))

@@ -22,7 +22,7 @@ from cloudnet.cli.output import print_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "promises.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MARKS = "<!-- {suite}: begin -->", "<!-- {suite}: end -->"
 FIELDS = ("name", "value", "unit", "target", "peer", "ok")
 
 Row = Mapping[str, object]
@@ -43,7 +43,8 @@ def run(suite: str, modules: Sequence[str], arguments: Sequence[str]) -> int:
     print_table([name.upper() for name in FIELDS], ([shown(row[name]) for name in FIELDS] for row in rows))
     print(f"\n{target.relative_to(ROOT)}: {len(rows)} figures")  # noqa: T201 - a program that prints
     if chosen.write_docs:
-        PAGE.write_text(filled(PAGE.read_text(), rows, where(), dt.datetime.now(tz=dt.UTC).date()))
+        day = dt.datetime.now(tz=dt.UTC).date()
+        PAGE.write_text(filled(PAGE.read_text(), suite, rows, where(), day))
     return 0 if all(row["ok"] for row in rows) else 1
 
 
@@ -62,10 +63,11 @@ def shown(value: object) -> object:
     return f"{value:,.4g}" if isinstance(value, float) and value < 1000 else value
 
 
-def filled(page: str, rows: Iterable[Row], machine: str, day: dt.date) -> str:
-    """Return the page with the figures between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
+def filled(page: str, suite: str, rows: Iterable[Row], machine: str, day: dt.date) -> str:
+    """Return the page with the figures between the suite's two marks."""
+    begin, end = (mark.format(suite=suite) for mark in MARKS)
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
     lines = [
         f"Measured on {day} on {machine}.",
         "",
@@ -77,7 +79,7 @@ def filled(page: str, rows: Iterable[Row], machine: str, day: dt.date) -> str:
             for row in rows
         ),
     ]
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+    return f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}"
 
 
 def with_unit(value: object, row: Row) -> str:

@@ -13,14 +13,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
+from cloudnet.ipam import block as blocks
 from cloudnet.kernel import netns
 from cloudnet.model.addresses import InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.resources import (
+    Affinity,
     AgentReport,
+    AllocationAttribute,
     BlockAffinity,
     Cause,
     CloudNode,
@@ -315,3 +319,62 @@ def test_ipv6_has_its_own_ground_and_its_own_native_path(rig):
         rig.put(replace(route(k), meta=Metadata(f"v6-{k}"), cidr=blocks[k]))
     rig.wait(lambda: rig.paths(1)[str(blocks[2])] == ("native", "proven"), 10)
     assert reached()
+
+
+def lent(k, ordinal, to):
+    """Return the block of node ``k``, of which node ``to`` has one address."""
+    made = blocks.new(block(k), Affinity(NodeName(f"n{k}")), now=datetime(2025, 1, 1, tzinfo=UTC), sequence=1)
+    allocations = tuple(0 if n == ordinal else None for n in range(64))
+    free = tuple(n for n in range(64) if n != ordinal)
+    owner = AllocationAttribute(handle="h", owner={"node": f"n{to}"})
+    return replace(made, allocations=allocations, unallocated=free, attributes=(owner,))
+
+
+def test_a_borrowed_address_is_reached_where_it_is_and_no_more_once_released(rig):
+    borrowed = "10.65.2.7"
+    rig.ip("n3", f"address add {borrowed}/32 dev lo")
+    for k in SUBNETS:
+        rig.start(k)
+    rig.wait(lambda: rig.path(1, 2) is not None, 10)
+
+    def reaches(k):
+        command = ["ping", "-c", "1", "-W", "0.2", "-q", "-I", pod(k), borrowed]
+        inside = netns.command_inside(rig.namespace(f"n{k}"), command)
+        return not subprocess.run(inside, capture_output=True, check=False).returncode
+
+    def routed(k):
+        return borrowed in netns.execute(rig.namespace(f"n{k}"), ["ip", "route", "show", f"{borrowed}/32"])
+
+    before = reaches(1), reaches(2)
+    rig.put(lent(2, 7, to=3))
+    rig.wait(lambda: reaches(1) and reaches(2), 10)
+    while_borrowed = [routed(k) for k in SUBNETS]
+    programmed(rig, 1, 2, 3)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+    flow = [reaches(1) for _ in range(5)]
+    rig.put(lent(2, 7, to=2))
+    rig.wait(lambda: not routed(1) and not routed(2), 10)
+
+    assert before == (False, False)
+    assert while_borrowed == [True, True, False]
+    assert all(flow)
+    assert not reaches(1)
+
+
+def test_a_restarted_agent_loses_no_packet_to_a_borrowed_address(rig):
+    borrowed = "10.65.2.7"
+    rig.ip("n3", f"address add {borrowed}/32 dev lo")
+    rig.put(lent(2, 7, to=3))
+    for k in SUBNETS:
+        rig.start(k)
+    show = ["ip", "route", "show", f"{borrowed}/32"]
+    rig.wait(lambda: borrowed in netns.execute(rig.namespace("n1"), show), 10)
+    command = ["ping", "-i", "0.005", "-w", "3", "-q", "-I", pod(1), borrowed]
+
+    flow = subprocess.Popen(netns.command_inside(rig.namespace("n1"), command), stdout=subprocess.PIPE, text=True)
+    time.sleep(0.3)
+    rig.stop(1, signal.SIGKILL)
+    rig.start(1)
+    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+
+    assert lost(flow) == 0

@@ -94,6 +94,8 @@ class Vpcs:
     subnets: Mapping[SubnetId, Subnet] = field(default_factory=dict, hash=False)
     interfaces: Mapping[InterfaceId, Eni] = field(default_factory=dict, hash=False)
     machines: Mapping[InstanceId, Machine] = field(default_factory=dict, hash=False)
+    attachments: Mapping[str, SubnetId] = field(default_factory=dict, hash=False)
+    """Transit gateways by id, each with the subnet that holds its end in the VPC."""
 
     def target(self, entry: Entry) -> Eni | None:
         """Return the interface that an entry leads to, dead or alive; nothing for a black hole without one."""

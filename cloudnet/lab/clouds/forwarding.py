@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from cloudnet.lab import spec
 from cloudnet.lab.clouds.ec2 import Eni, Entry, Table, Vpcs
-from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Port
+from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
 from cloudnet.model.addresses import InterfaceId, Network, SubnetId
 
 FIRST_TABLE = 1001  # kernel tables of the cloud's namespace, one a subnet
@@ -19,13 +19,24 @@ def fabric_state(vpcs: Vpcs, vpc: str, *, silent: Iterable[Network] = ()) -> Fab
     """Return what the fabric does for one VPC. Dead targets, and those that no interface is, lead nowhere."""
     subnets = {s.id: s for s in vpcs.subnets.values() if s.vpc == vpc}
     ports = {e.id: _port(e, vpcs) for e in vpcs.interfaces.values() if e.subnet in subnets and e.instance}
+    numbers = {
+        s.id: number for number, s in enumerate(sorted(subnets.values(), key=lambda s: s.cidr), start=FIRST_TABLE)
+    }
+    gateways = {
+        name: Gateway(spec.OUTSIDE_DEVICE, spec.OUTSIDE_HOST.ip, numbers[subnet])
+        for name, subnet in vpcs.attachments.items()
+        if subnet in numbers
+    }
     neighbours = tuple((s.cidr, spec.bridge_name(s.name)) for s in subnets.values())
     rendered = []
-    for number, subnet in enumerate(sorted(subnets.values(), key=lambda s: s.cidr), start=FIRST_TABLE):
+    for name, number in numbers.items():
+        subnet = subnets[name]
         table = vpcs.tables.get(subnet.table) if subnet.table else None
-        routes = tuple(_route(entry, vpcs, ports) for entry in _entries(table, [s.cidr for s in subnets.values()]))
+        routes = tuple(
+            _route(entry, vpcs, ports, gateways) for entry in _entries(table, [s.cidr for s in subnets.values()])
+        )
         rendered.append(FabricSubnet(spec.bridge_name(subnet.name), number, neighbours, routes))
-    return FabricState(tuple(rendered), tuple(ports.values()), frozenset(silent))
+    return FabricState(tuple(rendered), tuple(ports.values()), frozenset(silent), tuple(gateways.values()))
 
 
 def _entries(table: Table | None, subnets: list[Network]) -> list[Entry]:
@@ -33,7 +44,11 @@ def _entries(table: Table | None, subnets: list[Network]) -> list[Entry]:
     return [entry for entry in table.entries if entry.destination not in subnets] if table else []
 
 
-def _route(entry: Entry, vpcs: Vpcs, ports: Mapping[InterfaceId, Port]) -> FabricRoute:
+def _route(
+    entry: Entry, vpcs: Vpcs, ports: Mapping[InterfaceId, Port], gateways: Mapping[str, Gateway]
+) -> FabricRoute:
+    if entry.other in gateways:
+        return FabricRoute(entry.destination, gateways[entry.other])
     target = None if entry.other else vpcs.target(entry)
     if target is None or not vpcs.delivers(target):
         return FabricRoute(entry.destination)  # local: the VPC's addresses outside any subnet; else a black hole

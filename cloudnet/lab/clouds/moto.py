@@ -31,6 +31,11 @@ class Region:
             subnets={SubnetId(s.id): self._subnet(s) for zone in backend.subnets.values() for s in zone.values()},
             interfaces={InterfaceId(e.id): _eni(e) for e in backend.enis.values()},
             machines=machines,
+            attachments={
+                a.transit_gateway_id: SubnetId(a.subnet_ids[0])
+                for a in backend.transit_gateway_attachments.values()
+                if a.resource_type == "vpc" and a.state == "available"
+            },
         )
 
     def _subnet(self, subnet: Any) -> Subnet:

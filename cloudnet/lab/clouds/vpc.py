@@ -10,7 +10,7 @@ from typing import Any
 
 from cloudnet.lab import control
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.spec import VPC, SubnetPlan
+from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 OUTSIDER = "outsider"  # a machine that belongs to somebody else, to lead foreign routes to
@@ -67,6 +67,23 @@ class Aws:
             ids[subnet.name], tables[subnet.name] = made, table
         control.ask(self.socket, {"verb": "vpc", "vpc": vpc})
         return CloudRecord(vpc, ids, tables)
+
+    def attach_outside(self, cloud: CloudRecord, subnet: str) -> None:
+        """Attach a transit gateway whose end is in ``subnet``, and lead every table's packets for outside there."""
+        gateway = self.call("create_transit_gateway")["TransitGateway"]["TransitGatewayId"]
+        self.call(
+            "create_transit_gateway_vpc_attachment",
+            TransitGatewayId=gateway,
+            VpcId=cloud.vpc,
+            SubnetIds=[cloud.subnets[subnet]],
+        )
+        for table in cloud.tables.values():
+            self.call(
+                "create_route",
+                RouteTableId=table,
+                DestinationCidrBlock=str(OUTSIDE_HOST.network),
+                TransitGatewayId=gateway,
+            )
 
     def launch(self, name: str, subnet: str, address: IPv4Address) -> Launched:
         """Start a machine with a fixed address; its source/destination check is on, as AWS has it."""

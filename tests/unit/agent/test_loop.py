@@ -1,11 +1,14 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloudnet.agent import loop
 from cloudnet.config import AgentConfig
+from cloudnet.ipam import block as blocks
 from cloudnet.kernel.api import (
     FdbEntry,
     Gateway,
@@ -22,7 +25,9 @@ from cloudnet.kernel.memory import MemoryKernel, Moment
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.paths import PathKind, Reason
 from cloudnet.model.resources import (
+    Affinity,
     AffinityState,
+    AllocationAttribute,
     BlockAffinity,
     Cause,
     CloudNode,
@@ -34,6 +39,7 @@ from cloudnet.model.resources import (
     Vtep,
 )
 from cloudnet.routes.probe import PacketKind
+from cloudnet.store.api import Event, EventType, Revision
 from cloudnet.testing.agent import Host
 
 CONFIG = AgentConfig(node="n1", hold_first=2.0)
@@ -665,3 +671,96 @@ def test_at_every_moment_each_destination_has_ground_and_native_only_upon_it(sto
         assert path.kind is not PathKind.NONE
         native_there = native(int(str(path.block).split(".")[2])).key in objects(host)
         assert native_there == (path.kind is PathKind.NATIVE)
+
+
+def stray(k, ordinal):
+    return ip_network(f"10.65.{k}.{ordinal}/32")
+
+
+def lent(k, *nodes):
+    """Return the block of node ``k`` whose first addresses these nodes have."""
+    made = blocks.new(block(k), Affinity(NodeName(f"n{k}")), now=datetime(2025, 1, 1, tzinfo=UTC), sequence=1)
+    attributes = tuple(AllocationAttribute(owner={"node": name}) for name in nodes)
+    taken = tuple(range(len(nodes)))
+    return replace(made, allocations=(*taken, *made.allocations[len(taken) :]), attributes=attributes)
+
+
+def hear_blocks(host, *values, gone=False):
+    kind = EventType.DELETED if gone else EventType.PUT
+    host.loop.receive([loop.BlocksChanged(tuple(Event(kind, value, Revision(1)) for value in values))])
+    host.act()
+
+
+def cluster(*numbers):
+    host = Host(CONFIG, a_kernel())
+    host.put(*(value for k in (1, *numbers) for value in (node(k), affinity(k))))
+    return host
+
+
+def main_route(host, destination):
+    found = (v for v in host.kernel.read().values() if isinstance(v, Route) and v.destination == destination)
+    return next((route for route in found if route.table == 254), None)
+
+
+def test_a_borrowed_address_is_a_destination_of_its_own_until_it_is_released():
+    host = cluster(2, 3)
+
+    hear_blocks(host, lent(2, "n2", "n3"))
+    borrowed = main_route(host, stray(2, 1))
+    host.put(cloud(1), cloud(2), cloud(3), CloudRoute(Metadata("x"), block(2), NodeName("n2"), ()))
+    path = next(path for path in host.loop.paths if path.block == stray(2, 1))
+    hear_blocks(host, lent(2, "n2"))
+
+    assert (borrowed.device, borrowed.gateway) == ("vxlan.calico", ip_address("10.65.3.0"))
+    assert (path.node, path.kind) == ("n3", PathKind.VXLAN)
+    assert main_route(host, stray(2, 1)) is None
+    assert main_route(host, block(2)).gateway == ip_address("10.65.2.0")
+
+
+def test_the_node_that_lent_an_address_sends_its_packets_on():
+    host = cluster(3)
+
+    hear_blocks(host, lent(1, "n1", "n3"))
+
+    assert main_route(host, stray(1, 1)).gateway == ip_address("10.65.3.0")
+    assert main_route(host, block(1)).kind is RouteKind.BLACKHOLE
+
+
+def test_the_node_that_borrowed_an_address_routes_it_nowhere_else():
+    host = cluster(2)
+
+    hear_blocks(host, lent(2, "n1"))
+
+    assert main_route(host, stray(2, 0)) is None
+    assert main_route(host, block(2)).gateway == ip_address("10.65.2.0")
+    assert all(path.block != stray(2, 0) for path in host.loop.paths)
+
+
+def test_a_pod_of_a_block_that_nobody_owns_any_more_is_still_reached():
+    host = cluster(3)
+
+    hear_blocks(host, replace(lent(2, "n3"), affinity=None))
+
+    assert main_route(host, stray(2, 0)).gateway == ip_address("10.65.3.0")
+
+
+def test_when_the_borrowers_tunnel_end_moves_the_route_follows():
+    host = cluster(2, 3)
+    hear_blocks(host, lent(2, "n3"))
+
+    host.put(replace(node(3), vteps=(Vtep(ip_address("10.65.3.9"), ""),)))
+
+    assert main_route(host, stray(2, 0)).gateway == ip_address("10.65.3.9")
+
+
+def test_after_a_restart_routes_to_borrowed_addresses_stand_until_the_blocks_are_known():
+    host = cluster(2, 3)
+    hear_blocks(host, lent(2, "n3"))
+    again = Host(CONFIG, host.kernel)
+
+    again.put(*(value for k in (1, 2, 3) for value in (node(k), affinity(k))))
+    before = main_route(again, stray(2, 0))
+    hear_blocks(again, lent(2, "n2"))
+
+    assert before is not None
+    assert main_route(again, stray(2, 0)) is None

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+BEGIN, END = "<!-- heart: begin -->", "<!-- heart: end -->"
 ROWS = [
     {"name": "lost", "value": 0, "unit": "packets", "target": 0, "peer": None, "ok": True},
     {"name": "gap", "value": 1234.5, "unit": "ms", "target": "under 1 s", "peer": 30000.0, "ok": False},
@@ -34,22 +35,22 @@ def modules(monkeypatch, tmp_path) -> Path:
 
 
 def test_figures_stand_between_the_marks_and_the_rest_of_the_page_stays(run) -> None:
-    page = f"# Promises\n\n{run.BEGIN}\nold\n{run.END}\n\nafter\n"
+    page = f"# Promises\n\n{BEGIN}\nold\n{END}\n\nafter\n"
 
-    text = run.filled(page, ROWS, "2 cores", dt.date(2026, 1, 2))
+    text = run.filled(page, "heart", ROWS, "2 cores", dt.date(2026, 1, 2))
 
-    assert text.startswith(f"# Promises\n\n{run.BEGIN}\nMeasured on 2026-01-02 on 2 cores.\n")
+    assert text.startswith(f"# Promises\n\n{BEGIN}\nMeasured on 2026-01-02 on 2 cores.\n")
     assert "| lost | 0 packets | 0 packets |  | yes |" in text
     assert "| gap | 1234.5 ms | under 1 s | 30000.0 ms | **no** |" in text
-    assert text.endswith(f"{run.END}\n\nafter\n")
+    assert text.endswith(f"{END}\n\nafter\n")
     assert "old" not in text
 
 
 def test_writing_the_page_twice_changes_nothing(run) -> None:
-    page = f"{run.BEGIN}\n{run.END}\n"
-    once = run.filled(page, ROWS, "2 cores", dt.date(2026, 1, 2))
+    page = f"{BEGIN}\n{END}\n"
+    once = run.filled(page, "heart", ROWS, "2 cores", dt.date(2026, 1, 2))
 
-    assert run.filled(once, ROWS, "2 cores", dt.date(2026, 1, 2)) == once
+    assert run.filled(once, "heart", ROWS, "2 cores", dt.date(2026, 1, 2)) == once
 
 
 def test_rows_have_exactly_the_published_fields(run, modules) -> None:

@@ -32,7 +32,7 @@ def test_without_flags_the_defaults_are_used(invoke):
 @pytest.mark.parametrize("kind", [AgentConfig, ControllerConfig])
 def test_every_setting_has_a_flag(invoke, kind):
     others = {str: "other", int: 77, float: 77.5, bool: True}
-    values = {s.name: "debug" if s.says.choices else others[s.type] for s in config.settings(kind)}
+    values = {s.name: s.says.choices[0] if s.says.choices else others[s.type] for s in config.settings(kind)}
     flags = [
         word
         for s in config.settings(kind)

@@ -15,10 +15,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from cloudnet.errors import CloudnetError
 from cloudnet.ipam import block as blocks
 from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.block import Release
 from cloudnet.ipam.errors import IpamError
+from cloudnet.ipam.known import KINDS
+from cloudnet.ipam.warm import Warm
 from cloudnet.model.addresses import Family
 from cloudnet.model.resources import (
     AffinityState,
@@ -27,8 +30,10 @@ from cloudnet.model.resources import (
     IPAMConfiguration,
     IPAMHandle,
     IPPool,
+    Lease,
     Metadata,
 )
+from cloudnet.store.api import Create, Event, EventType
 from cloudnet.store.memory import MemoryStore
 from cloudnet.store.records import one_by_one
 
@@ -281,8 +286,123 @@ class LifeWithoutTransactions(Life):
     atomic = False
 
 
+class Switch:
+    """A store whose calls go wherever one says."""
+
+    atomic = True
+
+    def __init__(self):
+        self.to = None
+
+    def __getattr__(self, verb):
+        return getattr(self.to, verb)
+
+
+class WarmNode:
+    """One node's memory, until its process is killed; what the store tells it comes when it comes."""
+
+    def __init__(self, life, node):
+        self.life, self.switch, self.busy = life, Switch(), False
+        self.warm = Warm(self.switch, node, now=lambda: life.now, matches=lambda *_: True)
+        items = [item for kind in KINDS for item in life.store.list(kind).items]
+        self.warm.heard([Event(EventType.PUT, item.value, item.revision) for item in items], synced=True)
+        self.watch = life.store.watch(KINDS, since=life.store.list(IPPool).revision)
+
+    def hear(self):
+        self.warm.heard(self.watch.next(0), synced=False)
+
+
+class WarmLife(Life):
+    """Two nodes that remember, and an allocator that knows nothing, on one store."""
+
+    def __init__(self):
+        super().__init__()
+        self.nodes = {node: WarmNode(self, node) for node in ("n1", "n2")}
+
+    @rule(node=NODES)
+    def something_is_heard(self, node):
+        self.nodes[node].hear()
+
+    @rule(node=NODES)
+    def claims_ahead_of_need(self, node):
+        with self.turn(node, self.store) as warm:
+            request = Request(node)
+            for of in warm.lacking(request):
+                claimed = warm.claim(of, request)
+                if claimed is not None:
+                    warm.keep(claimed)
+        self.check()
+
+    @contextlib.contextmanager
+    def turn(self, node, store):
+        """Have a node's memory for oneself; who is killed meanwhile loses it."""
+        mine = self.nodes[node]
+        mine.busy, mine.switch.to = True, store
+        try:
+            yield mine.warm
+        except Killed:
+            self.nodes[node] = WarmNode(self, node)
+            raise
+        finally:
+            mine.busy = False
+
+    def do(self, ipam, verb, node, handle, number):
+        store = ipam._store
+        if self.nodes[node].busy or verb not in {"auto_assign", "assign_ip", "release_by_handle"}:
+            super().do(ipam, verb, node, handle, number)
+            return
+        with self.turn(node, store) as warm, contextlib.ExitStack() as stack:
+            jobs = list(self.jobs(warm, stack, (verb, node, handle, number)))
+            warm.carry_out([job for _, job in jobs])
+            errors = [self.finish(job, holder) for holder, job in jobs]
+            for error in filter(None, errors):
+                if not isinstance(error, CloudnetError):
+                    raise error
+
+    def jobs(self, warm, stack, deed):
+        """Yield what is asked for in one write, each with its holder."""
+        verb, node, handle, number = deed
+        for i in range(number if verb == "auto_assign" else 1):
+            pod = str(next(self.pods))
+            own = handle if i == 0 else f"h{i % 3 + 1}"
+            request = Request(node, own, {"pod": pod})
+            extra = partial(self.endpoint, own if number == 1 else pod)
+            match verb:
+                case "auto_assign":
+                    yield (own, pod), warm.taking([Family.IPV4], [request], extra)
+                case "assign_ip":
+                    yield (own, pod), warm.taking_named([ADDRESSES[number]], request, lambda _: [])
+                case _:
+                    stack.enter_context(self.leaving(lambda _, holder: holder[0] == handle))
+                    yield None, warm.giving_back(handle, [])
+
+    def endpoint(self, name, addresses):
+        return [Create(Lease(Metadata(f"lease-{name}"), holder=str(addresses[0])))]
+
+    def finish(self, job, holder):
+        """Return the job's error; what failed left nothing behind."""
+        error, given = job.error, job.given
+        if job.cold and error is None:
+            try:
+                given = job.the_long_way()
+            except (CloudnetError, Killed) as e:
+                error = e
+        if error is None and holder is not None:
+            self.told([one.ip for one in given], holder)
+        if isinstance(error, CloudnetError) and holder is not None:
+            found = [a for block in self.values(IPAMBlock) for a in block.cidr if self.holder(a) == holder]
+            assert found == []
+        return error
+
+    def teardown(self):
+        for node in self.nodes.values():
+            node.watch.close()
+        super().teardown()
+
+
+TestWarmLife = WarmLife.TestCase
 TestLife, TestLifeWithoutTransactions = Life.TestCase, LifeWithoutTransactions.TestCase
-TestLife.settings = TestLifeWithoutTransactions.settings = settings(
+TestLife.settings = TestLifeWithoutTransactions.settings = TestWarmLife.settings = settings(
     max_examples=100,
     stateful_step_count=20,
     deadline=None,

@@ -129,6 +129,13 @@ def test_a_pool_of_a_billion_blocks_is_searched_at_once():
     assert choose.next_block(pool("fd00::/64", 122), "n1", own=(), taken=(), reserved=reserved) is not None
 
 
+@pytest.mark.parametrize(("taken", "plenty"), [(0, True), (11, True), (12, False), (16, False)])
+def test_a_pool_has_plenty_while_more_than_a_quarter_of_its_blocks_is_free(taken, plenty):
+    of_16 = pool("10.65.0.0/24", size=28)
+
+    assert choose.plenty([of_16], list(of_16.cidr.subnets(new_prefix=28))[:taken]) is plenty
+
+
 def test_existing_blocks_are_walked_from_the_hosts_own_place():
     pool_ = pool()
     existing = list(pool_.cidr.subnets(new_prefix=28))

@@ -178,6 +178,24 @@ def test_an_idle_block_goes_and_the_last_one_of_a_node_stays(books, reviews):
     assert problems(picture.take(books.store)) == ()
 
 
+def test_an_idle_block_beside_one_in_use_is_what_the_node_keeps_ready(books, reviews):
+    books.give("many", count=20)
+    books.ipam.release_by_handle("net.many")
+    books.pod("web", count=13)
+    reviews(0)
+
+    assert reviews(GRACE) == ()
+
+
+def test_an_idle_block_that_the_node_need_not_keep_goes(books, reviews):
+    books.give("many", count=20)
+    books.ipam.release_by_handle("net.many")
+    books.pod("web", count=12)
+    reviews(0)
+
+    assert kinds(reviews(GRACE)) == [IdleBlock]
+
+
 def test_a_block_that_was_used_in_between_stays(books, reviews):
     books.give("many", count=20)
     books.ipam.release_by_handle("net.many")

@@ -7,7 +7,7 @@ from cloudnet.lab import fabric
 from cloudnet.lab.clouds.ec2 import Eni, Entry, Machine, Subnet, Table, Vpcs
 from cloudnet.lab.clouds.forwarding import fabric_state
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.fabric import Fabric, FabricRoute, FabricState, FabricSubnet, Port
+from cloudnet.lab.fabric import Fabric, FabricRoute, FabricState, FabricSubnet, Gateway, Port
 
 N1 = Port("p-n1", "br-s1", "02:00:00:00:00:01", (ip_address("10.0.1.11"),))
 BLOCK = ip_network("10.65.1.0/26")
@@ -34,6 +34,21 @@ def test_a_dead_route_is_a_black_hole():
 
 def test_what_no_route_names_goes_nowhere():
     assert "route replace blackhole 0.0.0.0/0 table 1002" in puts(state())
+
+
+def test_a_route_out_of_the_cloud_leads_to_who_is_behind_the_gateway():
+    gateway = Gateway("outside", ip_address("192.0.2.10"), 1001)
+
+    assert "route replace 192.0.2.0/24 via 192.0.2.10 dev outside onlink table 1002" in puts(
+        state(FabricRoute(ip_network("192.0.2.0/24"), gateway))
+    )
+
+
+def test_what_comes_in_by_a_gateway_is_looked_up_in_one_subnets_table():
+    outside = replace(state(), gateways=(Gateway("outside", ip_address("192.0.2.10"), 1001),))
+
+    assert "rule add priority 1000 iif outside lookup 1001" in puts(outside)
+    assert fabric.restrict(outside, []).gateways == ()
 
 
 def test_a_subnet_sees_only_its_own_table():
@@ -175,3 +190,15 @@ def test_a_gateway_leads_nowhere_in_a_lab():
     seen = fabric_state(vpcs(Entry(ip_network("0.0.0.0/0"), other="igw-1")), "vpc-1")
 
     assert FabricRoute(ip_network("0.0.0.0/0")) in seen.subnets[0].routes
+
+
+def test_an_entry_for_an_attached_gateway_leads_out_and_another_nowhere():
+    outside, elsewhere = ip_network("192.0.2.0/24"), ip_network("198.51.100.0/24")
+    entries = (Entry(outside, other="tgw-1"), Entry(elsewhere, other="tgw-2"))
+
+    seen = fabric_state(replace(vpcs(*entries), attachments={"tgw-1": "subnet-1"}), "vpc-1")
+
+    routes = {route.destination: route.via for subnet in seen.subnets for route in subnet.routes}
+    assert isinstance(routes[outside], Gateway)
+    assert routes[elsewhere] is None
+    assert seen.gateways == (routes[outside],)

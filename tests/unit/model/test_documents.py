@@ -57,6 +57,19 @@ def test_a_document_as_users_write_it_is_accepted_and_survives(document):
     assert kinds.decode(kinds.encode(value)) == value
 
 
+def test_every_field_of_what_users_write_is_known_and_others_are_told_by_their_path():
+    def unknown(document):
+        return [path for path, _ in kinds.of_document(document["kind"], document["apiVersion"]).unknown(document)]
+
+    told = {document["metadata"]["name"]: found for document in ACCEPTED if (found := unknown(document))}
+
+    assert told == {"cluster-control": ["spec.egress[1].to[0].nodes", "spec.egress[1].protocols[1].quic"]}
+    assert unknown(policy(selektor="all()", ingress=[{"action": "Allow", "form": {}}])) == [
+        "spec.selektor",
+        "spec.ingress[0].form",
+    ]
+
+
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case['kind']}-{next(iter(case['wrong']))}")
 def test_a_wrong_document_is_refused_with_the_path_of_every_wrong_field(case):
     with pytest.raises(BadInput) as caught:

@@ -69,6 +69,18 @@ def test_every_policy_that_is_accepted_has_a_meaning_with_all_its_sets(value):
     assert all(of_ports(sources[name]) for end in ends for name in end.port_sets())
 
 
+def test_a_selector_of_blanks_is_one_of_everything_wherever_it_stands():
+    blank = policies.EntityRule(selector=" ", not_selector="\t", namespace_selector=" ")
+    spec = PolicySpec(selector=" ", ingress=(policies.Rule(policies.Action.ALLOW, source=blank),))
+
+    converted = convert.policy(NetworkPolicy(Metadata("x", "shop"), spec))
+
+    assert converted.policy.selector == '(all() && projectcalico.org/namespace == "shop")'
+    assert words.rule(converted.policy.ingress[0], named(converted.sources)) == (
+        "allow from <(has(projectcalico.org/namespace) && all())> not <all()>"
+    )
+
+
 def test_a_staged_policy_is_asked_and_decides_nothing():
     spec = PolicySpec(ingress=(policies.Rule(policies.Action.DENY),))
 

@@ -135,6 +135,7 @@ def test_what_is_forgotten_leaves_nothing_behind(events):
         after.send("remove_item", item)
     for parent in list(after.parents):
         after.send("remove_parent", parent)
+    assert not any(waiter.groups for waiter in after.index._waiters.values())
     for selector in after.wanted():
         for _ in range(after.users[selector]):
             after.send("release", selector)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -107,11 +108,12 @@ def test_an_affinity_is_deleted_where_it_lies(etcd, store):
     assert store.list(BlockAffinity).items == ()
 
 
-def test_markers_of_old_releases_are_no_affinities(etcd, store):
+def test_markers_of_old_releases_are_no_affinities(etcd, store, caplog):
     put(etcd, "/calico/ipam/v2/host/n1", "")
     put(etcd, AFFINITY, "")
 
     assert [item.value.node for item in store.list(BlockAffinity).items] == ["n1"]
+    assert not caplog.records
 
 
 def test_a_node_that_another_wrote_meanwhile_is_read_again_and_keeps_what_he_wrote(etcd, store):
@@ -136,6 +138,16 @@ def test_an_update_by_a_client_that_never_read_keeps_what_others_wrote(etcd, sto
     other.close()
 
     assert stored(etcd, AFFINITY)["next_year"] == 1
+
+
+def test_an_update_of_what_was_listed_keeps_what_others_wrote_since_it_was_read(etcd, store):
+    store.create(BlockAffinity(Metadata("n1-10-65-1-0-26"), NodeName("n1"), ip_network("10.65.1.0/26")))
+    put(etcd, AFFINITY, {"state": "pending", "deleted": False, "next_year": 1})
+    (seen,) = store.list(BlockAffinity).items
+
+    store.update(replace(seen.value, state=AffinityState.CONFIRMED), expected=seen.revision)
+
+    assert stored(etcd, AFFINITY) == {"state": "confirmed", "deleted": False, "next_year": 1}
 
 
 def test_an_update_of_a_handle_that_was_created_anew_is_a_conflict(store):
@@ -271,12 +283,13 @@ def test_a_watch_takes_changes_that_fill_many_fragments(store):
 
 def test_changes_of_several_kinds_come_in_order_from_the_past_too(store):
     for i in range(20):
-        store.create(lease(f"l{i}") if i % 2 else Node(Metadata(f"n{i}")))
+        store.create(lease(f"l{i}") if i % 2 else AgentReport(Metadata(f"n{i}"), message="x" * 200_000))
 
-    with store.watch([Node, Lease], since=Revision(0)) as watch:
-        events = collect(watch, 20)
+    for _ in range(6):
+        with store.watch([AgentReport, Lease], since=Revision(0)) as watch:
+            events = collect(watch, 20)
 
-    assert [event.revision for event in events] == list(range(2, 22))
+        assert [event.revision for event in events] == list(range(2, 22))
 
 
 def test_a_watch_that_is_overtaken_by_a_compaction_lists_again(etcd, store):
@@ -603,6 +616,61 @@ def test_a_user_where_none_is_asked_for_does_no_harm(etcd):
     store.close()
 
     assert read == made
+
+
+class Gateway(socketserver.ThreadingTCPServer):
+    """Plays an etcd that gives tokens t1, t2 and so on, and refuses the first watch, as etcd 3.5 says it."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), GatewayHandler)
+        self.tokens = 0
+        self.watching = []
+
+
+class GatewayHandler(socketserver.StreamRequestHandler):
+    def handle(self):
+        path = self.rfile.readline().split()[1].decode()
+        fields = dict(line.decode().strip().split(": ", 1) for line in iter(self.rfile.readline, b"\r\n"))
+        if path.endswith("authenticate"):
+            self.rfile.read(int(fields["Content-Length"]))
+            self.server.tokens += 1
+            self.answer({"header": HEADER, "token": f"t{self.server.tokens}"}, close=True)
+        else:
+            self.server.watching.append(fields["Authorization"])
+            first = len(self.server.watching) == 1
+            denied = {"canceled": True, "cancel_reason": "etcdserver: permission denied"} if first else {}
+            self.answer(
+                {"result": {"header": HEADER, "watch_id": "1", "created": True, **denied}}, close=bool(denied)
+            )
+            self.rfile.readline()
+
+    def answer(self, message, *, close):
+        data = json.dumps(message).encode() + b"\n"
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) + (b"0\r\n\r\n" if close else b""))
+
+
+HEADER = {"cluster_id": "1", "revision": "5"}
+
+
+def test_a_watch_that_is_denied_for_its_token_tries_a_new_one():
+    with Gateway() as gateway:
+        thread = threading.Thread(target=gateway.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        address = Endpoint("127.0.0.1", gateway.server_address[1])
+        client = Client(Settings((address,), username="calico"))
+        watch = EtcdWatch(client, [etcd_keys.of(Lease)], since=Revision(5))
+
+        events = watch.next(0)
+        watch.close()
+        client.close()
+        gateway.shutdown()
+        thread.join()
+
+    assert events == ()
+    assert gateway.watching == ["t1", "t2"]
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -94,6 +95,30 @@ def test_a_deletion_that_was_seen_is_not_made_up_again(store, data):
 
     receiver.step()
     assert receiver.step() == ["synced", "n2"]
+
+
+def only_the_name(node):
+    return Node(Metadata(node.meta.name), pod_cidrs=node.pod_cidrs)
+
+
+def test_a_view_is_all_that_is_kept_and_told_and_the_same_is_told_once(store):
+    cidr = (ip_network("10.65.1.0/24"),)
+    made = store.create(Node(Metadata("n1"), provider_id="one"))
+    batches = []
+    informer = Informer(store, (Node,), batches.append, views={Node: only_the_name})
+    informer.step()
+
+    made = store.update(replace(made.value, provider_id="two"), expected=made.revision)
+    informer.step(0)
+    made = store.update(replace(made.value, pod_cidrs=cidr), expected=made.revision)
+    made = store.update(replace(made.value, pod_cidrs=()), expected=made.revision)
+    informer.step(0)
+    store.delete(Node, "n1")
+    informer.step(0)
+
+    told = [(event.type.value, event.value) for batch in batches for event in batch.events]
+    lean = Node(Metadata("n1"))
+    assert told == [("put", lean), ("put", replace(lean, pod_cidrs=cidr)), ("put", lean), ("deleted", lean)]
 
 
 class BetweenLists(MemoryStore):

@@ -1,0 +1,298 @@
+"""One node's addresses kept ready in memory: a pod gets or gives back its own with one request to the store.
+
+    taking, giving_back ──▶ jobs ──carry_out──▶ planned on the blocks in memory, one write for all of them
+
+Memory is never trusted: every write compares and swaps on the revisions that were planned with. Whoever loses reads
+again and plans again, alone, so that none suffers from another; what memory cannot answer (no free address at hand, a
+handle of unknown blocks, a store without transactions) goes the long way through ``ColdLeases``. So the invariants
+are those of ``allocator.py``, whoever else writes. Not for several threads at once: ``cloudnet/agent/addresses.py``
+takes turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_interface
+from typing import TypeAlias
+
+from cloudnet.ipam import block as blocks
+from cloudnet.ipam import choose, handles, records
+from cloudnet.ipam.allocator import Allocator, Request
+from cloudnet.ipam.choose import Matches
+from cloudnet.ipam.errors import AddressTaken, NoPool
+from cloudnet.ipam.known import Known
+from cloudnet.ipam.leases import ColdLeases, Extra
+from cloudnet.model.addresses import Address, Family, Interface, Network, NodeName, family
+from cloudnet.model.calico_ipam import handle_name
+from cloudnet.model.resources import Affinity, IPAMBlock, IPAMHandle, Resource
+from cloudnet.store.api import AlreadyExists, Conflict, Delete, Event, NotFound, Store, Stored, Update, Write
+
+_LOST = (AlreadyExists, Conflict, NotFound)
+"""What tells that somebody else wrote first, or that a write of the caller's own cannot be."""
+
+
+class _NotAtHand(Exception):
+    """Memory has no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job changes: blocks as they are to be, and its other writes; ``given`` is the caller's answer."""
+
+    blocks: Mapping[Network, IPAMBlock]
+    writes: tuple[Write, ...]
+    given: tuple[Interface, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call on its way. ``plan`` is asked again with newer blocks when somebody was faster."""
+
+    handle: str
+    plan: Callable[[Mapping[Network, IPAMBlock]], Plan]
+    fetch: Callable[[], bool]  # what the plan misses; tells whether there is something new to plan with
+    the_long_way: Callable[[], Sequence[Interface]]
+    cold: bool = False  # memory has no answer: the caller goes the long way, and holds up nobody
+    done: bool = False
+    given: Sequence[Interface] = ()
+    error: BaseException | None = None
+
+
+_Found: TypeAlias = tuple[IPAMBlock, Address]  # a block after the address is given, and the address
+
+
+class Warm:
+    """The addresses of one node."""
+
+    def __init__(self, store: Store, node: NodeName, *, now: Callable[[], datetime], matches: Matches) -> None:
+        self._store = store
+        self._now = now
+        self._allocator = Allocator(store, now=now, matches=matches)
+        self._cold = ColdLeases(self._allocator, store)
+        self._known = Known(store, Affinity(node), now=now, matches=matches)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether memory may be used: the store has transactions, and has told of its pools."""
+        return self._store.atomic and self._known.synced
+
+    def heard(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
+        """Take in changes of ``known.KINDS``; ``synced`` once everything has been told."""
+        self._known.hear(events, synced=synced)
+
+    # --- what callers want ------------------------------------------------------------------------------
+
+    def taking(self, families: Sequence[Family], requests: Sequence[Request], extra: Extra) -> Job:
+        """Return the job of ``Leases.take``."""
+        wanted = list(zip(families, requests, strict=True))
+        return Job(
+            requests[0].handle,
+            plan=lambda at_hand: self._giving(
+                requests[0], [self._next(of, request, at_hand) for of, request in wanted], extra
+            ),
+            fetch=lambda: self._claim_for(wanted),
+            the_long_way=lambda: self._cold.take(families, requests, extra),
+        )
+
+    def taking_named(self, addresses: Sequence[Address], request: Request, extra: Extra) -> Job:
+        """Return the job of ``Leases.take_named``."""
+
+        def plan(at_hand: Mapping[Network, IPAMBlock]) -> Plan:
+            edited, found = dict(at_hand), []
+            for address in addresses:
+                after = self._named(address, request, edited)
+                edited[after.cidr] = after
+                found.append((after, address))
+            return self._giving(request, found, extra)
+
+        return Job(
+            request.handle,
+            plan,
+            fetch=lambda: False,
+            the_long_way=lambda: self._cold.take_named(addresses, request, extra),
+        )
+
+    def giving_back(self, handle: str, writes: Sequence[Write]) -> Job:
+        """Return the job of ``Leases.give_back``."""
+
+        def plan(at_hand: Mapping[Network, IPAMBlock]) -> Plan:
+            seen = self._known.handles.get(handle_name(handle))
+            if seen is None or any(cidr not in at_hand for cidr in seen.value.blocks):
+                raise _NotAtHand
+            freed = {
+                cidr: self._known.refresh(blocks.release_by_handle(at_hand[cidr], handle, now=self._now()).block)
+                for cidr in seen.value.blocks
+            }
+            return Plan(freed, (Delete(IPAMHandle, seen.value.meta.name, expected=seen.revision), *writes))
+
+        def the_long_way() -> Sequence[Interface]:
+            self._cold.give_back(handle, writes)
+            return ()
+
+        return Job(handle, plan, fetch=lambda: self._known.find(handle), the_long_way=the_long_way)
+
+    # --- keeping enough at hand ---------------------------------------------------------------------------
+
+    def lacking(self, request: Request) -> tuple[Family, ...]:
+        """Return the families of which fewer addresses are free than ``choose.ready`` says."""
+        self._known.read()
+        return tuple(of for of in Family if self._lacks(of, request))
+
+    def _lacks(self, of: Family, request: Request) -> bool:
+        try:
+            pools = self._known.usable(of, request)
+        except NoPool:
+            return False
+        own = [block for cidr, block in self._known.at_hand().items() if choose.pool_of(pools, cidr)]
+        size = 1 << (pools[0].cidr.max_prefixlen - pools[0].block_size)
+        return sum(len(blocks.free(block, self._known.reserved(block))) for block in own) < choose.ready(size)
+
+    def claim(self, of: Family, request: Request) -> Stored[IPAMBlock] | None:
+        """Claim the next block for ``keep``; this touches no memory, so it needs no turn.
+
+        Blocks of others stay theirs, even empty ones: those are for who has no address at all.
+        """
+        return self._allocator.claim_block(of, request, reclaim=False)
+
+    def keep(self, claimed: Stored[IPAMBlock]) -> None:
+        self._known.keep(claimed)
+
+    def _claim_for(self, wanted: Iterable[tuple[Family, Request]]) -> bool:
+        """Claim a block for each family that has no free address at hand; tell whether that brought something."""
+        fetched = False
+        for of, request in wanted:
+            try:
+                self._next(of, request, self._known.at_hand())
+            except _NotAtHand:
+                claimed = None if request.native else self._allocator.claim_block(of, request, reclaim=True)
+                if claimed is None:
+                    return False
+                self._known.keep(claimed)
+                fetched = True
+        return fetched
+
+    # --- planning ---------------------------------------------------------------------------------------
+
+    def _next(self, of: Family, request: Request, at_hand: Mapping[Network, IPAMBlock]) -> _Found:
+        for cidr in self._candidates(of, request, at_hand):
+            block = at_hand[cidr]
+            reserved = self._known.reserved(block)
+            after, given = blocks.auto_assign(block, 1, request.attribute, reserved=reserved)
+            if given:
+                return after, given[0]
+        raise _NotAtHand
+
+    def _candidates(self, of: Family, request: Request, at_hand: Iterable[Network]) -> list[Network]:
+        if request.native:
+            return [cidr for cidr in at_hand if family(cidr) is of and cidr in self._known.natives]
+        try:
+            pools = self._known.usable(of, request)
+        except NoPool:
+            raise _NotAtHand from None  # the store may know of one that we have not heard of yet
+        return [cidr for cidr in at_hand if family(cidr) is of and choose.pool_of(pools, cidr) is not None]
+
+    def _named(self, address: Address, request: Request, at_hand: Mapping[Network, IPAMBlock]) -> IPAMBlock:
+        pool = choose.pool_with(self._known.pools, address)
+        block = at_hand.get(choose.block_of(pool, address)) if pool else None
+        if pool is None or block is None or pool.disabled or request.use not in pool.allowed_uses:
+            raise _NotAtHand  # the long way knows what to do, or the words for it
+        try:
+            return blocks.assign(block, address, request.attribute)
+        except AddressTaken:
+            raise _NotAtHand from None  # as far as we know; it may be free by now
+
+    def _giving(self, request: Request, found: Sequence[_Found], extra: Extra) -> Plan:
+        counts: dict[Network, int] = {}
+        for after, _ in found:
+            counts[after.cidr] = counts.get(after.cidr, 0) + 1
+        seen = self._known.handles.get(handle_name(request.handle))
+        raised = (handles.raising(seen, request.handle, counts),) if request.handle else ()
+        given = tuple(ip_interface((address, after.cidr.prefixlen)) for after, address in found)
+        return Plan({b.cidr: b for b, _ in found}, (*raised, *extra([a for _, a in found])), given)
+
+    # --- carrying out -----------------------------------------------------------------------------------
+
+    def carry_out(self, jobs: Sequence[Job]) -> None:
+        """Do all jobs, in one write if possible; each is done then, with its answer or its error, or ``cold``."""
+        for job in self._together(jobs) if len(jobs) > 1 and self.is_warm else jobs:
+            try:
+                job.given = self._alone(job)
+            except BaseException as e:  # noqa: BLE001 - raised again in the caller's own thread
+                job.error = e
+            job.done = True
+
+    def _together(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Carry jobs out in one write; return those that have to go alone, all of them when it was lost."""
+        at_hand, changed = self._known.at_hand(), dict[Network, IPAMBlock]()
+        planned: list[tuple[Job, Plan]] = []
+        alone, keys = list[Job](), set[tuple[object, ...]]()
+        for job in jobs:
+            try:
+                plan = job.plan(at_hand)
+            except Exception:  # noqa: BLE001 - it is asked again alone, and then its caller hears
+                alone.append(job)
+                continue
+            own = [_key(write) for write in plan.writes]
+            if keys.intersection(own):  # two for one container: one after the other
+                alone.append(job)
+                continue
+            keys.update(own)
+            at_hand |= plan.blocks
+            changed |= plan.blocks
+            planned.append((job, plan))
+        try:
+            self._write(changed, [write for _, plan in planned for write in plan.writes])
+        except Exception:  # noqa: BLE001 - the same
+            return jobs
+        for job, plan in planned:
+            job.given, job.done = plan.given, True
+        return alone
+
+    def _alone(self, job: Job) -> Sequence[Interface]:
+        """Carry one job out, whatever it takes."""
+        if not self.is_warm:
+            return self._leave(job)
+        self._known.read()
+        for _ in range(records.TRIES):
+            try:
+                plan = job.plan(self._known.at_hand())
+            except _NotAtHand:
+                if not job.fetch():
+                    return self._leave(job)
+                continue
+            try:
+                self._write(plan.blocks, plan.writes)
+            except _LOST:
+                if not self._known.look_again(plan.blocks, job.handle):
+                    raise  # nothing of ours had changed: it was a write of the caller's own
+                continue
+            return plan.given
+        raise Conflict(f"handle {job.handle!r}: {records.TRIES} writers were faster")
+
+    def _write(self, changed: Mapping[Network, IPAMBlock], others: Sequence[Write]) -> None:
+        known = self._known
+        updates = [Update(blocks.written(after), known.blocks[cidr].revision) for cidr, after in changed.items()]
+        writes: list[Write] = [*others, *updates]
+        if not writes:
+            return
+        for write, stored in zip(writes, self._store.write(writes), strict=True):
+            if isinstance(write, Delete) and write.kind is IPAMHandle:
+                known.handles.pop(write.name, None)
+            elif stored is not None and isinstance(stored.value, IPAMHandle):
+                known.handles[stored.value.meta.name] = Stored(stored.value, stored.revision)
+            elif stored is not None and isinstance(stored.value, IPAMBlock):
+                known.blocks[stored.value.cidr] = Stored(stored.value, stored.revision)
+
+    def _leave(self, job: Job) -> Sequence[Interface]:
+        """Leave a job to ``the_long_way``: it takes many requests, and its caller goes it while others have turns."""
+        self._known.forget(job.handle)
+        job.cold = True
+        return ()
+
+
+def _key(write: Write) -> tuple[object, ...]:
+    if isinstance(write, Delete):
+        return write.kind, write.namespace, write.name
+    return type(write.value), write.value.meta.namespace, write.value.meta.name
