@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from cloudnet.policy.merging import Merged
 from cloudnet.policy.options import VXLAN_PORT, Options
 from cloudnet.policy.roles import Plan, Role, Stage
 from cloudnet.policy.rules import Action, Direction, Policy, PolicyKey, Profile, Rule, SetId
@@ -80,6 +81,9 @@ class Known(SetsAtHand, Protocol):
 
     @property
     def profiles(self) -> Mapping[str, Profile]: ...
+
+    def memory(self, unit: Unit) -> dict[str, Merged]:
+        """Return what the unit's merged runs came to the last time."""
 
 
 def build(unit: Unit, known: Known) -> Built:
@@ -216,7 +220,7 @@ def _finish(unit: Unit, entries: Iterable[Entry], verdicts: _Verdicts, known: Kn
 
 
 def _sequence(unit: Unit, known: Known) -> Sequence:
-    return Sequence(f"map-{chain_of(unit)}", unit.direction, known)
+    return Sequence(f"map-{chain_of(unit)}", unit.direction, known, known.memory(unit))
 
 
 def _built(parts: Iterable[Part], of: Sequence, needs: Iterable[Unit] = ()) -> Built:

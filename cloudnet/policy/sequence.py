@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias
 
 from cloudnet.policy.matching import compile_rule, literal_elements
 from cloudnet.policy.members import Spans
-from cloudnet.policy.merging import is_simple, merge, peer_of, simple
+from cloudnet.policy.merging import Merged, is_simple, merge, peer_of, simple
 from cloudnet.policy.rules import Direction, Rule, SetId
 from cloudnet.policy.table import Elements, Part, Set
 
@@ -60,6 +60,7 @@ class Sequence:
     name: str
     direction: Direction
     sets: SetsAtHand
+    memory: dict[str, Merged]  # what the runs of this chain came to the last time
     rules: list[str] = field(default_factory=list)
     literals: dict[str, Set] = field(default_factory=dict)
     elements: dict[str, Elements] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Sequence:
             for entry in run
             if isinstance(entry, Decided)
         ]
-        for lookup in merge(entries, self.direction, f"{self.name}-{self._maps}"):
+        for lookup in merge(entries, self.direction, f"{self.name}-{self._maps}", self.memory):
             self.rules.append(lookup.rule)
             self.literals[lookup.map.name] = lookup.map
             self.elements[lookup.map.name] = lookup.elements
