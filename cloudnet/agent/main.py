@@ -29,6 +29,7 @@ from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.policy import PolicyKeeper, PolicyThread
+from cloudnet.agent.policy_log import PolicyLog
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.socket import SocketServer
@@ -41,6 +42,7 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
+from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
@@ -328,6 +330,9 @@ def run(config: AgentConfig) -> int:
         agent.nat_problem = lambda: outgoing.problem
         policing = policy_thread(config, clock)
         stack.callback(policing.close)
+        if config.log_denied:
+            telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
+            stack.callback(telling.close)
         agent.policy_problem = lambda: policing.problem
         agent.policy_traffic = policing.traffic
         hearers = (

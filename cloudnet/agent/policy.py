@@ -100,6 +100,7 @@ class PolicyKeeper:
         self.counts = Counts()
         self.problem = ""  # why policy is not as it should be; any thread may ask
         self.traffic: tuple[Count, ...] = ()  # as last read; replaced whole
+        self.names: dict[str, str] = {}  # what stands for a policy in the table, and what it is called; only grows
         self._options, self._open, self._addresses, self._resync = wanted, open_door, addresses, resync
         self._calculation = Calculation()
         self._feed = Feed(self._calculation, NodeName(node))
@@ -155,7 +156,9 @@ class PolicyKeeper:
         self._door = self._enforcer = None
 
     def _settle(self, now: float) -> None:
-        self._undone += self._resolved(self._calculation.flush())
+        told = self._calculation.flush()
+        self.names.update(statistics.names(told))
+        self._undone += self._resolved(told)
         enforcer = self._enforcer or self._begin()
         if enforcer is None:
             self._due = now + self._resync
@@ -270,6 +273,7 @@ class PolicyThread:
 
     def __init__(self, keeper: PolicyKeeper, clock: Clock) -> None:
         self._keeper, self._clock = keeper, clock
+        self.names: Mapping[str, str] = keeper.names
         self._inbox: queue.SimpleQueue[_Heard | Admission | Future[None] | None] = queue.SimpleQueue()
         self._metrics: Metrics | None = None
         self._thread = threading.Thread(target=self._run, name="policy", daemon=True)

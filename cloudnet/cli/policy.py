@@ -1,6 +1,7 @@
 """``cloudnet policy``: what policies do, before anybody is hurt: explain, matrix, check, diff, test.
 
 Everything is answered by the reference evaluator, from files or from the store; no cluster is asked and none changed.
+Only ``stats`` asks a running agent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cloudnet.cli import output
+from cloudnet.cli import output, policy_stats
 
 app = typer.Typer(help="Network policies: explained, drawn, checked, compared and tested.", no_args_is_help=True)
 
@@ -101,3 +102,6 @@ def hold(
     """Hold policies against expected verdicts. Exit code 0: all hold, 1: one does not, 2: the file is wrong."""
     if not _run().test(path, files=file, store=store, form=form):
         raise typer.Exit(_FAILED)
+
+
+app.command("stats")(policy_stats.run)

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from cloudnet.policy.merging import Merged
 from cloudnet.policy.options import VXLAN_PORT, Options
 from cloudnet.policy.roles import Plan, Role, Stage
 from cloudnet.policy.rules import Action, Direction, Policy, PolicyKey, Profile, Rule, SetId
-from cloudnet.policy.sequence import FEW, Decided, Entry, Plain, Sequence, SetsAtHand
+from cloudnet.policy.sequence import FEW, Decided, Entry, Plain, Sequence, SetsAtHand, may_merge
 from cloudnet.policy.table import Chain, Counter, Part, digest, harmless, join
 
 DIRECTIONS: Final[Mapping[Direction, str]] = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
@@ -80,6 +81,9 @@ class Known(SetsAtHand, Protocol):
 
     @property
     def profiles(self) -> Mapping[str, Profile]: ...
+
+    def memory(self, unit: Unit) -> dict[str, Merged]:
+        """Return what the unit's merged runs came to the last time."""
 
 
 def build(unit: Unit, known: Known) -> Built:
@@ -186,17 +190,19 @@ def _verdicts(policy: Policy, direction: Direction, options: Options) -> _Verdic
     )
 
 
-def _entries(rules: Iterable[Rule], verdicts: _Verdicts, *, logs: bool = True) -> Iterator[Entry]:
+def _entries(
+    rules: Iterable[Rule], direction: Direction, verdicts: _Verdicts, known: Known, *, logs: bool = True
+) -> Iterator[Decided]:
     for number, rule in enumerate(rules):
         if logs or rule.action is not Action.LOG:
-            yield Decided(rule, verdicts.then(rule, number))
+            yield Decided(rule, verdicts.then(rule, number), may_merge(rule, direction, known))
 
 
 def _policy(policy: Policy, direction: Direction, known: Known) -> Built:
     """Build a policy's own chain. What it decides nothing about returns to the tier's chain."""
     verdicts = _verdicts(policy, direction, known.options)
     unit = PolicyUnit(policy.key, direction)
-    entries = _entries(policy.rules(direction), verdicts, logs=not policy.staged)
+    entries = _entries(policy.rules(direction), direction, verdicts, known, logs=not policy.staged)
     return _finish(unit, entries, verdicts, known, comment=harmless(str(policy.key)))
 
 
@@ -204,7 +210,7 @@ def _profile(name: str, profile: Profile | None, direction: Direction, known: Kn
     """Build a profile's chain. Pass in it leads back, to the next profile; one that nobody knows says nothing."""
     way = DIRECTIONS[direction]
     verdicts = _Verdicts(f"{way}-{digest('profile', name)}", harmless(f"Profile {name}"), known.options)
-    entries = _entries(profile.rules(direction) if profile else (), verdicts)
+    entries = _entries(profile.rules(direction) if profile else (), direction, verdicts, known)
     return _finish(ProfileUnit(name, direction), entries, verdicts, known, comment=harmless(f"Profile {name}"))
 
 
@@ -216,7 +222,7 @@ def _finish(unit: Unit, entries: Iterable[Entry], verdicts: _Verdicts, known: Kn
 
 
 def _sequence(unit: Unit, known: Known) -> Sequence:
-    return Sequence(f"map-{chain_of(unit)}", unit.direction, known)
+    return Sequence(f"map-{chain_of(unit)}", unit.direction, known, known.memory(unit))
 
 
 def _built(parts: Iterable[Part], of: Sequence, needs: Iterable[Unit] = ()) -> Built:
@@ -241,9 +247,9 @@ def _stage(stage: Stage, direction: Direction, known: Known) -> Built:
     for key in stage.policies:
         policy = known.policies[key]
         verdicts = _verdicts(policy, direction, known.options)
-        own = list(_entries(policy.rules(direction), verdicts))
+        own = list(_entries(policy.rules(direction), direction, verdicts, known))
         passes = any(rule.action is Action.PASS for rule in policy.rules(direction))
-        if not policy.staged and (passes or (writes_out and all(map(sequence.may_merge, own)))):
+        if not policy.staged and (passes or (writes_out and all(entry.merges for entry in own))):
             entries += own
             parts.append(verdicts.part())
         else:
@@ -259,11 +265,10 @@ def _stage(stage: Stage, direction: Direction, known: Known) -> Built:
     return _built((*parts, tier.part(), sequence.part(), chain), sequence, needs)
 
 
-def _peers_of(entries: Iterable[Entry]) -> Iterator[SetId]:
+def _peers_of(entries: Iterable[Decided]) -> Iterator[SetId]:
     for entry in entries:
-        if isinstance(entry, Decided):
-            yield from entry.rule.source.sets
-            yield from entry.rule.destination.sets
+        yield from entry.rule.source.sets
+        yield from entry.rule.destination.sets
 
 
 # --- endpoints -------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from cloudnet.model.addresses import Network
 from cloudnet.policy import hooks, members
 from cloudnet.policy.chains import Built, PolicyUnit, ProfileUnit, StageUnit, Unit, build, chain_of
 from cloudnet.policy.members import Spans
+from cloudnet.policy.merging import Merged
 from cloudnet.policy.options import Options
 from cloudnet.policy.roles import Plan, Role, plan
 from cloudnet.policy.rules import (
@@ -73,6 +74,7 @@ class Compiler:
         self._sources: dict[str, tuple[tuple[str, str], ...]] = {}  # {interface: elements of the sets of sources}
         self._plans: dict[tuple[Role, Direction, tuple[TierPolicies, ...], tuple[str, ...]], Plan] = {}
         self._built: dict[Unit, Built] = {}
+        self._memories: dict[Unit, dict[str, Merged]] = {}
         self._leads_here: dict[Unit, set[Unit | str]] = {}  # units and interfaces that need it
         self._stages_with: dict[PolicyKey, set[StageUnit]] = {}
         self._dependents: dict[SetId, set[Unit]] = {}
@@ -91,6 +93,9 @@ class Compiler:
 
     def size(self, name: SetId) -> int:
         return self._members[name].size if name in self._members else 0
+
+    def memory(self, unit: Unit) -> dict[str, Merged]:
+        return self._memories.setdefault(unit, {})
 
     def spans(self, name: SetId) -> Spans:
         return self._members[name].spans() if name in self._members else members.spans(())
@@ -295,6 +300,7 @@ class Compiler:
 
     def _forget(self, unit: Unit) -> None:
         before = self._built.pop(unit, None)
+        self._memories.pop(unit, None)
         if before is None:
             return
         self._dirty_units.pop(unit, None)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, TypeAlias
@@ -93,30 +93,82 @@ def _spans_of_nets(nets: tuple[Network, ...]) -> Spans:
     return members.spans(nets)
 
 
-def merge(run: Sequence[Simple], direction: Direction, name: str) -> Iterator[Lookup]:
+@dataclass(slots=True)
+class Merged:
+    """What a run came to the last time, so that a change of one rule costs what that rule does.
+
+    ``cut``: for each family the boxes by address, as the text that their elements begin with, and the indexes of the
+    rules in them; ``elements``: those of the map of protocols with ports, and of the map of the others.
+    """
+
+    run: tuple[Simple, ...]
+    cut: dict[Family, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+    pieces: dict[tuple[int, ...], _Pieces] = field(default_factory=dict)
+    elements: dict[Family, tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
+
+
+def merge(run: Sequence[Simple], direction: Direction, name: str, memory: dict[str, Merged]) -> Iterator[Lookup]:
     """Yield the look-ups that stand for a run of rules, in order: one or two a family, more where one grows too big.
 
-    Their maps are called after ``name``, so that they keep their names when what they hold changes.
+    Their maps are called after ``name``, so that they keep their names when what they hold changes. ``memory`` is
+    empty, or what it was left as by the last call for the same place.
     """
     if not run:
         return
     if len(run) > 1 and _is_too_big(run):
         half = len(run) // 2
-        yield from merge(run[:half], direction, f"{name}a")
-        yield from merge(run[half:], direction, f"{name}b")
+        yield from merge(run[:half], direction, f"{name}a", memory)
+        yield from merge(run[half:], direction, f"{name}b", memory)
         return
     if all(entry.peers is None and entry.rule.family is None for entry in run):
-        yield from _lookups(name, None, {(): _pieces(run)})
+        pieces = _pieces(run)
+        yield from _lookups(name, None, _elements([("", pieces)], " . 0-255"))
         return
     side = "saddr" if direction is Direction.INGRESS else "daddr"
-    known: dict[tuple[int, ...], _Pieces] = {}
+    merged = _again(tuple(run), memory.get(name))
+    memory[name] = merged
     for family in Family:
-        boxes: dict[tuple[int, ...], _Pieces] = {}
-        for span, chosen in _cut([entry.spans(family) for entry in run]):
-            if chosen not in known:
-                known[chosen] = _pieces([run[index] for index in chosen])
-            boxes[span] = known[chosen]
-        yield from _lookups(name, (family, f"{members.WORDS[family]} {side} . "), boxes)
+        yield from _lookups(name, (family, f"{members.WORDS[family]} {side} . "), merged.elements[family])
+
+
+def _again(run: tuple[Simple, ...], before: Merged | None) -> Merged:
+    """Merge a run, building on what it was before if all peers are the same."""
+    if before is None or not _same_peers(run, before.run):
+        before = None
+        changed: frozenset[int] = frozenset(range(len(run)))
+    else:
+        changed = frozenset(i for i, (now, was) in enumerate(zip(run, before.run, strict=True)) if now != was)
+    merged = Merged(run)
+    for family in Family:
+        merged.cut[family] = before.cut[family] if before else _boxes(run, family)
+        touched = [box for box in merged.cut[family] if not changed.isdisjoint(box[1])]
+        for _, chosen in touched:
+            if chosen not in merged.pieces:
+                merged.pieces[chosen] = _pieces([run[index] for index in chosen])
+        ported, others = _elements([(text, merged.pieces[chosen]) for text, chosen in touched])
+        if before:
+            old = _elements([(text, before.pieces[chosen]) for text, chosen in touched])
+            ported = {
+                key: verdict for key, verdict in before.elements[family][0].items() if key not in old[0]
+            } | ported
+            others = {
+                key: verdict for key, verdict in before.elements[family][1].items() if key not in old[1]
+            } | others
+        merged.elements[family] = ported, others
+    if before:
+        merged.pieces = before.pieces | merged.pieces
+    return merged
+
+
+def _same_peers(run: Sequence[Simple], other: Sequence[Simple]) -> bool:
+    return len(run) == len(other) and all(
+        now.peers is was.peers and now.rule.family == was.rule.family for now, was in zip(run, other, strict=True)
+    )
+
+
+def _boxes(run: Sequence[Simple], family: Family) -> list[tuple[str, tuple[int, ...]]]:
+    cut = _cut([entry.spans(family) for entry in run])
+    return [(f"{_span(family, span)} . ", chosen) for span, chosen in cut]
 
 
 def _is_too_big(run: Sequence[Simple]) -> bool:
@@ -220,31 +272,35 @@ def _same(entries: Sequence[Simple], one: int, other: int) -> bool:
 # --- maps ------------------------------------------------------------------------------------------------------
 
 
-def _lookups(name: str, of: tuple[Family, str] | None, boxes: Mapping[tuple[int, ...], _Pieces]) -> Iterator[Lookup]:
-    """Yield the map of protocols with ports, then that of the others; those that would be empty are not there.
-
-    ``of`` is the family, and what the look-up begins with.
-    """
-    family, field = of or ("", "")
-    kind = f"{members.TYPES[of[0]]} . " if of else ""
-    end = "" if of else " . 0-255"
+def _elements(boxes: Iterable[tuple[str, _Pieces]], end: str = "") -> tuple[dict[str, str], dict[str, str]]:
+    """Return elements of protocols with ports, and of the others; ``end`` is what the keys of these end with."""
     ported: dict[str, str] = {}
     others: dict[str, str] = {}
-    for span, pieces in boxes.items():
-        begin = "" if of is None else f"{_span(of[0], span)} . "
+    for begin, pieces in boxes:
         for protocol, first, last, verdict in pieces.ported:
             ported[f"{begin}{protocol} . {_numbers(first, last)}"] = verdict
         for first, last, verdict in pieces.others:
             others[f"{begin}{_numbers(first, last)}{end}"] = verdict
+    return ported, others
+
+
+def _lookups(name: str, of: tuple[Family, str] | None, elements: tuple[Elements, Elements]) -> Iterator[Lookup]:
+    """Yield the map of protocols with ports, then that of the others; those that would be empty are not there.
+
+    ``of`` is the family, and what the look-up begins with.
+    """
+    family, begin = of or ("", "")
+    kind = f"{members.TYPES[of[0]]} . " if of else ""
+    ported, others = elements
     if ported:
         map_ = Set(f"{name}-{family}p", f"{kind}inet_proto . inet_service", is_interval=True, is_map=True)
-        yield Lookup(f"{field}meta l4proto . th dport vmap @{map_.name}", map_, ported)
+        yield Lookup(f"{begin}meta l4proto . th dport vmap @{map_.name}", map_, ported)
     if others:
         alone = "" if of else " . meta l4proto"  # see table.Set
         map_ = Set(
             f"{name}-{family}o", f"{kind}inet_proto{' . inet_proto' if alone else ''}", is_interval=True, is_map=True
         )
-        yield Lookup(f"{field}meta l4proto{alone} vmap @{map_.name}", map_, others)
+        yield Lookup(f"{begin}meta l4proto{alone} vmap @{map_.name}", map_, others)
 
 
 @lru_cache(maxsize=1 << 17)

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias
 
 from cloudnet.policy.matching import compile_rule, literal_elements
 from cloudnet.policy.members import Spans
-from cloudnet.policy.merging import is_simple, merge, peer_of, simple
+from cloudnet.policy.merging import Merged, is_simple, merge, peer_of, simple
 from cloudnet.policy.rules import Direction, Rule, SetId
 from cloudnet.policy.table import Elements, Part, Set
 
@@ -33,10 +33,11 @@ class SetsAtHand(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A rule of a policy, and the verdict or statement for packets that match."""
+    """A rule of a policy, the verdict or statement for packets that match, and whether it ``may_merge``."""
 
     rule: Rule
     then: str
+    merges: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Plain:
 
 
 Entry: TypeAlias = Decided | Plain
+
+
+def may_merge(rule: Rule, direction: Direction, sets: SetsAtHand) -> bool:
+    """Tell whether a rule may be part of a merged run; the answer depends on how large its set is."""
+    return is_simple(rule, direction) and all(sets.size(name) <= LARGEST for name in peer_of(rule, direction).sets)
 
 
 @dataclass(slots=True)
@@ -60,6 +66,7 @@ class Sequence:
     name: str
     direction: Direction
     sets: SetsAtHand
+    memory: dict[str, Merged]  # what the runs of this chain came to the last time
     rules: list[str] = field(default_factory=list)
     literals: dict[str, Set] = field(default_factory=dict)
     elements: dict[str, Elements] = field(default_factory=dict)
@@ -69,18 +76,12 @@ class Sequence:
     _maps: int = 0
 
     def extend(self, entries: Iterable[Entry]) -> None:
-        for run in _runs(entries, self):
+        for run in _runs(entries):
             if len(run) > FEW:
                 self._merge(run)
                 continue
             for entry in run:
                 self._stand(entry)
-
-    def may_merge(self, entry: Entry) -> bool:
-        """Tell whether an entry may be part of a merged run; the answer depends on how large its set is."""
-        if not isinstance(entry, Decided) or not is_simple(entry.rule, self.direction):
-            return False
-        return all(self.sets.size(name) <= LARGEST for name in peer_of(entry.rule, self.direction).sets)
 
     def part(self) -> Part:
         """Return the sets that the rules bring along."""
@@ -104,7 +105,7 @@ class Sequence:
             for entry in run
             if isinstance(entry, Decided)
         ]
-        for lookup in merge(entries, self.direction, f"{self.name}-{self._maps}"):
+        for lookup in merge(entries, self.direction, f"{self.name}-{self._maps}", self.memory):
             self.rules.append(lookup.rule)
             self.literals[lookup.map.name] = lookup.map
             self.elements[lookup.map.name] = lookup.elements
@@ -113,11 +114,11 @@ class Sequence:
             self.contents.update(peer_of(entry.rule, self.direction).sets)
 
 
-def _runs(entries: Iterable[Entry], of: Sequence) -> Iterator[list[Entry]]:
+def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Yield neighbours that may be merged together, and all others alone."""
     run: list[Entry] = []
     for entry in entries:
-        if of.may_merge(entry):
+        if isinstance(entry, Decided) and entry.merges:
             run.append(entry)
             continue
         if run:

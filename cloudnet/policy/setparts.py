@@ -26,7 +26,7 @@ class SetParts:
 
     @property
     def size(self) -> int:
-        return sum(map(len, self._members.values()))
+        return sum(map(len, self._members.values())) if self._members else 0
 
     def networks(self) -> Iterator[Network]:
         for part in self._members:

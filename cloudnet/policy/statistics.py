@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cloudnet.kernel.nft import Traffic
 from cloudnet.policy.chains import DIRECTIONS, DROPS, identity
-from cloudnet.policy.rules import Action, Policy
+from cloudnet.policy.rules import Action, Change, Policy, PolicyChanged, ProfileChanged
 from cloudnet.policy.table import digest
 
 _ACTIONS = (Action.ALLOW, Action.DENY, Action.PASS)
@@ -44,6 +44,19 @@ def counts(
     for name, meaning in DROPS.items():
         if name in counters:
             yield Count("Fixed", "", meaning, "", Action.DENY.value, staged=False, traffic=counters[name])
+
+
+def names(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
+    """Yield what stands for policies, profiles and tiers in the table, each with what it is called."""
+    for change in changes:
+        match change:
+            case PolicyChanged(policy):
+                yield identity(policy.key), str(policy.key)
+                yield digest("tier", policy.tier), f"Tier {policy.tier}"
+            case ProfileChanged(profile):
+                yield digest("profile", profile.name), f"Profile {profile.name}"
+            case _:
+                pass
 
 
 def _of(

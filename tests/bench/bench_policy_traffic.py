@@ -31,7 +31,7 @@ from cloudnet.policy.table import script
 SENDER, RECEIVER = "10.0.0.1", "10.0.0.2"
 PORT, STREAM = 7000, 5201
 SIZES = (10, 1000, 10_000)
-TURNS = 7
+TURNS = 9
 SECONDS = 1.0  # of connecting, in each turn
 LEAST = 0.95
 FLAT = 0.97  # 10,000 against 10
