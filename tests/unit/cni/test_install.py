@@ -81,8 +81,8 @@ def test_a_refused_configuration_leaves_everything_as_it_was(place, tmp_path):
 
 
 def test_a_running_program_can_be_replaced(place):
-    install.put(place.program_file, b"#!/bin/sh\nread x\n", 0o755)
-    with subprocess.Popen([place.program_file], stdin=subprocess.PIPE) as running:
+    install.put(place.program_file, Path("/bin/cat").read_bytes(), 0o755)
+    with subprocess.Popen([place.program_file], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
         install.install(place, CONFIGURATION, PROGRAM)
 
         assert running.poll() is None
