@@ -227,7 +227,7 @@ class Podman:
     def close(self):
         for name in list(self.running):
             self.stop(name)
-        for folder in CGROUPS.glob("*/libpod_parent"):
+        for folder in [*CGROUPS.glob("*/libpod_parent/*/"), *CGROUPS.glob("*/libpod_parent")]:
             with suppress(OSError):  # another podman of this machine is using it
                 folder.rmdir()
 
