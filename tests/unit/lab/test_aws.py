@@ -287,12 +287,12 @@ def test_a_closed_listener_refuses_connections_and_comes_back(account, strict, n
 
 
 def test_a_new_route_is_shown_only_after_the_delay(account, outsider, net, strict):
-    strict.conditions = Conditions(read_delay=0.4)
+    strict.conditions = Conditions(read_delay=1.5)
     create(account, net)
 
     assert BLOCK not in routes(account, net)
     assert BLOCK in routes(outsider, net)
-    time.sleep(0.5)
+    time.sleep(1.6)
     assert BLOCK in routes(account, net)
 
 
