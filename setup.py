@@ -11,6 +11,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from setuptools import setup
@@ -30,31 +31,42 @@ class Build(build_py):
         source, folder = root / "cloudnet/cni/shim/cni.c", root / "cloudnet/cni/bin"
         folder.mkdir(exist_ok=True)
         for architecture in ARCHITECTURES:
-            compile_static(source, folder / f"cloudnet-{architecture}", architecture, cache=root / "build/zig")
+            program = folder / f"cloudnet-{architecture}"
+            compile_static(source, program, [*compiler(), "-target", f"{architecture}-linux-musl", *FLAGS])
         super().run()
 
 
-def compile_static(source: Path, program: Path, architecture: str, *, cache: Path) -> None:
-    """Compile one file for one architecture, with its C library inside; take a good one's place only when done.
+def compiler(module: str = "ziglang") -> list[str]:
+    """Return the command that compiles C for any architecture, its C library included.
 
     Raises:
-        ExecError: there is no ziglang, or it refuses the source.
+        ExecError: it is not installed.
     """
-    if importlib.util.find_spec("ziglang") is None:
+    if importlib.util.find_spec(module) is None:
         raise ExecError(
-            f"there is no ziglang to compile {source.name} with: let pip install what pyproject.toml requires for "
-            "a build, or `pip install ziglang` first if that is switched off; a wheel of cloudnet needs neither"
+            f"there is no {module} to compile the CNI plugin with: let pip install what pyproject.toml requires for "
+            f"a build, or `pip install {module}` first if that is switched off; a wheel of cloudnet needs neither"
         )
+    return [sys.executable, "-m", module, "cc"]
+
+
+def compile_static(source: Path, program: Path, command: Sequence[str]) -> None:
+    """Compile one file; an older program is replaced only when the new one is complete.
+
+    Raises:
+        ExecError: the compiler refuses it.
+    """
     new = program.with_suffix(".new")
-    target = ("-target", f"{architecture}-linux-musl")
-    command = [sys.executable, "-m", "ziglang", "cc", *target, *FLAGS, "-o", str(new), str(source)]
-    # Without a home, as in some build farms, zig would not know where to keep what it made.
-    environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache), **os.environ} if not os.environ.get("HOME") else os.environ
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = dict(os.environ)
+    if not environment.get("HOME"):  # as in some build farms: zig would not know where to keep what it made
+        environment["ZIG_GLOBAL_CACHE_DIR"] = str(Path("build/zig").absolute())
+    words = [*command, "-o", str(new), str(source)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ExecError(f"{source.name} does not compile for {architecture}:\n{done.stderr.strip()}")
+        raise ExecError(f"{source.name} does not compile into {program.name}:\n{done.stderr.strip()}")
     new.chmod(0o755)
     new.replace(program)
 
 
-setup(cmdclass={"build_py": Build})
+if __name__ == "__main__":  # which is what setuptools calls it, too
+    setup(cmdclass={"build_py": Build})

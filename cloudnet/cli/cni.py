@@ -47,7 +47,7 @@ def install(
     kind: Type = "cloudnet",
     config: Annotated[str, typer.Option(help="a list of your own, checked and copied; '-' is stdin")] = "",
     name: Annotated[str, typer.Option(help="of the network")] = "k8s-pod-network",
-    cni_version: Annotated[str, typer.Option(help="1.1.0 adds GC and STATUS, for containerd 2 and CRI-O")] = "1.0.0",
+    cni_version: Annotated[str, typer.Option(help="1.1.0 adds GC and STATUS, for runtimes that know it")] = "1.0.0",
     chain: Annotated[str, typer.Option(help="plugins after ours: portmap,bandwidth,tuning; '' is none")] = "portmap",
     ipam: Annotated[str, typer.Option(help="who gives addresses")] = "calico-ipam",
     policy: Annotated[str, typer.Option(help="k8s reads pods and namespaces; '' leaves Kubernetes out")] = "k8s",

@@ -26,6 +26,7 @@ class Request:
 
     raw: bytes
     netns: int | None
+    later: int = 0  # descriptors that came with other bytes than the first
 
     @property
     def head(self):
@@ -89,18 +90,25 @@ def receive(connection):
         (descriptor,) = array.array("i", data)
         netns = os.fstat(descriptor).st_ino
         os.close(descriptor)
-    raw = first + exactly(connection, 3)
-    head = exactly(connection, struct.unpack("!I", raw)[0])
-    return Request(raw + head + exactly(connection, json.loads(head)["config_length"]), netns)
+    raw, later = more(connection, 3)
+    raw = first + raw
+    head, with_head = more(connection, struct.unpack("!I", raw)[0])
+    config, with_config = more(connection, json.loads(head)["config_length"])
+    return Request(raw + head + config, netns, later + with_head + with_config)
 
 
-def exactly(connection, length):
-    found = b""
+def more(connection, length):
+    """Return so many bytes, and how many descriptors came with them."""
+    found, descriptors = b"", 0
     while len(found) < length:
-        piece = connection.recv(length - len(found))
+        piece, ancillary, _, _ = connection.recvmsg(length - len(found), socket.CMSG_SPACE(64))
         assert piece, f"{length - len(found)} bytes are missing"
         found += piece
-    return found
+        for _, _, data in ancillary:
+            for descriptor in array.array("i", data):
+                os.close(descriptor)
+                descriptors += 1
+    return found, descriptors
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def test_the_opened_namespace_comes_with_the_first_byte(execute, agent, configur
     assert agent.requests[0].netns == Path("/proc/self/ns/net").stat().st_ino
 
 
+def test_the_namespace_comes_once_however_long_the_request_is(execute, agent, configured):
+    execute(configured().ljust(MEBIBYTE), env={"CNI_NETNS": "/proc/self/ns/net"})
+
+    assert agent.requests[0].later == 0
+
+
 @pytest.mark.parametrize(
     "path", ["/nonexistent", "", "/proc/self/ns/net\n", "x" * 5000], ids=["no", "", "lf", "long"]
 )
@@ -196,7 +202,10 @@ def test_half_an_answer_is_no_answer(execute, agent, configured, end):
 def test_an_answer_beyond_all_measure_is_refused(execute, agent, configured, length):
     agent.answer = struct.pack("!IB", length, 0)
 
-    assert error(execute(configured()))["code"] == 11
+    done = execute(configured())
+
+    assert error(done)["code"] == 11
+    assert "Message too large" in error(done)["msg"]
 
 
 def test_an_agent_that_refuses_before_it_has_read_all_is_heard(execute, agent, configured):
