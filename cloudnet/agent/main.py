@@ -6,6 +6,9 @@
     SIGTERM ────────────────┘              └─▶ reporter thread ─▶ store
                                            └─▶ snapshot ◀── Unix socket, /metrics, /healthz, /readyz
 
+Beside the owner run, each on threads of its own and told by the same informer: policy (``policy.py``), outgoing NAT
+(``nat.py``), the node's tunnel addresses (``tunnel.py``), and the CNI plugin's requests (``cni.py``).
+
 A store that is away stops nothing: the loop goes on with what it knows. SIGTERM ends the program and leaves the data
 path as it is.
 """

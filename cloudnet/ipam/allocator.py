@@ -133,7 +133,8 @@ class Allocator:
 
     def _auto_assign_native(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
         """Take from the blocks that the cloud chose for the node; there are no others to claim or to borrow from."""
-        rules = _Rules(self._configuration(), (), (), (), self._refreshing(self._configuration()))
+        configuration = self._configuration()
+        rules = _Rules(configuration, (), (), (), self._refreshing(configuration))
         found: list[Interface] = []
         affinities = (item.value for item in self._store.list(BlockAffinity).items)
         for cidr in native.blocks_of(affinities, request.host, of):
