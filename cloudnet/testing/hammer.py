@@ -1,7 +1,7 @@
 """Many processes that take and release addresses on one store, and are killed at any moment: no address twice.
 
-``hammer(url, folder)`` runs it. Whoever gets an address makes a file of its name, which only one can make; before an
-address is released, its file goes. So a file that is there already is an address that two have. What a killed worker
+``hammer(url, folder)`` runs it. Whoever gets an address makes a link of its name, which only one can make; before an
+address is released, its link goes. So a link that is there already is an address that two have. What a killed worker
 had is released by the next one of its number, as a runtime does with containers after a crash.
 """
 
@@ -154,10 +154,9 @@ class Worker:
 
     def own(self, address: Address, handle: str) -> None:
         try:
-            with (self.owned / str(address)).open("x") as mine:
-                mine.write(handle)
+            (self.owned / str(address)).symlink_to(handle)  # made and filled in one step, so no kill comes between
         except FileExistsError:
-            other = (self.owned / str(address)).read_text()
+            other = (self.owned / str(address)).readlink()
             sys.stderr.write(f"{address} was given to {handle} and belongs to {other}\n")
             sys.exit(TWICE)
         with self.given.open("a") as counted:
@@ -166,7 +165,7 @@ class Worker:
     def release(self, handle: str) -> None:
         for path in self.owned.iterdir():
             with suppress(FileNotFoundError):  # it was another's, who has just let it go
-                if path.read_text() == handle:
+                if str(path.readlink()) == handle:
                     path.unlink()
         if self.warm is None:
             self.allocator.release_by_handle(handle)
