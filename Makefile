@@ -5,6 +5,12 @@ ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
+# Published API descriptions and recordings of cloud vendors, one folder a cloud; tests hold the simulators to them.
+SPECS ?= $(wildcard ../shared/specs)
+ifneq ($(SPECS),)
+export CLOUDNET_SPECS := $(abspath $(SPECS))
+endif
+
 .PHONY: help demo test unit bench fuzz lint format reference setup clean
 
 help:  ## this list

@@ -1,7 +1,8 @@
 """What holds for every test: nothing is skipped in silence, and nothing is left behind.
 
-A test that needs root is marked ``kernel`` or ``lab``. Without root these are deselected, and one line at the end
-says so; a skip anywhere else is a failure. After each test no thread, child process or listening socket of its own
+A test that needs root is marked ``kernel`` or ``lab``, one that needs the vendors' API descriptions ``specs``.
+Without root, or without the folder that ``CLOUDNET_SPECS`` names, these are deselected, and one line at the end says
+so; a skip anywhere else is a failure. After each test no thread, child process or listening socket of its own
 may remain. With ``--alone`` (``make test``) nothing else of ours runs on the machine, so anything new there must
 have come from the test: network namespaces, state of labs, processes that were left to init, files in the checkout.
 """
@@ -30,20 +31,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.geteuid() == 0:
-        return
-    out = [item for item in items if any(item.get_closest_marker(name) for name in _PRIVILEGED)]
+    if os.geteuid() != 0:
+        leave_out(config, items, _PRIVILEGED, "of the real kernel: run pytest as root")
+    if "CLOUDNET_SPECS" not in os.environ:
+        leave_out(config, items, ("specs",), "against the vendors' API descriptions: set CLOUDNET_SPECS")
+
+
+def leave_out(config: pytest.Config, items: list[pytest.Item], markers: tuple[str, ...], why: str) -> None:
+    out = [item for item in items if any(item.get_closest_marker(name) for name in markers)]
     if out:
         items[:] = [item for item in items if item not in out]
         config.hook.pytest_deselected(items=out)
-        config.stash[_WITHOUT_ROOT] = len(out)
+        config.stash.setdefault(_LEFT_OUT, []).append(f"{len(out)} tests were left out, {why}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if number := config.stash.get(_WITHOUT_ROOT, 0):
-        terminalreporter.write_line(
-            f"{number} tests of the real kernel were left out: run pytest as root", yellow=True
-        )
+    for line in config.stash.get(_LEFT_OUT, []):
+        terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture
+def specs() -> Path:
+    """Return the folder of the vendors' published API descriptions and recordings."""
+    return Path(os.environ["CLOUDNET_SPECS"])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -158,4 +168,4 @@ def changed_files() -> set[str]:
     return set(shown.stdout.splitlines())
 
 
-_WITHOUT_ROOT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[list[str]]()

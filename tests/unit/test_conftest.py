@@ -42,6 +42,10 @@ def test_cleans_up():
 @pytest.mark.kernel
 def test_needs_root():
     pass
+
+@pytest.mark.specs
+def test_needs_descriptions(specs):
+    pass
 """
 
 
@@ -50,15 +54,16 @@ def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checked")
     own = (Path(__file__).parents[1] / "conftest.py").read_text()
     (folder / "conftest.py").write_text(own.replace("_GRACE = 3.0", "_GRACE = 0.3"))
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    kernel: k\n    lab: l\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    kernel: k\n    lab: l\n    specs: s\n")
     (folder / "test_checked.py").write_text(CHECKED)
     (folder / "sitecustomize.py").write_text("import os\nos.geteuid = lambda: 1000\n")
+    environment = {name: value for name, value in os.environ.items() if name != "CLOUDNET_SPECS"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", str(folder)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "300"},
+        env=environment | {"PYTHONPATH": str(folder), "COLUMNS": "300"},
     )
     return done.stdout
 
@@ -89,5 +94,9 @@ def test_what_is_left_behind_is_named(outcome, name, left):
 
 
 def test_without_root_what_needs_it_is_left_out_in_one_line(outcome):
-    assert "1 tests of the real kernel were left out: run pytest as root" in outcome
-    assert "1 deselected" in outcome
+    assert "1 tests were left out, of the real kernel: run pytest as root" in outcome
+
+
+def test_without_the_vendors_descriptions_so_is_what_needs_them(outcome):
+    assert "1 tests were left out, against the vendors' API descriptions: set CLOUDNET_SPECS" in outcome
+    assert "2 deselected" in outcome
