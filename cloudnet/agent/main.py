@@ -51,10 +51,11 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
-from cloudnet.policy import feed
+from cloudnet.policy import convert, feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
+from cloudnet.store import records
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -132,6 +133,7 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
@@ -143,7 +145,8 @@ class Agent:
 
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
-        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem()
+        unreadable = "; ".join(self.unreadable())
+        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -344,7 +347,9 @@ def run(config: AgentConfig) -> int:
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
-        agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        informer = hear_resources(store, inbox, stack, hearers)
+        agent.store_problem = lambda: informer.problem
+        agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
@@ -410,11 +415,8 @@ def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
 
 def hear_resources(
     store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
-) -> Callable[[], str]:
-    """Tell the inbox and all hearers of the store's resources until the stack closes.
-
-    Returns what tells of trouble with the store. Hearers run on the informer's thread.
-    """
+) -> Informer:
+    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
 
     def deliver(batch: Batch) -> None:
         for hear in hearers:
@@ -423,8 +425,16 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
-    return lambda: informer.problem
+    return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
+
+
+def unreadable_policies(informer: Informer) -> Iterator[str]:
+    """Yield a sentence for each policy that cannot be read; what it said last, if anything, is still in force."""
+    for (kind, (namespace, name)), why in informer.unreadable.items():
+        if kind in convert.POLICY_KINDS:
+            title = records.title(kind.__name__, name, namespace)
+            problems = "; ".join(why.splitlines())
+            yield f"{title} cannot be read, what it said last stays in force: {problems}: mend or delete it"
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
