@@ -8,7 +8,7 @@ from typing import Any, Final
 from cloudnet.model.resources import Resource
 from cloudnet.store import etcd_errors, etcd_wire, records
 from cloudnet.store.api import Compacted, Event, EventType, Revision
-from cloudnet.store.etcd_http import Connection
+from cloudnet.store.connection import Connection
 from cloudnet.store.etcd_keys import Layout
 from cloudnet.store.etcd_wire import Json, Range, b64, entry, from_json, to_json
 

@@ -41,9 +41,9 @@ from cloudnet.store.api import (
     StoreUnavailable,
     Update,
 )
+from cloudnet.store.connection import Endpoint
 from cloudnet.store.etcd import EtcdStore
 from cloudnet.store.etcd_client import Client
-from cloudnet.store.etcd_http import Endpoint
 from cloudnet.store.etcd_settings import Settings, parse
 from cloudnet.store.etcd_watch import EtcdWatch
 from cloudnet.store.registry import open_store
