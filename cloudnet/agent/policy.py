@@ -85,6 +85,7 @@ def options(config: AgentConfig) -> Options:
     return Options(
         pod_prefixes=(config.interface_prefix,),
         to_host=ToHost(config.endpoint_to_host),
+        vxlan_port=config.vxlan_port,
         overlay_ports=(config.vxlan_port, config.probe_port),
         log_denied=config.log_denied,
     )
