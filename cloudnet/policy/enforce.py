@@ -17,7 +17,7 @@ from cloudnet.policy.elements import TABLE
 from cloudnet.policy.options import Options
 from cloudnet.policy.rules import Change, Policy, PolicyChanged, PolicyGone, PolicyKey
 from cloudnet.policy.table import Chain, Counter, rule_mark
-from cloudnet.policy.transaction import Transaction, cleared, made, pending, switched
+from cloudnet.policy.transaction import Transaction, pending
 
 _SMALL: Final = 2000  # elements that go by themselves; more go by text, which is one transaction whatever its size
 
@@ -96,24 +96,19 @@ class Enforcer:
             self.compiler.take([PolicyChanged(good) if good else PolicyGone(key)])
 
     def _commit(self) -> bool:
-        """Carry out what is pending; what a first transaction made stays, unused, if the second is refused."""
+        """Carry out what is pending; what the first step made stays, unused, if a later one is refused."""
         transaction = pending(self.compiler)
         if not transaction:
             return False
         if _is_small(transaction):
             self._nft.change(_element_changes(transaction))
-        else:
-            self._run(transaction.first())
-            made(self.compiler, transaction)
-            self._run(transaction.second())
-        switched(self.compiler, transaction)
-        self._run(transaction.third())
-        cleared(self.compiler, transaction)
+            transaction.switched(self.compiler)
+            return True
+        for step in transaction.steps():
+            if step.text:
+                self._nft.run(step.text)
+            step.record(self.compiler)
         return True
-
-    def _run(self, text: str) -> None:
-        if text:
-            self._nft.run(text)
 
     # --- repair ------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from cloudnet.provider.memory import Fault, MemoryCloud, MemoryProvider
 from cloudnet.testing.provider import InstancesContract, ProviderContract
 from cloudnet_aws import AwsProvider
 from cloudnet_aws.client import Client, connect
-from cloudnet_aws.config import AwsConfig
+from cloudnet_aws.config import READ, WRITE, AwsConfig
 from cloudnet_static import StaticProvider
 from cloudnet_static.config import StaticConfig
 
@@ -90,7 +90,13 @@ class AwsWorld:
         image = an_image()
         self.nodes = [self.add_node(k, image) for k in (1, 2, 3)]
         config = AwsConfig(region="eu-west-1", vpc_id=self.vpc)
-        client = Client(config, connection, clock=self.clock, budget=Budget(self.clock), rng=random.Random(1))
+        client = Client(
+            config,
+            connection,
+            clock=self.clock,
+            budget=Budget(self.clock, read=READ, write=WRITE),
+            rng=random.Random(1),
+        )
         self.provider = AwsProvider(config, client, self.clock)
         events = connection.ec2.meta.events
         events.unregister("before-send", botocore_stubber)

@@ -202,6 +202,68 @@ def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_
     assert 'elements = { "cali1"' in second
 
 
+def turning():
+    """Return one state, and another in which a rule moved to a policy that stood already and the pod's list grew."""
+    before = policy_cases.parse({"says": "", "policies": [{"name": "a", "ingress": [WEB]}], "packets": []}).state
+    after = policy_cases.parse(
+        {
+            "says": "",
+            "policies": [{"name": "a", "ingress": [DNS]}, {"name": "b", "ingress": [WEB]}],
+            "packets": [],
+        }
+    ).state
+    return before, after
+
+
+def test_no_transaction_changes_rules_that_stand_and_where_an_interface_leads_as_well():
+    before, after = turning()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    written = len(nft.scripts)
+
+    enforcer.take(differences(before, after))
+
+    new, enter, switch, leave, gone = nft.scripts[written:]
+    assert [("flush" in text, "pods-in" in text) for text in (new, enter, switch, leave)] == [
+        (False, False),
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
+    assert "delete chain inet cloudnet detour-" in gone
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(after))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_switch_that_is_refused_once_at_any_step_gets_there_all_the_same(step):
+    before, after = turning()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    last = len(nft.scripts) + step
+    refused = []
+
+    def refuse(line):
+        if len(nft.scripts) == last and not refused:
+            refused.append(line)
+            return "no memory"
+        return None
+
+    nft.refuse = refuse
+
+    enforcer.take(differences(before, after))
+
+    assert refused
+    assert not enforcer.refused
+    assert not enforcer.resync()
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(after))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
 def test_a_refused_switch_leaves_nothing_behind_that_a_later_one_would_trip_over():
     nft = MemoryNft()
     enforcer = Enforcer(nft)
