@@ -83,6 +83,7 @@ class Owner(enum.Enum):
     """Whose a cloud route is, as far as the cloud itself can say."""
 
     OURS = "ours"  # the route carries our mark
+    DECLARED = "declared"  # an operator vouches for it: it serves every block inside, and nobody here writes it
     FOREIGN = "foreign"  # it surely is somebody else's (the local route, another kind of next hop, a propagated one)
     UNMARKED = "unmarked"  # routes of this cloud carry no mark: our ledger decides
 
@@ -102,7 +103,9 @@ class TableRoute:
 class RouteTable:
     """One route table: whom it serves, what it holds, how much fits.
 
-    ``limits`` counts routes per family as the cloud counts them; a missing family has no known limit.
+    ``limits`` counts routes per family as the cloud counts them; a missing family has no known limit. With a
+    ``zone`` its routes hold in that zone only and can lead only to machines there. ``read_only``: nothing can be
+    written to it, it holds what it holds.
     """
 
     id: TableId
@@ -110,6 +113,8 @@ class RouteTable:
     routes: tuple[TableRoute, ...] = ()
     limits: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     name: str = ""
+    zone: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
