@@ -190,6 +190,7 @@ def build_site(
     leases: SharedLeases,
     mtu: Callable[[], int],
     not_ready: Callable[[], str],
+    impaired: Callable[[], str],
 ) -> Site:
     """Put together what answering requests needs."""
     if not _PREFIX.fullmatch(config.interface_prefix):
@@ -208,6 +209,7 @@ def build_site(
         gate=gate,
         mtu=mtu,
         not_ready=not_ready,
+        impaired=impaired,
         prefix=config.interface_prefix,
         new_mac=new_mac,
     )

@@ -136,6 +136,7 @@ class Agent:
         self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
+        self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
@@ -147,6 +148,10 @@ class Agent:
         """Return what is missing, or nothing; any thread may ask."""
         unreadable = "; ".join(self.unreadable())
         return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
+
+    def impaired(self) -> str:
+        """Return what keeps this node's pods from all of their network, or nothing; any thread may ask."""
+        return self.nat_problem() or self.policy_out_of_force()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -340,6 +345,7 @@ def run(config: AgentConfig) -> int:
             telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
             stack.callback(telling.close)
         agent.policy_problem = lambda: policing.problem
+        agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
         hearers = (
             lambda batch: cluster.hear(batch.events),
@@ -473,6 +479,7 @@ def adding_pods(
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
+            impaired=agent.impaired,
         )
 
     def observe(command: str, code: int, seconds: float) -> None:

@@ -61,7 +61,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Site:
-    """This node. ``mtu`` is that of pods, 0 while nobody knows; ``not_ready`` says why no pod can be added now."""
+    """This node. ``mtu`` is that of pods, 0 while nobody knows.
+
+    ``not_ready`` says why no pod can be added now, ``impaired`` what pods that run already may have to do without.
+    """
 
     node: NodeName
     store: Store
@@ -73,6 +76,7 @@ class Site:
     gate: Gate
     mtu: Callable[[], int]
     not_ready: Callable[[], str] = str
+    impaired: Callable[[], str] = str
     prefix: str = "cali"
     new_mac: Callable[[], str] = field(default=lambda: "")
     locks: Locks = field(default_factory=Locks)

@@ -88,7 +88,10 @@ class StoredCluster:
 
 
 class CniNode:
-    """One node, what it has given out, and the means to take things from it. ``problem`` is why it is not ready."""
+    """One node, what it has given out, and the means to take things from it. ``problem`` is why it is not ready.
+
+    ``impairment`` is what its pods have to do without.
+    """
 
     def __init__(self, journal: Path, stack: ExitStack) -> None:
         self._stack = stack
@@ -98,7 +101,7 @@ class CniNode:
         self.gate = Notes()
         self.clock = ManualClock()
         self.cluster = StoredCluster(self.store)
-        self.problem = ""
+        self.problem = self.impairment = ""
         allocator = Allocator(self.store, now=self._now, matches=Matches())
         self.site = Site(
             node=NodeName("n1"),
@@ -111,6 +114,7 @@ class CniNode:
             gate=self.gate,
             mtu=lambda: 1400,
             not_ready=lambda: self.problem,
+            impaired=lambda: self.impairment,
             new_mac=lambda: "02:00:00:00:00:01",
         )
         self.handler = Handler(self.site)
