@@ -348,7 +348,7 @@ def run(config: AgentConfig) -> int:
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
         hearers = (
-            lambda batch: cluster.hear(batch.events),
+            lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),

@@ -20,6 +20,7 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
 from cloudnet.model.kubernetes import Namespace, Pod
 from cloudnet.model.resources import IPPool
+from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store.api import Store
 
 
@@ -35,6 +36,9 @@ class Cluster(Protocol):
     def node_labels(self) -> Mapping[str, str]: ...
 
     def pod_cidrs(self) -> Sequence[Network]: ...
+
+    def endpoints(self) -> Sequence[WorkloadEndpoint] | None:
+        """Return this node's endpoints; nothing while they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
