@@ -58,6 +58,9 @@ class AgentConfig:
         "/var/lib/cloudnet/cni"
     )
     interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
+    policy_only: Annotated[
+        bool, Says("keep policy beside another plugin's pod network: no overlay, no routes, no addresses, no NAT")
+    ] = False
     pod_mtu: Annotated[int, Says("MTU of pods in bytes; 0 is what every path can carry", low=0, high=_PORT)] = 0
     allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
         False
