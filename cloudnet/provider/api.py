@@ -49,7 +49,9 @@ class Capabilities:
     """What this cloud and account can do; read once at start, never compiled in.
 
     ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
-    allowed. ``routes_per_table`` is the quota for tables that do not tell their own.
+    allowed. ``routes_per_table`` is the quota for tables that do not tell their own. ``forwarding_fixed``: whether a
+    machine may forward is settled when it is made. ``batch`` is how many changes one ``apply`` should carry: as many
+    as are on their way together for a few seconds, because leadership is looked at only between batches.
     """
 
     families: frozenset[Family] = frozenset({Family.IPV4})
@@ -57,6 +59,8 @@ class Capabilities:
     encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.VXLAN})
     route_scope: RouteScope = RouteScope.SUBNET
     routes_per_table: int = 0
+    forwarding_fixed: bool = False
+    batch: int = 10
 
 
 @dataclass(frozen=True, slots=True)

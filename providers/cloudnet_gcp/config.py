@@ -84,8 +84,7 @@ def parse(
     return parsed
 
 
-def check(config: GcpConfig) -> None:
-    """Refuse values that no call could work with."""
+def check_names(config: GcpConfig) -> None:
     for name in ("project", "cluster"):
         if not getattr(config, name):
             raise BadInput("expected a name, found ''", path=name)
@@ -93,6 +92,11 @@ def check(config: GcpConfig) -> None:
         value = getattr(config, name)
         if not _NAME.fullmatch(value) and (value or name == "network"):
             raise BadInput(f"expected the resource's name, without project or URL, found {value!r}", path=name)
+
+
+def check(config: GcpConfig) -> None:
+    """Refuse values that no call could work with."""
+    check_names(config)
     if config.endpoint_url and not config.endpoint_url.startswith(("https://", "http://")):
         raise BadInput(f"expected https://… or http://…, found {config.endpoint_url!r}", path="endpoint_url")
     if config.access_token and config.credentials_file:

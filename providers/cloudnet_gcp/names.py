@@ -68,7 +68,7 @@ def subnet_id(url: str) -> SubnetId:
 
 
 def from_provider_id(provider_id: str) -> InstanceId | None:
-    """Return the machine in a node's provider id (``gce://project/zone/name``); nothing when it is another cloud's."""
+    """Return the machine in a node's provider id (``gce://project/zone/name``); nothing for another cloud's."""
     found = _PROVIDER_ID.fullmatch(provider_id)
     return InstanceId(f"{found[1]}/{found[2]}") if found else None
 

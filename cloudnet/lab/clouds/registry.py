@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
+from cloudnet.lab.clouds.gcp_hand import Google
 from cloudnet.lab.clouds.vpc import Aws
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -19,6 +20,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Aws,
                 packages=("moto", "boto3", "werkzeug"),
                 listed=1,  # the local route
+            ),
+            Kind(
+                "gcp",
+                "cloudnet.lab.clouds.gcp",
+                Google,
+                packages=("google.cloud.compute_v1",),
+                flat=False,
+                listed=1,  # the default route
             ),
         )
     }
