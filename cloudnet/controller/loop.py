@@ -633,7 +633,8 @@ class Loop:
     def _send(self) -> Iterator[Action]:
         for table in self._sorted_tables():
             if table.queue and not table.busy and not table.stale and not self._writing:
-                yield ApplyChanges(table.id, table.send(self.options.batch))
+                most = max(self.options.batch, self.capabilities.bulk)
+                yield ApplyChanges(table.id, table.send(most))
 
     def _allow_forwarding(self) -> Iterator[Action]:
         if self._forwarding_busy or not self._tables_read:

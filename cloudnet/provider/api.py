@@ -48,7 +48,8 @@ class Capabilities:
     """What this cloud and account can do; read once at start, never compiled in.
 
     ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
-    allowed. ``routes_per_table`` is the quota for tables that do not tell their own.
+    allowed. ``routes_per_table`` is the quota for tables that do not tell their own. ``bulk`` is how many changes
+    of one table a single write can carry.
     """
 
     families: frozenset[Family] = frozenset({Family.IPV4})
@@ -56,6 +57,7 @@ class Capabilities:
     encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.VXLAN})
     route_scope: RouteScope = RouteScope.SUBNET
     routes_per_table: int = 0
+    bulk: int = 1
 
 
 @dataclass(frozen=True, slots=True)
