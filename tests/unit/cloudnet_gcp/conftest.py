@@ -39,6 +39,9 @@ CALLS = {
     "replace_route": "compute.routes.insert",
     "delete_route": "compute.routes.delete",
     "modify_interface": "compute.instances.updateNetworkInterface",
+    "describe_interfaces": "compute.instances.aggregatedList",
+    "assign_addresses": "compute.instances.updateNetworkInterface",
+    "release_addresses": "compute.instances.updateNetworkInterface",
 }
 ROUTE_WRITES = ("create_route", "replace_route", "delete_route")
 OPERATIONS = ("compute.globalOperations.list", "compute.zoneOperations.list")
@@ -111,13 +114,14 @@ class GcpWorld:
                 },
             )
 
-    def add_node(self, k, *, name="", zone="here-a"):
+    def add_node(self, k, *, name="", zone="here-a", number=1):
+        """Add a machine to subnet ``k``; ``number`` sets its address apart from the others'."""
         nic = {
             "name": "nic0",
             "network": URL + f"projects/{PROJECT}/global/networks/{NETWORK}",
             "subnetwork": URL + f"projects/{PROJECT}/regions/here/subnetworks/s{k}",
-            "networkIP": f"10.0.{k}.11",
-            "ipv6Address": f"fd00:{k}::11",
+            "networkIP": f"10.0.{k}.{10 + number}",
+            "ipv6Address": f"fd00:{k}::{number}",
         }
         name = name or f"vm-{k}"
         machine = {
@@ -128,7 +132,8 @@ class GcpWorld:
         }
         self.put(f"zones/{zone}/instances/{name}", machine)
         provider_id = "" if k == 3 else f"gce://{PROJECT}/{zone}/{name}"
-        return Node(Metadata(f"n{k}"), (ip_interface(f"10.0.{k}.11/24"),), provider_id=provider_id)
+        address = ip_interface(f"10.0.{k}.{10 + number}/24")
+        return Node(Metadata(f"n{k + number - 1}"), (address,), provider_id=provider_id)
 
     def let_everybody_forward(self):
         for _, machine in self.google.project.of("instances"):
