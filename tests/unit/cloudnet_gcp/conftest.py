@@ -1,9 +1,12 @@
 """A Google project for the provider contract: the real SDK over loopback, against the lab's simulator."""
 
 import dataclasses
+import functools
 import gc
+import json
 import random
 from collections import Counter
+from importlib.resources import files
 from ipaddress import ip_interface, ip_network
 
 import pytest
@@ -16,9 +19,12 @@ from cloudnet.lab.clouds.gcp_state import URL, fingerprint
 from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.clouds.trouble import Fault as Hit
 from cloudnet.lab.clouds.trouble import Trouble
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Metadata, NextHop, Node
+from cloudnet.provider.api import Wanted
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.memory import Fault
+from cloudnet.testing.discovery import Description
 from cloudnet_gcp import GcpProvider
 from cloudnet_gcp.client import Client, connect
 from cloudnet_gcp.config import GcpConfig
@@ -165,6 +171,24 @@ class GcpWorld:
         route = {"network": URL + f"projects/{PROJECT}/global/networks/{NETWORK}", "priority": priority}
         self.put(f"global/routes/{name}", route | fields | {"destRange": str(destination)})
 
+    # --- native addresses ---------------------------------------------------------------------------------------
+
+    def interface(self, name):
+        machine = self.provider.instances(self.nodes)[NodeName(name)]
+        (found,) = self.provider.addresses.read([machine]).interfaces
+        return found
+
+    def holds(self, name):
+        return self.interface(name).cidrs
+
+    def assign(self, name, count):
+        return self.provider.addresses.assign(self.interface(name), Wanted(Family.IPV4, 28, count))
+
+    def release(self, name, cidrs):
+        self.provider.addresses.release(self.interface(name), cidrs)
+
+    # --- faults and figures -------------------------------------------------------------------------------------
+
     def fail(self, call, fault, *, times=None, skip=0):
         hit = dataclasses.replace(TROUBLES[fault], calls=CALLS[call], times=times, skip=skip)
         self.google.simulator.faults.add(hit)
@@ -184,11 +208,23 @@ class GcpWorld:
             held = self.google.project.resources.get(f"projects/{PROJECT}/global/routes/{name}")
             spare = held and self.others(held["destRange"], name)
             self.made["replace_route" if spare else "delete_route"] += 1
-        return self.given(request, answer) if self.given else ()
+        return (*described().judge(request, answer), *(self.given(request, answer) if self.given else ()))
 
     def others(self, destination, name):
         routes = (d for _, d in self.google.project.of("routes"))
         return [r for r in routes if r["destRange"] == destination and r["name"] != name]
+
+
+@functools.cache
+def described():
+    """Return Google's description of Compute Engine; reading its five megabytes takes a moment."""
+    page = files("googleapiclient") / "discovery_cache" / "documents" / "compute.v1.json"
+    return Description(json.loads(page.read_text()))
+
+
+@pytest.fixture
+def description():
+    return described()
 
 
 @pytest.fixture
