@@ -62,7 +62,11 @@ COMMANDS = """# Commands
 
 Every command that prints takes `-o json` for programs; the names in it are those of the table. `cloudnet --help` and
 `cloudnet COMMAND --help` say the same as this page. An error is one line on standard error, and the
-[exit code](errors.md) tells its kind.
+[exit code](errors.md) tells its kind. What every command takes from flags, variables and files, and in which order,
+stands under [settings](settings.md).
+
+`cloudnet --install-completion` lets the shell (bash, zsh, fish) complete commands, options, kinds and the names of
+resources; `cloudnet --show-completion` prints the script for it.
 """
 
 METRICS = """# Metrics

@@ -19,22 +19,20 @@ import gc
 import logging
 import queue
 import secrets
-import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat, policy, tunnel
+from cloudnet.agent import cni, loop, nat, policy, policy_only, tunnel
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
-from cloudnet.agent.policy import PolicyKeeper, PolicyThread
-from cloudnet.agent.policy_log import PolicyLog
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
+from cloudnet.agent.service import measuring, stopping_on_signals
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.cni.gate import Gate
@@ -45,17 +43,15 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
-from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import Address, NodeName, order
+from cloudnet.model.addresses import NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
-from cloudnet.policy import convert, feed
+from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
-from cloudnet.store import records
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -65,8 +61,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STUCK = 10.0  # seconds without a step, past the wake-up that was asked for: not healthy
-_METRICS_PATIENCE = 2.0  # seconds; a health check must not wait for a store that is away
 _NAMED_FAILURES = 5  # of one batch; the others have the same cause more often than not
 _NOTICE_POLL = 0.5  # seconds until the notices' thread sees that it should end
 _BATCH = 10_000  # inputs taken in before a step: probes must go out under any flood
@@ -89,12 +83,6 @@ class Reports(Protocol):
     """Where the report goes."""
 
     def report(self, report: AgentReport) -> None: ...
-
-
-class Closable(Protocol):
-    """Something to close at the end."""
-
-    def close(self) -> None: ...
 
 
 Heard: TypeAlias = loop.Input | Stop
@@ -143,6 +131,14 @@ class Agent:
         self._loop = Loop(config)
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
+
+    @property
+    def heard_at(self) -> float:
+        return self.snapshot.heard_at
+
+    @property
+    def awake_until(self) -> float:
+        return self.snapshot.awake_until
 
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
@@ -315,6 +311,8 @@ def run(config: AgentConfig) -> int:
     Raises:
         CloudnetError: it cannot start; the message says why and what to do.
     """
+    if config.policy_only:
+        return policy_only.run(config)
     clock = SystemClock()
     spare_the_collector()
     with ExitStack() as stack:
@@ -339,11 +337,7 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
-        policing = policy_thread(config, clock)
-        stack.callback(policing.close)
-        if config.log_denied:
-            telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
-            stack.callback(telling.close)
+        policing = stack.enter_context(enforcing(config, policy.options(config), clock))
         agent.policy_problem = lambda: policing.problem
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
@@ -359,7 +353,7 @@ def run(config: AgentConfig) -> int:
         hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
-        stack.enter_context(stopping_on_signals(inbox))
+        stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
         stack.enter_context(measuring(config, agent, clock, (outgoing, policing)))
         stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
         agent.run()
@@ -401,24 +395,6 @@ def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
     )
 
 
-def policy_thread(config: AgentConfig, clock: Clock) -> PolicyThread:
-    """Start the thread of policy; it opens its door when the node has its first endpoint."""
-    keeper = PolicyKeeper(
-        config.node,
-        policy.options(config),
-        lambda: NftLibrary(allow_host_network=config.allow_host_network),
-        lambda: addresses_of_interfaces(config),
-        resync=config.resync_seconds,
-    )
-    return PolicyThread(keeper, clock)
-
-
-def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
-    """Return which interface has which address, by a door for the calling thread alone."""
-    with closing(NetlinkKernel(allow_host_network=config.allow_host_network)) as kernel:
-        return {address.ip: link.name for link in kernel.links().values() for address in link.addresses}
-
-
 def hear_resources(
     store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
 ) -> Informer:
@@ -432,15 +408,6 @@ def hear_resources(
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
     return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
-
-
-def unreadable_policies(informer: Informer) -> Iterator[str]:
-    """Yield a sentence for each policy that cannot be read; what it said last, if anything, is still in force."""
-    for (kind, (namespace, name)), why in informer.unreadable.items():
-        if kind in convert.POLICY_KINDS:
-            title = records.title(kind.__name__, name, namespace)
-            problems = "; ".join(why.splitlines())
-            yield f"{title} cannot be read, what it said last stays in force: {problems}: mend or delete it"
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
@@ -509,62 +476,3 @@ def watching(kernel: Kernel, inbox: Inbox) -> Iterator[None]:
         ending.set()
         thread.join()
         notices.close()
-
-
-@contextmanager
-def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into ``Stop``; elsewhere than on the main thread signals are somebody else's."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        inbox.put(Stop())  # SimpleQueue.put is reentrant, so a handler may call it
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def measuring(
-    config: AgentConfig, agent: Agent, clock: Clock, threads: Sequence[NatThread | PolicyThread]
-) -> Iterator[None]:
-    """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
-    servers: list[Closable] = []
-
-    def healthy() -> str:
-        late = clock.now() - agent.snapshot.awake_until
-        return f"the loop is {late:.0f} s late" if late > _STUCK else ""
-
-    def start() -> None:
-        agent.laid.wait(_METRICS_PATIENCE)
-        from prometheus_client import CollectorRegistry  # noqa: PLC0415 - takes longer than laying the ground
-
-        from cloudnet import metrics  # noqa: PLC0415 - the same
-        from cloudnet.agent.metrics import Metrics  # noqa: PLC0415 - the same
-
-        registry = CollectorRegistry()
-        measured = Metrics(registry, store_age=lambda: clock.now() - agent.snapshot.heard_at)
-        try:
-            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=agent.not_ready)
-        except BadInput as e:
-            log.error("running without metrics and health reason=%r", str(e))  # noqa: TRY400 - says it all
-            return
-        servers.append(server)
-        agent.metrics = measured
-        for measuring_thread in threads:
-            measuring_thread.measure(measured)
-
-    thread = threading.Thread(target=start, name="metrics start", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        agent.laid.set()
-        thread.join()
-        for server in servers:
-            server.close()

@@ -19,6 +19,14 @@ from cloudnet.cli.lazy import Entry
 from cloudnet.errors import CloudnetError
 
 ENTRIES = (
+    Entry("get", "cloudnet.cli.resources:get", "Show resources: all of a kind, or some by name."),
+    Entry("describe", "cloudnet.cli.resources:describe", "Tell all of a resource, and what hangs together with it."),
+    Entry("apply", "cloudnet.cli.resources:apply", "Create what is not there yet, and replace what is."),
+    Entry("create", "cloudnet.cli.resources:create", "Create resources; what exists already is refused."),
+    Entry("replace", "cloudnet.cli.resources:replace", "Replace resources that exist."),
+    Entry("patch", "cloudnet.cli.resources:patch", "Change fields of one resource."),
+    Entry("label", "cloudnet.cli.resources:label", "Set or remove labels of one resource."),
+    Entry("delete", "cloudnet.cli.resources:delete", "Remove resources, by name or as documents name them."),
     Entry("agent", "cloudnet.cli.agent:run", "Run the agent of one node: VXLAN ground, native paths, pods, policy."),
     Entry(
         "controller",

@@ -216,7 +216,8 @@ class NetworkInterface:
     ``addresses`` are its own, with the prefix length of its subnet, one a family at most. ``cidrs`` are prefixes and
     single addresses (as /32 and /128) for pods, in order, and nothing that may be somebody else's: of those only the
     slots count, {family: number}. ``ours`` carries our mark: we made it at ``made_at`` (seconds since 1970) and may
-    remove it. One that is attached to nothing has no ``instance``.
+    remove it. One that is attached to nothing has no ``instance``. ``prefixes_only`` takes no single addresses: they
+    could not be told from somebody else's.
     """
 
     id: InterfaceId
@@ -229,6 +230,7 @@ class NetworkInterface:
     cidrs: tuple[Network, ...] = ()
     foreign: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     made_at: float = 0.0
+    prefixes_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

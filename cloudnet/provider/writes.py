@@ -53,6 +53,21 @@ def not_sent(change: RouteChange, error: ProviderError, *, provider: str) -> Pro
     )
 
 
+def in_the_way(
+    change: RouteChange, route: TableRoute, *, provider: str, error: ProviderError | None = None
+) -> Conflict:
+    """Return the conflict with ``route``; the cloud's own refusal keeps its code and request id."""
+    what = route.target or str(route.next_hop.interface or route.next_hop.instance or route.next_hop.address)
+    return Conflict(
+        f"{change.destination} in route table {change.table} already leads to {what}: "
+        "remove that route or give the node another block",
+        provider=provider,
+        code=error.code if error else "",
+        request_id=error.request_id if error else "",
+        status=error.status if error else 0,
+    )
+
+
 class _Batch:
     """The changes of one ``apply`` and what has been learned of the cloud on the way."""
 
@@ -132,13 +147,4 @@ class _Batch:
         return next((r for r in table.routes if r.destination == change.destination), None)
 
     def _in_the_way(self, change: RouteChange, route: TableRoute, error: ProviderError | None = None) -> Conflict:
-        """Return the conflict with ``route``; the cloud's own refusal keeps its code and request id."""
-        what = route.target or str(route.next_hop.interface or route.next_hop.instance or route.next_hop.address)
-        return Conflict(
-            f"{change.destination} in route table {change.table} already leads to {what}: "
-            "remove that route or give the node another block",
-            provider=self._provider,
-            code=error.code if error else "",
-            request_id=error.request_id if error else "",
-            status=error.status if error else 0,
-        )
+        return in_the_way(change, route, provider=self._provider, error=error)

@@ -72,6 +72,13 @@ class Layout(Protocol[R]):
             BadInput: it makes no sense.
         """
 
+    def document(self, entry: Entry) -> bytes:
+        """Return the document of an entry, with all that we do not understand of it.
+
+        Raises:
+            BadInput: it makes no sense.
+        """
+
 
 # --- documents ----------------------------------------------------------------------------------------------
 
@@ -112,8 +119,11 @@ class Documents(Generic[R]):
         if onto:
             return document
         found = _from_json(document)
-        found["metadata"]["creationTimestamp"] = now
+        found["metadata"].setdefault("creationTimestamp", now)  # one that is copied from elsewhere has it
         return _to_json(found)
+
+    def document(self, entry: Entry) -> bytes:
+        return entry.value
 
     def decode(self, entry: Entry) -> R:
         value = self.kind.decode(entry.value)
@@ -166,17 +176,17 @@ class Ipam(Generic[R]):
         return "", read[0].name
 
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:  # noqa: ARG002 - nowhere to note them
-        document = self.kind.encode(value, onto=self._document(onto) if onto else None)
+        document = self.kind.encode(value, onto=self.document(onto) if onto else None)
         return _to_json(self._form.write(_from_json(document)["spec"]))
 
     def decode(self, entry: Entry) -> R:
-        value = self.kind.decode(self._document(entry))
+        value = self.kind.decode(self.document(entry))
         if (found := self._form.key(value)) != entry.key:
             raise BadInput(f"is that of {found}, not of the key {entry.key}", path="spec.cidr")
         return value
 
-    def _document(self, entry: Entry) -> bytes:
-        """Return the newer form of an entry; an empty value is an old way to write an empty object."""
+    def document(self, entry: Entry) -> bytes:
+        """An empty value is an old way to write an empty object."""
         try:
             found = self._form.read(entry.key, _from_json(entry.value) if entry.value else {})
         except msgspec.MsgspecError as error:
@@ -185,7 +195,8 @@ class Ipam(Generic[R]):
             raise BadInput(f"{entry.key} is no key of a {self.kind.name}")
         meta, spec = found
         named = Metadata(meta.name, "", f"etcd-{entry.created}", meta.labels)
-        return _to_json({"metadata": wire.meta(named), "spec": spec})
+        header = {"apiVersion": self.kind.api_version, "kind": self.kind.word}
+        return _to_json({**header, "metadata": wire.meta(named), "spec": spec})
 
 
 # Any: the rows differ in their type; `of` gives each caller the right one.

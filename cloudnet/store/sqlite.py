@@ -98,16 +98,29 @@ class SqliteStore:
     # --- reading ----------------------------------------------------------------------------------------
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        revision, document = self._find(kind, name, namespace)
+        return Stored(self._decode(kinds.of(kind), name, document), revision)
+
+    def whole(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        revision, document = self._find(kind, name, namespace)
+        return Stored(kinds.keeping(self._decode(kinds.of(kind), name, document), document), revision)
+
+    def _find(self, kind: type[R], name: str, namespace: str) -> tuple[Revision, bytes]:
         with self._reading() as connection:
             row = _row(connection, kinds.of(kind).name, namespace, name)
         if row is None:
             raise records.not_found(kinds.of(kind).name, name, namespace)
-        revision, document = row
-        return Stored(self._decode(kinds.of(kind), name, document), revision)
+        return row
 
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
+        return self._list(kind, namespace, lambda value, _: view(value) if view else value)
+
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+        return self._list(kind, namespace, kinds.keeping)
+
+    def _list(self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R]) -> Listing[R]:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
@@ -121,8 +134,7 @@ class SqliteStore:
         for place, name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
             with records.tolerated(of.name, place, name, unreadable):
-                value = of.decode(document)
-                items.append(Stored(view(value) if view else value, Revision(changed)))
+                items.append(Stored(view(of.decode(document), document), Revision(changed)))
         return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> SqliteWatch:

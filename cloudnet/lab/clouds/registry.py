@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
+from cloudnet.lab.clouds.azure.hand import Azure
 from cloudnet.lab.clouds.gcp_hand import Google
 from cloudnet.lab.clouds.vpc import Aws
 
@@ -20,6 +21,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Aws,
                 packages=("moto", "boto3", "werkzeug"),
                 listed=1,  # the local route
+            ),
+            Kind(
+                "azure",
+                "cloudnet.lab.clouds.azure.plane",
+                Azure,
+                packages=("azure.mgmt.network", "azure.mgmt.compute"),
+                flat=False,
             ),
             Kind(
                 "gcp",
