@@ -43,6 +43,7 @@ class Connection:
     routes: Any
     instances: Any
     projects: Any
+    subnetworks: Any
     global_operations: Any
     zone_operations: Any
     session: Any  # google.auth's AuthorizedSession
@@ -95,6 +96,12 @@ class Client:
         return self._read(
             "compute.instances.get", lambda: read.machine(self._connection.instances.get(request, **self._options))
         )
+
+    def subnet(self, subnet: str) -> wire.Subnet:
+        region, _, name = subnet.partition("/")
+        request = self._sdk.GetSubnetworkRequest(project=self._config.project, region=region, subnetwork=name)
+        send = self._connection.subnetworks.get
+        return self._read("compute.subnetworks.get", lambda: read.subnet(send(request, **self._options)))
 
     def operations(self, wanted: Sequence[str], *, zone: str = "") -> list[wire.Operation]:
         """Return these operations as they stand; one call for fifty."""
@@ -228,6 +235,7 @@ def connect(config: GcpConfig) -> Connection:
         routes=compute_v1.RoutesClient(**options),
         instances=compute_v1.InstancesClient(**options),
         projects=compute_v1.ProjectsClient(**options),
+        subnetworks=compute_v1.SubnetworksClient(**options),
         global_operations=compute_v1.GlobalOperationsClient(**options),
         zone_operations=compute_v1.ZoneOperationsClient(**options),
         session=AuthorizedSession(options["credentials"]),
