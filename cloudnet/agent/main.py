@@ -51,10 +51,11 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
-from cloudnet.policy import feed
+from cloudnet.policy import convert, feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
+from cloudnet.store import records
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -132,8 +133,10 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
+        self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
@@ -143,7 +146,12 @@ class Agent:
 
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
-        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem()
+        unreadable = "; ".join(self.unreadable())
+        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
+
+    def impaired(self) -> str:
+        """Return what keeps this node's pods from all of their network, or nothing; any thread may ask."""
+        return self.nat_problem() or self.policy_out_of_force()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -337,14 +345,17 @@ def run(config: AgentConfig) -> int:
             telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
             stack.callback(telling.close)
         agent.policy_problem = lambda: policing.problem
+        agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
         hearers = (
-            lambda batch: cluster.hear(batch.events),
+            lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
-        agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        informer = hear_resources(store, inbox, stack, hearers)
+        agent.store_problem = lambda: informer.problem
+        agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
@@ -410,11 +421,8 @@ def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
 
 def hear_resources(
     store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
-) -> Callable[[], str]:
-    """Tell the inbox and all hearers of the store's resources until the stack closes.
-
-    Returns what tells of trouble with the store. Hearers run on the informer's thread.
-    """
+) -> Informer:
+    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
 
     def deliver(batch: Batch) -> None:
         for hear in hearers:
@@ -423,8 +431,16 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
-    return lambda: informer.problem
+    return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
+
+
+def unreadable_policies(informer: Informer) -> Iterator[str]:
+    """Yield a sentence for each policy that cannot be read; what it said last, if anything, is still in force."""
+    for (kind, (namespace, name)), why in informer.unreadable.items():
+        if kind in convert.POLICY_KINDS:
+            title = records.title(kind.__name__, name, namespace)
+            problems = "; ".join(why.splitlines())
+            yield f"{title} cannot be read, what it said last stays in force: {problems}: mend or delete it"
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
@@ -463,6 +479,7 @@ def adding_pods(
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
+            impaired=agent.impaired,
         )
 
     def observe(command: str, code: int, seconds: float) -> None:

@@ -85,14 +85,15 @@ class EtcdStore:
             else:
                 break
         items = []
+        unreadable: dict[tuple[str, str], str] = {}
         for entry in entries:
             if layout.holds(entry.key):
                 # One value that somebody spoilt must not hide all the others.
-                with records.tolerated(layout.kind.name, entry.key):
+                with records.tolerated(layout.kind.name, *layout.name(entry.key), unreadable):
                     value = layout.decode(entry)
                     items.append(Stored(view(value) if view else value, entry.modified))
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
-        return Listing(tuple(items), revision)
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> EtcdWatch:
         watch = EtcdWatch(self.client, [etcd_keys.of(kind) for kind in kinds], since=since)

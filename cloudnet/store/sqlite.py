@@ -111,18 +111,19 @@ class SqliteStore:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT name, revision, document FROM resources WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2)"
-                " ORDER BY namespace, name",
+                "SELECT namespace, name, revision, document FROM resources"
+                " WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY namespace, name",
                 (of.name, namespace),
             ).fetchall()
             revision = _revision(connection)
         items = []
-        for name, changed, document in rows:
+        unreadable: dict[tuple[str, str], str] = {}
+        for place, name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
-            with records.tolerated(of.name, name):
+            with records.tolerated(of.name, place, name, unreadable):
                 value = of.decode(document)
                 items.append(Stored(view(value) if view else value, Revision(changed)))
-        return Listing(tuple(items), revision)
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> SqliteWatch:
         return SqliteWatch(self._path, self._busy_timeout, kinds, since=since, closing=self._closing)
@@ -320,7 +321,7 @@ class SqliteWatch:
         events = []
         for revision, name, type_, document in rows:
             if revision > self._since and (kind := self._kinds.get(name)) is not None:
-                with records.tolerated(name, f"revision {revision}"):
+                with records.readable(name, f"revision {revision}"):
                     events.append(Event(EventType(type_), kind.decode(document), Revision(revision)))
         if rows:
             self._since = Revision(rows[-1][0])
