@@ -83,13 +83,19 @@ class EtcdStore:
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
-        return self._list(etcd_keys.of(kind), namespace, lambda value, _: view(value) if view else value)
+        return self._list(
+            etcd_keys.of(kind), namespace, lambda value, _: view(value) if view else value, strict=False
+        )
 
-    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    def all_whole(self, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
         layout = etcd_keys.of(kind)
-        return self._list(layout, namespace, lambda value, entry: keeping(value, layout.document(entry)))
+        return self._list(
+            layout, namespace, lambda value, entry: keeping(value, layout.document(entry)), strict=strict
+        )
 
-    def _list(self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R]) -> Listing[R]:
+    def _list(
+        self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R], *, strict: bool
+    ) -> Listing[R]:
         for attempt in range(_LISTING_TRIES):
             try:
                 entries, revision = self._read(layout.ranges(namespace))
@@ -104,7 +110,8 @@ class EtcdStore:
         for entry in entries:
             if layout.holds(entry.key):
                 # One value that somebody spoilt must not hide all the others.
-                with records.tolerated(layout.kind.name, entry.key):
+                guard = records.refused if strict else records.tolerated
+                with guard(layout.kind.name, entry.key):
                     items.append(Stored(view(layout.decode(entry), entry), entry.modified))
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
         return Listing(tuple(items), revision)

@@ -22,6 +22,7 @@ from cloudnet.store.api import (
     Revision,
     Store,
     Stored,
+    StoreDamaged,
     StoreUnavailable,
     Update,
     Write,
@@ -101,6 +102,15 @@ def other_uid(kind: str, name: str, namespace: str) -> Conflict:
 
 def closed(what: str) -> StoreUnavailable:
     return StoreUnavailable(f"the {what} is closed")
+
+
+@contextlib.contextmanager
+def refused(kind: str, name: str) -> Iterator[None]:
+    """Name the document that makes no sense, where nothing may be left out."""
+    try:
+        yield
+    except BadInput as error:
+        raise StoreDamaged(f"{kind} {name!r} makes no sense ({error}): mend it, or delete it") from error
 
 
 @contextlib.contextmanager

@@ -115,12 +115,14 @@ class SqliteStore:
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
-        return self._list(kind, namespace, lambda value, _: view(value) if view else value)
+        return self._list(kind, namespace, lambda value, _: view(value) if view else value, strict=False)
 
-    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
-        return self._list(kind, namespace, kinds.keeping)
+    def all_whole(self, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
+        return self._list(kind, namespace, kinds.keeping, strict=strict)
 
-    def _list(self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R]) -> Listing[R]:
+    def _list(
+        self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R], *, strict: bool
+    ) -> Listing[R]:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
@@ -132,7 +134,7 @@ class SqliteStore:
         items = []
         for name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
-            with records.tolerated(of.name, name):
+            with records.refused(of.name, name) if strict else records.tolerated(of.name, name):
                 items.append(Stored(view(of.decode(document), document), Revision(changed)))
         return Listing(tuple(items), revision)
 
