@@ -243,9 +243,12 @@ class Nodes:
         if Family(block.version) not in self._capabilities.families:
             return Wish(k, block, name, cause=Cause.UNSUPPORTED, detail=f"this cloud routes no IPv{block.version}")
         instance = self._instances.get(name)
+        if instance is not None and self._capabilities.forwarding_fixed and not instance.forwarding:
+            return Wish(k, block, name, cause=Cause.UNSUPPORTED, detail=words.never_forwards(name, instance))
         if instance is not None:
             adjacent = self._capabilities.l2_adjacent and not self._options.every_route_in_every_table
-            return Wish(k, block, name, instance.next_hop, instance.subnet if adjacent else None)
+            direct = instance.subnet if adjacent else None
+            return Wish(k, block, name, instance.next_hop, direct, zone=instance.zone)
         if name in self._instances and name not in self._failing:
             return Wish(k, block, name, cause=Cause.NOT_FOUND, detail=words.no_instance(name))
         why = self._failing.get(name, f"the machine of node {name!r} is being looked up")

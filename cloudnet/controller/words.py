@@ -19,6 +19,7 @@ from cloudnet.provider.errors import (
     QuotaExceeded,
     Throttled,
     Unavailable,
+    Unsupported,
 )
 from cloudnet.store import api
 
@@ -69,8 +70,17 @@ def forwarding(node: NodeName, instance: Instance, error: ProviderError) -> str:
         remedy = "grant the controller's credentials the right to change network interfaces"
     elif isinstance(error, Throttled | Unavailable):
         remedy = "trying again by itself"
+    elif isinstance(error, Unsupported):
+        remedy = "make the machine anew"
     what = f"node {node!r}: interface {instance.interface} drops pod addresses, and that cannot be changed"
     return f"{what}: {remedy} ({error})"
+
+
+def never_forwards(node: NodeName, instance: Instance) -> str:
+    return (
+        f"node {node!r}: instance {instance.id} was made without IP forwarding, and this cloud allows it only when a "
+        "machine is made: make the machine anew with it; VXLAN carries its pods"
+    )
 
 
 def no_instance(node: NodeName) -> str:

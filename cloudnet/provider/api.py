@@ -49,7 +49,9 @@ class Capabilities:
     """What this cloud and account can do; read once at start, never compiled in.
 
     ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
-    allowed. ``routes_per_table`` is the quota for tables that do not tell their own.
+    allowed. ``routes_per_table`` is the quota for tables that do not tell their own. ``forwarding_fixed``: whether a
+    machine may forward is settled when it is made. ``batch`` is how many changes one ``apply`` should carry: as many
+    as are on their way together for a few seconds, because leadership is looked at only between batches.
     """
 
     families: frozenset[Family] = frozenset({Family.IPV4})
@@ -57,6 +59,8 @@ class Capabilities:
     encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.VXLAN})
     route_scope: RouteScope = RouteScope.SUBNET
     routes_per_table: int = 0
+    forwarding_fixed: bool = False
+    batch: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Owner(enum.Enum):
     """Whose a cloud route is, as far as the cloud itself can say."""
 
     OURS = "ours"  # the route carries our mark
+    DECLARED = "declared"  # an operator vouches for it: it serves every block inside, and nobody here writes it
     FOREIGN = "foreign"  # it surely is somebody else's (the local route, another kind of next hop, a propagated one)
     UNMARKED = "unmarked"  # routes of this cloud carry no mark: our ledger decides
 
@@ -102,7 +107,9 @@ class TableRoute:
 class RouteTable:
     """One route table: whom it serves, what it holds, how much fits.
 
-    ``limits`` counts routes per family as the cloud counts them; a missing family has no known limit.
+    ``limits`` counts routes per family as the cloud counts them; a missing family has no known limit. With a
+    ``zone`` its routes hold in that zone only and can lead only to machines there. ``read_only``: nothing can be
+    written to it, it holds what it holds.
     """
 
     id: TableId
@@ -110,6 +117,8 @@ class RouteTable:
     routes: tuple[TableRoute, ...] = ()
     limits: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     name: str = ""
+    zone: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

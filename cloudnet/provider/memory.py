@@ -55,7 +55,7 @@ from cloudnet.provider.api import (
     TableRoute,
     Verb,
 )
-from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Bucket, Budget, Kind, TokenBucket
+from cloudnet.provider.budget import Bucket, Budget, Kind, TokenBucket
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -72,6 +72,8 @@ T = TypeVar("T")
 
 NAME = "memory"
 ROUTES_PER_TABLE = 500  # AWS' default since June 2025
+READ = Bucket(rate=20.0, burst=100.0)  # what the cloud grants, and what the plugin spends: EC2's published buckets
+WRITE = Bucket(rate=5.0, burst=50.0)
 
 READS = frozenset({"describe_tables", "describe_instances"}) | memory_addresses.READS
 WRITES = frozenset({"create_route", "replace_route", "delete_route", "modify_interface"}) | memory_addresses.WRITES
@@ -147,8 +149,8 @@ class MemoryCloud:
         self,
         clock: Clock,
         *,
-        read: Bucket = EC2_READ,
-        write: Bucket = EC2_WRITE,
+        read: Bucket = READ,
+        write: Bucket = WRITE,
         limits: Mapping[Family, int] | None = None,
         read_delay: float = 0.0,
     ) -> None:
@@ -503,7 +505,7 @@ class MemoryProvider:
         l2_adjacent: bool = True,
         space: AddressSpace | None = None,
     ) -> None:
-        self.budget = budget or Budget(clock)
+        self.budget = budget or Budget(clock, read=READ, write=WRITE)
         self._cloud = cloud
         self._retry = Retry(clock, rng or random.Random(0), deadline=deadline)  # noqa: S311  jitter, no secret
         self._routes = MemoryRoutes(cloud, self.budget, self._retry)

@@ -25,6 +25,17 @@ from cloudnet.model.addresses import (
     SubnetId,
     TableId,
 )
+from cloudnet.model.calico_bgp import BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec
+from cloudnet.model.calico_bgp_filter import BGPFilter
+from cloudnet.model.calico_cluster import (
+    CalicoNodeStatus,
+    CalicoNodeStatusSpec,
+    ClusterInformation,
+    ClusterInformationSpec,
+    FelixConfiguration,
+    FelixConfigurationSpec,
+    KubeControllersConfiguration,
+)
 from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix, PrefixState
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.resources import (
@@ -430,6 +441,32 @@ def pods() -> SearchStrategy[Pod]:
     )
 
 
+_MAYBE = st.none() | st.booleans()
+_AS_NUMBERS = st.none() | st.integers(0, 2**32 - 1) | st.just("1.10")
+
+
+def _settings() -> dict[type[Resource], SearchStrategy[Resource]]:
+    """Calico's kinds that are kept as they are written."""
+    bgp = st.builds(BGPConfigurationSpec, as_number=_AS_NUMBERS, node_to_node_mesh_enabled=_MAYBE)
+    peer = st.builds(BGPPeerSpec, node=st.none() | node_names(), peer_ip=addresses().map(str), as_number=_AS_NUMBERS)
+    information = st.builds(ClusterInformationSpec, cluster_guid=st.none() | _WORD, datastore_ready=_MAYBE)
+    felix = st.builds(FelixConfigurationSpec, bpf_enabled=_MAYBE, vxlan_vni=st.none() | st.integers(1, 2**24 - 1))
+    plain = st.builds(Metadata, name=names(), uid=st.uuids().map(str))
+    only = st.builds(Metadata, name=st.just("default"), uid=st.uuids().map(str))
+    classes = st.lists(st.sampled_from(["Agent", "BGP", "Routes"]), max_size=2).map(tuple)
+    return {
+        BGPConfiguration: st.builds(BGPConfiguration, plain, bgp),
+        BGPPeer: st.builds(BGPPeer, plain, peer),
+        BGPFilter: st.builds(BGPFilter, plain),
+        ClusterInformation: st.builds(ClusterInformation, only, information),
+        FelixConfiguration: st.builds(FelixConfiguration, plain, felix),
+        KubeControllersConfiguration: st.builds(KubeControllersConfiguration, plain),
+        CalicoNodeStatus: st.builds(
+            CalicoNodeStatus, plain, st.builds(CalicoNodeStatusSpec, node=node_names(), classes=classes)
+        ),
+    }
+
+
 OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Node: nodes(),
     IPPool: ip_pools(),
@@ -448,6 +485,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Namespace: st.builds(Namespace, metadata()),
     Pod: pods(),
     ServiceAccount: st.builds(ServiceAccount, metadata(namespaced=True)),
+    **_settings(),
     **policy_strategies.OF,
 }
 """A strategy for each kind that a store can hold."""
