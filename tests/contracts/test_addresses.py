@@ -14,8 +14,9 @@ from botocore.httpsession import URLLib3Session
 
 from cloudnet.clock import ManualClock
 from cloudnet.errors import BadInput
-from cloudnet.lab.clouds.aws import Listener, StrictEc2
-from cloudnet.lab.clouds.ec2 import Conditions
+from cloudnet.lab.clouds.aws import StrictEc2, server
+from cloudnet.lab.clouds.conditions import Conditions
+from cloudnet.lab.clouds.listener import Listener
 from cloudnet.model.addresses import Family
 from cloudnet.model.resources import Metadata, Node
 from cloudnet.provider.api import Wanted
@@ -196,7 +197,7 @@ def strict():
 
 @pytest.fixture(scope="module")
 def endpoint(strict):
-    listener = Listener(0, strict.outsider)
+    listener = Listener(0, server(strict.outsider))
     listener.open()
     yield f"http://127.0.0.1:{listener.port}"
     listener.close()
