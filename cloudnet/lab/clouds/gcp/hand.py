@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
-from cloudnet.lab.clouds.gcp import PROJECT
-from cloudnet.lab.clouds.gcp_fabric import mac
-from cloudnet.lab.clouds.gcp_state import last
+from cloudnet.lab.clouds.gcp.forwarding import mac
+from cloudnet.lab.clouds.gcp.plane import PROJECT
+from cloudnet.lab.clouds.gcp.state import last
 from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
