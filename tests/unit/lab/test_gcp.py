@@ -8,10 +8,11 @@ import pytest
 from cloudnet.clock import ManualClock
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import filters, forwarding, rules
+from cloudnet.lab.clouds.gcp import filters, forwarding, hand, rules
 from cloudnet.lab.clouds.gcp.calls import Manners
 from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
 from cloudnet.lab.clouds.gcp.state import fingerprint
+from cloudnet.lab.spec import POOL, VPC
 
 NETWORK = f"projects/{PROJECT}/global/networks/vpc"
 
@@ -37,9 +38,8 @@ class Cloud:
 
     def call(self, method, path, body=None, *, outsider=False):
         sent = json.dumps(body).encode() if body is not None else b""
-        return self.google.simulator.handle(
-            method, f"/compute/v1/projects/{PROJECT}/{path}", {}, sent, outsider=outsider
-        )
+        target = f"/compute/v1/projects/{PROJECT}/{path}".rstrip("/")
+        return self.google.simulator.handle(method, target, {}, sent, outsider=outsider)
 
     def set(self, method, path, **body):
         answer = self.call(method, path, body or None, outsider=True)
@@ -111,17 +111,9 @@ def test_a_quota_fails_the_operation():
 def test_the_quota_is_told_as_it_is(cloud):
     cloud.set("POST", "global/routes", **cloud.route())
 
-    quotas = (
-        {q["metric"]: (q["limit"], q["usage"]) for q in cloud.call("GET", "").body["quotas"]}
-        if False
-        else {
-            q["metric"]: (q["limit"], q["usage"])
-            for q in cloud.google.simulator.handle(
-                "GET", f"/compute/v1/projects/{PROJECT}", {}, b"", outsider=False
-            ).body["quotas"]
-        }
-    )
+    told = cloud.call("GET", "").body["quotas"]
 
+    quotas = {quota["metric"]: (quota["limit"], quota["usage"]) for quota in told}
     assert quotas["ROUTES"] == (50.0, 1.0)
 
 
@@ -311,6 +303,25 @@ def test_a_port_has_googles_mac_and_its_own_address(cloud):
     assert forwarding.mac("10.128.0.2") == "42:01:0a:80:00:02"
 
 
+def test_alias_ranges_belong_to_their_port(cloud):
+    alias = {"ipCidrRange": "/28", "subnetworkRangeName": "pods"}
+    update(cloud, {"fingerprint": nic(cloud)["fingerprint"], "aliasIpRanges": [alias]})
+    cloud.clock.advance(1.0)
+    cloud.google.handler.advance()
+
+    ranges = {p.device: p.ranges for p in cloud.google.fabric_state().ports}
+
+    assert ranges == {"p-n1": (ip_network("10.200.0.0/28"),), "p-n2": ()}
+
+
 def test_the_outsider_is_told_in_googles_words(cloud):
     with pytest.raises(BadInput, match="was not found"):
         cloud.google.verbs["api"]({"method": "GET", "path": "global/routes/gone"})
+
+
+def test_no_two_subnets_of_a_lab_share_a_range_for_pods():
+    ranges = [hand.pod_range(ip_network(f"10.0.{k}.0/24")) for k in range(1, 27)]
+
+    assert str(ranges[0]) == "10.201.0.0/20"
+    assert not any(a.overlaps(b) for a in ranges for b in ranges if a is not b)
+    assert not any(a.overlaps(b) for a in ranges for b in (VPC, POOL))

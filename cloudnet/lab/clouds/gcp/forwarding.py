@@ -71,6 +71,7 @@ def port(machine: Document, nic: Document) -> Port:
         addresses=tuple(ip_address(nic[key]) for key in ("networkIP", "ipv6Address") if network(nic.get(key))),
         check=not machine.get("canIpForward", False),
         up=machine["status"] == "RUNNING",
+        ranges=tuple(ip_network(alias["ipCidrRange"]) for alias in nic.get("aliasIpRanges", [])),
     )
 
 
