@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cloudnet.cli.ask import AgentUnreachable
 from cloudnet.errors import BadInput, CloudnetError, MissingTool
 from cloudnet.store.api import AlreadyExists, Compacted, Conflict, NotFound, StoreUnavailable
+from cloudnet.store.migrate import MigrationRefused
 
 FAILED = 1
 CODES: tuple[tuple[type[CloudnetError], int], ...] = (
@@ -16,6 +17,7 @@ CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (AlreadyExists, 5),
     (Conflict, 5),
     (Compacted, 5),
+    (MigrationRefused, 5),
     (StoreUnavailable, 6),
     (AgentUnreachable, 6),
     (CloudnetError, FAILED),

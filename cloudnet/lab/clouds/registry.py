@@ -28,6 +28,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Azure,
                 packages=("azure.mgmt.network", "azure.mgmt.compute"),
                 flat=False,
+                tells_quota=False,
             ),
             Kind(
                 "gcp",

@@ -410,6 +410,25 @@ class Arm:
             body["properties"].pop(key)
         return body
 
+    def _machine_list(self, request: Request) -> Answer:
+        """List machines, those of a scale set where the path names one; with their power states where asked for."""
+        prefix = request.path.lower() + "/"
+        found = [m for m in self.machines.values() if m.id.lower().startswith(prefix)]
+        seen = request.query.get("$expand", "").lower() == "instanceview"
+        return Answer(200, {"value": [self._shown(machine, view=seen) for machine in found]})
+
+    def _shown(self, machine: Machine, *, view: bool) -> Json:
+        resource = self.find(machine.id)
+        if resource is not None:
+            body = bodies.scale_set_machine(
+                machine.id, resource.name, _configuration(resource), version=resource.version
+            )
+        else:
+            body = bodies.machine(machine.id, machine.name, machine.interface)
+        if view:
+            body["properties"]["instanceView"] = bodies.instance_view(running=machine.running)
+        return body
+
     def _machine_get(self, request: Request) -> Answer:
         found, refusal = self._machine(request)
         if found is None:
@@ -467,6 +486,8 @@ _VERBS = {
     ("NetworkInterfaces", "CreateOrUpdate"): "interface_put",
     ("NetworkInterfaces", "Delete"): "interface_delete",
     ("NetworkInterfaces", "ListVirtualMachineScaleSetNetworkInterfaces"): "scale_set_interfaces",
+    ("VirtualMachines", "List"): "machine_list",
+    ("VirtualMachineScaleSetVMs", "List"): "machine_list",
     ("VirtualMachineScaleSetVMs", "Get"): "machine_get",
     ("VirtualMachineScaleSetVMs", "Update"): "machine_put",
 }
