@@ -30,6 +30,7 @@ DROPS: Final[Mapping[str, str]] = {
     "drop-invalid": "no part of any connection",
     "drop-unknown": "a pod that is not known yet",
     "drop-spoofed": "a pod sent with somebody else's address",
+    "drop-stranger": "VXLAN from no node of the cluster",
     "drop-encapsulated": "a pod sent VXLAN or IPIP",
     "drop-to-node": "a pod sent to its node",
     "drop-no-profile-in": "no profile allows it in",

@@ -25,6 +25,7 @@ from cloudnet.policy.rules import (
     EndpointChanged,
     EndpointGone,
     EndpointId,
+    NodesChanged,
     Policy,
     PolicyChanged,
     PolicyGone,
@@ -112,26 +113,37 @@ class Compiler:
     def take(self, changes: Iterable[Change]) -> None:
         """Take changes in; then the trackers say what is left to do in the kernel."""
         for change in changes:
-            match change:
-                case EndpointChanged():
-                    self._put_endpoint(change)
-                case EndpointGone(gone):
-                    self._drop_endpoint(gone)
-                case PolicyChanged(policy):
-                    self._put_policy(policy)
-                case PolicyGone(key):
-                    self._drop_policy(key)
-                case ProfileChanged(profile):
-                    self.profiles[profile.name] = profile
-                    self._touch_profile(profile.name)
-                case ProfileGone(name):
-                    self.profiles.pop(name, None)
-                    self._touch_profile(name)
-                case SetChanged():
-                    self._change_set(change)
-                case SetGone(name):
-                    self._drop_set(name)
+            self._take(change)
         self._settle()
+
+    def _take(self, change: Change) -> None:
+        match change:
+            case EndpointChanged():
+                self._put_endpoint(change)
+            case EndpointGone(gone):
+                self._drop_endpoint(gone)
+            case PolicyChanged(policy):
+                self._put_policy(policy)
+            case PolicyGone(key):
+                self._drop_policy(key)
+            case ProfileChanged(profile):
+                self.profiles[profile.name] = profile
+                self._touch_profile(profile.name)
+            case ProfileGone(name):
+                self.profiles.pop(name, None)
+                self._touch_profile(name)
+            case SetChanged():
+                self._change_set(change)
+            case SetGone(name):
+                self._drop_set(name)
+            case NodesChanged():
+                self._change_nodes(change)
+
+    def _change_nodes(self, change: NodesChanged) -> None:
+        for address in change.removed:
+            self.elements.drop(hooks.node(address))
+        for address in change.added:
+            self.elements.want(hooks.node(address), "")
 
     def _put_endpoint(self, changed: EndpointChanged) -> None:
         self._drop_endpoint(changed.endpoint.id)
@@ -397,6 +409,7 @@ def changes_to(state: State) -> Iterator[Change]:
         yield SetChanged(name, of_ports=True, added=ports)
     yield from map(PolicyChanged, state.policies.values())
     yield from map(ProfileChanged, state.profiles.values())
+    yield NodesChanged(state.nodes)
     yield from state.endpoints.values()
 
 

@@ -49,7 +49,9 @@ class Capabilities:
     """What this cloud and account can do; read once at start, never compiled in.
 
     ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
-    allowed. ``routes_per_table`` is the quota for tables that do not tell their own.
+    allowed. ``routes_per_table`` is the quota for tables that do not tell their own. ``forwarding_fixed``: whether a
+    machine may forward is settled when it is made. ``batch`` is how many changes one ``apply`` should carry: as many
+    as are on their way together for a few seconds, because leadership is looked at only between batches.
     """
 
     families: frozenset[Family] = frozenset({Family.IPV4})
@@ -57,6 +59,8 @@ class Capabilities:
     encapsulations: frozenset[Encapsulation] = frozenset({Encapsulation.VXLAN})
     route_scope: RouteScope = RouteScope.SUBNET
     routes_per_table: int = 0
+    forwarding_fixed: bool = False
+    batch: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,8 @@ class NetworkInterface:
     ``addresses`` are its own, with the prefix length of its subnet, one a family at most. ``cidrs`` are prefixes and
     single addresses (as /32 and /128) for pods, in order, and nothing that may be somebody else's: of those only the
     slots count, {family: number}. ``ours`` carries our mark: we made it at ``made_at`` (seconds since 1970) and may
-    remove it. One that is attached to nothing has no ``instance``.
+    remove it. One that is attached to nothing has no ``instance``. ``prefixes_only`` takes no single addresses: they
+    could not be told from somebody else's.
     """
 
     id: InterfaceId
@@ -225,6 +230,7 @@ class NetworkInterface:
     cidrs: tuple[Network, ...] = ()
     foreign: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     made_at: float = 0.0
+    prefixes_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class QuotaExceeded(ProviderError):
 class Exhausted(QuotaExceeded):
     """The subnet has no such prefix, or no address at all, left: it is fragmented or full."""
 
+    cause_word = Cause.EXHAUSTED
+
 
 class PermissionDenied(ProviderError):
     """The credentials are wrong, expired, or lack a permission."""

@@ -217,7 +217,7 @@ def instance(k: int) -> Instance:
 
 
 def settled_loop(count: int) -> tuple[Loop, Feeder]:
-    loop = Loop(Capabilities(l2_adjacent=True), Options(batch=10_000, resync=1e9))
+    loop = Loop(Capabilities(l2_adjacent=True, batch=10_000), Options(resync=1e9))
     feeder = Feeder(loop)
     events = [event for k in range(count) for event in feeder.put(*resources(k))]
     loop.receive([Changed(tuple(events), synced=True), Leading(leader=True)])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import unquote
 
 
@@ -13,7 +14,7 @@ class Endpoint:
     """One call. ``path`` is a template, ``/zones/{zone}/instances/{instance}``; a variable fits one segment.
 
     ``statuses`` are those of success that the description knows. ``bucket`` names the meter that the call is
-    paid from; empty for what nobody meters.
+    paid from; empty for what nobody meters. ``query`` must be in the request word for word: an API's version.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Endpoint:
     path: str
     statuses: frozenset[int] = frozenset({200})
     bucket: str = ""
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 class Contract:

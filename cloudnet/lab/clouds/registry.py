@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
+from cloudnet.lab.clouds.azure.hand import Azure
+from cloudnet.lab.clouds.gcp_hand import Google
 from cloudnet.lab.clouds.vpc import Aws
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -19,6 +21,21 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Aws,
                 packages=("moto", "boto3", "werkzeug"),
                 listed=1,  # the local route
+            ),
+            Kind(
+                "azure",
+                "cloudnet.lab.clouds.azure.plane",
+                Azure,
+                packages=("azure.mgmt.network", "azure.mgmt.compute"),
+                flat=False,
+            ),
+            Kind(
+                "gcp",
+                "cloudnet.lab.clouds.gcp",
+                Google,
+                packages=("google.cloud.compute_v1",),
+                flat=False,
+                listed=1,  # the default route
             ),
         )
     }

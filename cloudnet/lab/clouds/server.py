@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.simulator import Answer, Simulator
@@ -24,9 +27,30 @@ def serving(simulator: Simulator, *, outsider: bool) -> MakeServer:
 
 
 class _Server(ThreadingHTTPServer):
+    """Ends its connections when it closes: a client that keeps one open shall notice that the API is down."""
+
     daemon_threads = True
-    block_on_close = False  # a client may keep its connection open for as long as it likes
+    block_on_close = False  # that a slow body is on its way keeps nobody waiting
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().get_request()
+        self._connections.add(connection)
+        return connection, peer
+
+    def shutdown_request(self, request: Any) -> None:  # as the base class has it: a socket
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Exchange(BaseHTTPRequestHandler):

@@ -135,7 +135,8 @@ class Simulator:
         self._dialect = dialect
         self._clock = clock
         self._meter = _Meter(limits)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while a call is carried out; whoever looks at the cloud's state takes it too."""
 
     def handle(self, method: str, target: str, headers: Mapping[str, str], body: bytes, *, outsider: bool) -> Answer:
         """Answer one HTTP request; ``target`` is the path with its query."""
@@ -148,17 +149,20 @@ class Simulator:
             parsed = json.loads(body) if body else None
         except ValueError:
             return self._violated(f"{endpoint.name} has a body that is no JSON")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if wrong := {k: v for k, v in endpoint.query.items() if query.get(k) != v}:
+            return self._violated(f"{endpoint.name} needs {wrong} in its query, found {query}")
         request = Request(
             call=endpoint.name,
             method=method,
             path=parts.path,
             parameters=parameters,
-            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            query=query,
             headers={name.lower(): value for name, value in headers.items()},
             body=parsed,
             outsider=outsider,
         )
-        with self._lock:
+        with self.lock:
             answer = self._answer(endpoint, request)
             self._check(endpoint, request, answer)
         return answer
