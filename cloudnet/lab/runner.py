@@ -12,6 +12,7 @@ from cloudnet.lab.errors import LabError
 from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.results import Losses, PathChange, PathMoment, StepRecord, StepResult, Story
 from cloudnet.lab.scenarios import Pair, Step
+from cloudnet.lab.spec import Terrain
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
 from cloudnet.lab.watch import Change, Watch
@@ -76,8 +77,18 @@ class _Joining:
 class Runner:
     """Plays steps one after the other; each packet is counted in the step in which it was sent."""
 
-    def __init__(self, stage: Stage, traffic: Meter, watch: Watch, *, clock: Clock, say: Say) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        traffic: Meter,
+        watch: Watch,
+        *,
+        clock: Clock,
+        say: Say,
+        terrain: Terrain = Terrain(),  # noqa: B008 - a frozen value
+    ) -> None:
         self._stage = stage
+        self._terrain = terrain
         self._traffic = traffic
         self._watch = watch
         self._clock = clock
@@ -210,7 +221,7 @@ class Runner:
 
     def _missing(self, step: Step, *, started: float, acted: float) -> str:
         here = [node for node in self._stage.nodes() if node.name not in step.without]
-        pairs = list(_pairs(here, self._stage.nodes()))
+        pairs = list(_pairs(here, self._stage.nodes(), self._terrain))
         since = [
             (Pair(change.node, change.block, adjacent=False), change.after) for change in self._watch.changes(started)
         ]
@@ -262,9 +273,14 @@ def _endpoint(node: LabNode, index: int) -> Endpoint:
     return Endpoint(node.name, pod.namespace, pod.address)
 
 
-def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode]) -> Iterator[Pair]:
+def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], terrain: Terrain) -> Iterator[Pair]:
     return (
-        Pair(source.name, str(block), adjacent=source.subnet == node.subnet)
+        Pair(
+            source.name,
+            str(block),
+            adjacent=terrain.flat and source.subnet == node.subnet,
+            native=not terrain.zonal or source.zone == node.zone,
+        )
         for source in sources
         for node in nodes
         if node.name != source.name

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from cloudnet.lab import control
-from cloudnet.lab.spec import SubnetPlan
+from cloudnet.lab.spec import SubnetPlan, Terrain
 from cloudnet.lab.state import CloudRecord
 
 ENDPOINT = "http://127.0.0.1:5000"  # of the account, in the cloud's namespace
@@ -83,7 +83,7 @@ class Kind:
     ``process`` is the module that runs in the cloud's namespace, ``packages`` what it and the plugin import.
     ``flat``: machines of one subnet reach each other's MACs, as
     on a switch; without it everything between machines passes the subnet's router, which answers every ARP request.
-    ``listed`` is how many entries of a table are there before any route of ours and count against its limit.
+    ``zonal``, ``listed``, ``watched`` and ``without`` are as ``Terrain`` has them.
     """
 
     name: str
@@ -91,8 +91,15 @@ class Kind:
     hand: Callable[[Path, str], Cloud]
     packages: tuple[str, ...] = ()
     flat: bool = True
+    zonal: bool = False
     listed: int = 0
+    watched: bool = True
+    without: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    @property
+    def terrain(self) -> Terrain:
+        return Terrain(self.flat, self.zonal, self.listed, self.watched, self.without)
 
 
 @dataclass(frozen=True, slots=True)
