@@ -10,9 +10,9 @@ from cloudnet.clock import Clock
 from cloudnet.lab import processes, scenarios
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.lab import LabNode, LabPod
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import Losses, PathChange, PathMoment, StepRecord, StepResult, Story
 from cloudnet.lab.scenarios import Pair, Step
-from cloudnet.lab.spec import Terrain
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
 from cloudnet.lab.watch import Change, Watch
@@ -85,14 +85,14 @@ class Runner:
         *,
         clock: Clock,
         say: Say,
-        terrain: Terrain = Terrain(),  # noqa: B008 - a frozen value
+        manners: Manners = Manners(),  # noqa: B008 - a frozen value
     ) -> None:
         self._stage = stage
-        self._terrain = terrain
         self._traffic = traffic
         self._watch = watch
         self._clock = clock
         self._say = say
+        self._manners = manners
         self._began = clock.now()
         self._joining = _Joining()
         self._losses: list[Losses] = []
@@ -221,7 +221,7 @@ class Runner:
 
     def _missing(self, step: Step, *, started: float, acted: float) -> str:
         here = [node for node in self._stage.nodes() if node.name not in step.without]
-        pairs = list(_pairs(here, self._stage.nodes(), self._terrain))
+        pairs = list(_pairs(here, self._stage.nodes(), self._manners))
         since = [
             (Pair(change.node, change.block, adjacent=False), change.after) for change in self._watch.changes(started)
         ]
@@ -273,13 +273,13 @@ def _endpoint(node: LabNode, index: int) -> Endpoint:
     return Endpoint(node.name, pod.namespace, pod.address)
 
 
-def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], terrain: Terrain) -> Iterator[Pair]:
+def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], manners: Manners) -> Iterator[Pair]:
     return (
         Pair(
             source.name,
             str(block),
-            adjacent=terrain.flat and source.subnet == node.subnet,
-            native=not terrain.zonal or source.zone == node.zone,
+            adjacent=manners.flat and source.subnet == node.subnet,
+            native=not manners.zonal or source.zone == node.zone,
         )
         for source in sources
         for node in nodes

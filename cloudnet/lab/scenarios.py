@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import spec
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
-from cloudnet.lab.spec import Terrain
 from cloudnet.model.paths import PathKind, Reason
 
 NATIVE = frozenset({PathKind.NATIVE, PathKind.DIRECT})
@@ -164,13 +164,15 @@ class Step:
 # --- the story ----------------------------------------------------------------------------------------------
 
 
-_LIKE_AWS = Terrain()
-
-
 def story(
-    nodes: int, subnets: int, zones: int = 1, *, terrain: Terrain = _LIKE_AWS, only: Collection[str] = ()
+    nodes: int,
+    subnets: int,
+    zones: int = 1,
+    *,
+    only: Collection[str] = (),
+    manners: Manners = Manners(),  # noqa: B008 - a frozen value
 ) -> tuple[Step, ...]:
-    """Return the demo for a lab of so many nodes, or just the steps of the faults in ``only``.
+    """Return the demo for a lab of so many nodes in such a cloud, or just the steps of the faults in ``only``.
 
     Raises:
         BadInput: the lab is too small for it, or there is no such fault in it.
@@ -179,14 +181,9 @@ def story(
         raise BadInput(f"the demo needs 3 nodes at least, found {nodes}", path="nodes")
     if subnets < 2:  # noqa: PLR2004
         raise BadInput("the demo needs 2 subnets at least: inside one, no packet asks the cloud", path="subnets")
-    room = smallest_table(nodes, subnets, zones, terrain)
-    told = (
-        *_begin(),
-        *_refusals(room, terrain.listed),
-        *_breakages(nodes, watched=terrain.watched),
-        *_programs(nodes, subnets),
-    )
-    steps = [step for step in told if step.fault not in terrain.without]
+    room = smallest_table(nodes, subnets, zones, manners)
+    told = (*_begin(), *_refusals(room, manners), *_breakages(nodes, manners), *_programs(nodes, subnets))
+    steps = [step for step in told if step.fault not in manners.without]
     known = dict.fromkeys(step.fault for step in steps)
     for fault in only:
         if fault not in known:
@@ -202,32 +199,25 @@ def _begin() -> tuple[Step, ...]:
     return (Step(FIRST, StepKind.HEAL, title, (Heal("controller-kill"),), timeout=40.0),)
 
 
-def smallest_table(nodes: int, subnets: int, zones: int, terrain: Terrain) -> int:
-    """Return how many routes the table holds that needs the fewest."""
-    homes = [k % subnets for k in range(nodes)]  # node by node, the subnet that it is put in
-    return min(
-        sum(
-            not (terrain.flat and home == subnet) and not (terrain.zonal and home % zones != subnet % zones)
-            for home in homes
-        )
-        for subnet in range(subnets)
-    )
+def smallest_table(nodes: int, subnets: int, zones: int, manners: Manners) -> int:
+    """Return how many routes of ours stand in the table that needs the fewest."""
+
+    def needed(home: int, subnet: int) -> bool:
+        there = manners.flat and home == subnet
+        never = manners.zonal and home % zones != subnet % zones
+        return not there and not never
+
+    homes = [node % subnets for node in range(nodes)]  # where the lab puts them, in turn
+    return min(sum(needed(home, subnet) for home in homes) for subnet in range(subnets))
 
 
-def _refusals(room: int, listed: int) -> tuple[Step, ...]:
+def _refusals(room: int, manners: Manners) -> tuple[Step, ...]:
     """The cloud says no, in four ways. A new block waits on VXLAN until it says yes."""
-    second = {number: str(spec.block(number, 1)) for number in (1, 2, 3)}
-    claim = Break("foreign-route", second[1])
+    claimed = str(spec.block(1, 1 if manners.tells_quota else 2))  # without it, n1 has got a block by then
+    claim = Break("foreign-route", claimed)
+    quota = _lower_quota(room, manners) if manners.tells_quota else _full_quota(room, manners)
     return (
-        Step(
-            "quota",
-            StepKind.PLANNED,
-            "the quota falls below what is programmed: some routes are withdrawn",
-            (Break("quota", value=str(listed + room // 2)),),
-            until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
-            settle=2.0,
-        ),
-        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),)),
+        *quota,
         *_refused_block("permission", 2, "the permission to write routes is taken away", {Reason.PERMISSION}),
         *_refused_block("throttle", 3, "the API throttles every call", {Reason.THROTTLED}),
         Step(
@@ -235,15 +225,46 @@ def _refusals(room: int, listed: int) -> tuple[Step, ...]:
             StepKind.PLANNED,
             "somebody else's route stands where a new block of n1 wants one",
             (claim, NewBlock("n1")),
-            until=Expect(VXLAN, block=second[1], reasons=frozenset({Reason.CONFLICT})),
+            until=Expect(VXLAN, block=claimed, reasons=frozenset({Reason.CONFLICT})),
         ),
         Step(
             "foreign-route",
             StepKind.HEAL,
             "he takes it away",
-            (Heal("foreign-route", second[1]),),
-            forget=second[1],
+            (Heal("foreign-route", claimed),),
+            forget=claimed,
         ),
+    )
+
+
+def _lower_quota(room: int, manners: Manners) -> tuple[Step, ...]:
+    """The API tells a quota below what is programmed."""
+    return (
+        Step(
+            "quota",
+            StepKind.PLANNED,
+            "the quota falls below what is programmed: some routes are withdrawn",
+            (Break("quota", value=str(manners.listed + room // 2)),),
+            until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
+            settle=2.0,
+        ),
+        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),)),
+    )
+
+
+def _full_quota(room: int, manners: Manners) -> tuple[Step, ...]:
+    """The tables are full, and only a refusal says so."""
+    block = str(spec.block(1, 1))
+    return (
+        Step(
+            "quota",
+            StepKind.PLANNED,
+            "the tables are full, then n1 gets a new block",
+            (Break("quota", value=str(manners.listed + room)), NewBlock("n1")),
+            until=Expect(VXLAN, block=block, reasons=frozenset({Reason.QUOTA})),
+            settle=2.0,
+        ),
+        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),), forget=block),
     )
 
 
@@ -261,7 +282,7 @@ def _refused_block(fault: str, number: int, says: str, reasons: Collection[Reaso
     )
 
 
-def _breakages(nodes: int, *, watched: bool) -> tuple[Step, ...]:
+def _breakages(nodes: int, manners: Manners) -> tuple[Step, ...]:
     """A native route that works breaks under the traffic.
 
     An agent that does not answer is no proof that its node is gone; where the cloud does not say so, paths stay.
@@ -289,7 +310,7 @@ def _breakages(nodes: int, *, watched: bool) -> tuple[Step, ...]:
             StepKind.UNPLANNED,
             f"the instance of {last} stops: only the others' traffic counts",
             (Break("stop-node", last), Wait(1.0)),
-            until=Expect(VXLAN if watched else VXLAN | NATIVE, block=str(spec.block(nodes))),
+            until=Expect(VXLAN if manners.tells_death else VXLAN | NATIVE, block=str(spec.block(nodes))),
             without=frozenset({last}),
         ),
         Step(

@@ -83,23 +83,6 @@ class LabSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Terrain:
-    """How packets get around in a kind of cloud, as far as a lab's story depends on it.
-
-    ``flat``: machines of one subnet reach each other's pods without a route. ``zonal``: routes lead to machines of
-    their own zone only. ``listed`` is how many entries of a table are there before any route of ours and count
-    against its limit. ``watched``: the cloud tells when a machine stands still. ``without`` are the faults that
-    cannot be, where there is nothing to break.
-    """
-
-    flat: bool = True
-    zonal: bool = False
-    listed: int = 1
-    watched: bool = True
-    without: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class SubnetPlan:
     """One subnet: a bridge in the cloud's namespace."""
 

@@ -42,6 +42,7 @@ ROUTES_WRITE = "Microsoft.Network/routeTables/routes/write"
 ROUTES_DELETE = "Microsoft.Network/routeTables/routes/delete"
 INTERFACES_READ = "Microsoft.Network/networkInterfaces/read"
 INTERFACES_WRITE = "Microsoft.Network/networkInterfaces/write"
+MACHINES_READ = "Microsoft.Compute/virtualMachines/read"
 SCALE_SET_INTERFACES_READ = "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read"
 SCALE_SET_MACHINES_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 SCALE_SET_MACHINES_WRITE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
@@ -141,6 +142,22 @@ class Client:
             INTERFACES_WRITE,
             lambda hook: self._network.network_interfaces.begin_create_or_update(
                 group, name, _wire(body), headers={"If-Match": etag}, api_version=NETWORK_API, **hook
+            ),
+        )
+
+    def machines(self, group: str) -> list[Json]:
+        """Return every machine of a resource group with its power state, those of uniform scale sets left out."""
+        return self._list(
+            MACHINES_READ,
+            lambda: self._compute.virtual_machines.list(group, expand="instanceView", api_version=COMPUTE_API),
+        )
+
+    def scale_set_machines(self, group: str, scale_set: str) -> list[Json]:
+        """Return every machine of a scale set with its power state."""
+        return self._list(
+            SCALE_SET_MACHINES_READ,
+            lambda: self._compute.virtual_machine_scale_set_vms.list(
+                group, scale_set, expand="instanceView", api_version=COMPUTE_API
             ),
         )
 

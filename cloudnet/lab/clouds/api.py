@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from cloudnet.lab import control
-from cloudnet.lab.spec import SubnetPlan, Terrain
+from cloudnet.lab.manners import Manners
+from cloudnet.lab.spec import SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 ENDPOINT = "http://127.0.0.1:5000"  # of the account, in the cloud's namespace
@@ -81,9 +82,8 @@ class Kind:
     """One kind of cloud that a lab can be.
 
     ``process`` is the module that runs in the cloud's namespace, ``packages`` what it and the plugin import.
-    ``flat``: machines of one subnet reach each other's MACs, as
-    on a switch; without it everything between machines passes the subnet's router, which answers every ARP request.
-    ``zonal``, ``listed``, ``watched`` and ``without`` are as ``Terrain`` has them.
+    The rest is as in ``Manners``; where a subnet is not flat, all that passes between
+    machines goes by its router, which answers every ARP request.
     """
 
     name: str
@@ -91,15 +91,18 @@ class Kind:
     hand: Callable[[Path, str], Cloud]
     packages: tuple[str, ...] = ()
     flat: bool = True
-    zonal: bool = False
     listed: int = 0
-    watched: bool = True
+    tells_quota: bool = True
+    tells_death: bool = True
+    zonal: bool = False
     without: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @property
-    def terrain(self) -> Terrain:
-        return Terrain(self.flat, self.zonal, self.listed, self.watched, self.without)
+    def manners(self) -> Manners:
+        return Manners(
+            self.flat, self.listed, self.tells_quota, self.tells_death, zonal=self.zonal, without=self.without
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Azure,
                 packages=("azure.mgmt.network", "azure.mgmt.compute"),
                 flat=False,
+                tells_quota=False,
             ),
             Kind(
                 "gcp",
@@ -45,13 +46,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Ibm,
                 packages=("ibm_vpc",),
                 flat=False,
+                tells_quota=False,
                 zonal=True,
             ),
             Kind(
                 "static",
                 "cloudnet.lab.clouds.static.plane",
                 Static,
-                watched=False,
+                tells_death=False,
                 without=NO_API,
             ),
         )
