@@ -85,7 +85,9 @@ class Client:
         try:
             return self._open(request, proof)
         except Refused as refused:
-            other = self.settings.credentials.renewed(proof) if refused.code == kubernetes_errors.UNAUTHORIZED else None
+            other = (
+                self.settings.credentials.renewed(proof) if refused.code == kubernetes_errors.UNAUTHORIZED else None
+            )
             if other is None:
                 raise
             return self._open(request, other)
