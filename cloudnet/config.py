@@ -58,6 +58,9 @@ class AgentConfig:
         "/var/lib/cloudnet/cni"
     )
     interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
+    policy_only: Annotated[
+        bool, Says("keep policy beside another plugin's pod network: no overlay, no routes, no addresses, no NAT")
+    ] = False
     pod_mtu: Annotated[int, Says("MTU of pods in bytes; 0 is what every path can carry", low=0, high=_PORT)] = 0
     allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
         False
@@ -142,6 +145,23 @@ class ControllerConfig:
     ] = 900.0  # Calico's leakGracePeriod
     collect_seconds: Annotated[float, Says("how often leaked addresses are looked for", low=1)] = (
         300.0  # Calico's too
+    )
+    native_addresses: Annotated[
+        str,
+        Says("which addresses pods get from the cloud itself", choices=("none", "ipv4", "ipv6", "dual")),
+    ] = "none"
+    native_warm: Annotated[int, Says("free native addresses that a node keeps at hand", low=0)] = 8  # Cilium's
+    native_pod_limit: Annotated[
+        int, Says("pods of a node at most, where its annotation cloudnet.io/pod-limit names no other number", low=1)
+    ] = 110  # Kubernetes' own default
+    native_idle_seconds: Annotated[
+        float, Says("how long native addresses that nobody needs are kept before they leave", low=0)
+    ] = 300.0
+    native_quarantine_seconds: Annotated[
+        float, Says("how long native addresses without a pod are kept from the next node", low=0)
+    ] = 60.0  # connections to them are dead by then
+    native_resync_seconds: Annotated[float, Says("how often native addresses are read again", low=1)] = (
+        1800.0  # four calls an hour
     )
 
 

@@ -29,6 +29,7 @@ from cloudnet.model import (
     kubernetes_policies,
     kubernetes_services,
     own,
+    own_addresses,
     shape,
     wire,
 )
@@ -40,6 +41,7 @@ from cloudnet.model.calico_cluster import (
     FelixConfiguration,
     KubeControllersConfiguration,
 )
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
@@ -256,6 +258,14 @@ ALL: tuple[Kind[Any], ...] = (
         document=own.CloudRouteDocument,
         read=own.read_cloud_route,
         write=own.write_cloud_route,
+    ),
+    Kind(
+        CloudAddresses,
+        "cloudaddresses",
+        own.API_VERSION,
+        document=own_addresses.CloudAddressesDocument,
+        read=own_addresses.read_cloud_addresses,
+        write=own_addresses.write_cloud_addresses,
     ),
     Kind(
         AgentReport,

@@ -285,7 +285,7 @@ class RouteState(enum.Enum):
 
 
 class Cause(enum.Enum):
-    """Why a cloud route is not programmed; one word for it in status, metrics and messages."""
+    """Why the cloud did not do it; one word for it in status, metrics and messages."""
 
     NONE = "none"
     QUOTA = "quota"
@@ -296,6 +296,7 @@ class Cause(enum.Enum):
     NOT_FOUND = "not-found"
     UNSUPPORTED = "unsupported"
     UNAVAILABLE = "unavailable"
+    EXHAUSTED = "exhausted"
 
 
 @dataclass(frozen=True, slots=True)

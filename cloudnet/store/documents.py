@@ -7,6 +7,7 @@ other one we see what we understand.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 from cloudnet.model import kinds
@@ -23,12 +24,8 @@ class Documents(Protocol):
     def whole(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
         """Return one resource, as ``Store.get`` does."""
 
-    def all_whole(self, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
-        """Return all resources of a kind, as ``Store.list`` does; ``strict``: leave none out that makes no sense.
-
-        Raises:
-            StoreDamaged: ``strict``, and one makes no sense.
-        """
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+        """Return all resources of a kind, as ``Store.list`` does."""
 
 
 def get(store: Store, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
@@ -41,18 +38,10 @@ def get(store: Store, kind: type[R], name: str, namespace: str = "") -> Stored[R
     return _with_document(found)
 
 
-def list_all(store: Store, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
-    """Return all resources of a kind with their documents, in the order of namespace and name.
-
-    Raises:
-        StoreDamaged: ``strict``, and one of them makes no sense; without, it is left out with a warning.
-    """
-    found = (
-        store.all_whole(kind, namespace, strict=strict)
-        if isinstance(store, Documents)
-        else store.list(kind, namespace)
-    )
-    return Listing(tuple(_with_document(one) for one in found.items), found.revision)
+def list_all(store: Store, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    """Return all resources of a kind with their documents, in the order of namespace and name."""
+    found = store.all_whole(kind, namespace) if isinstance(store, Documents) else store.list(kind, namespace)
+    return replace(found, items=tuple(_with_document(one) for one in found.items))
 
 
 def _with_document(found: Stored[R]) -> Stored[R]:

@@ -83,19 +83,17 @@ class EtcdStore:
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
-        return self._list(
-            etcd_keys.of(kind), namespace, lambda value, _: view(value) if view else value, strict=False
-        )
+        return self._list(etcd_keys.of(kind), namespace, lambda value, _: view(value) if view else value)
 
-    def all_whole(self, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
         layout = etcd_keys.of(kind)
         return self._list(
-            layout, namespace, lambda value, entry: keeping(value, layout.document(entry)), strict=strict
+            layout,
+            namespace,
+            lambda value, entry: keeping(value, layout.document(entry)),
         )
 
-    def _list(
-        self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R], *, strict: bool
-    ) -> Listing[R]:
+    def _list(self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R]) -> Listing[R]:
         for attempt in range(_LISTING_TRIES):
             try:
                 entries, revision = self._read(layout.ranges(namespace))
@@ -107,14 +105,14 @@ class EtcdStore:
             else:
                 break
         items = []
+        unreadable: dict[tuple[str, str], str] = {}
         for entry in entries:
             if layout.holds(entry.key):
                 # One value that somebody spoilt must not hide all the others.
-                guard = records.refused if strict else records.tolerated
-                with guard(layout.kind.name, entry.key):
+                with records.tolerated(layout.kind.name, *layout.name(entry.key), unreadable):
                     items.append(Stored(view(layout.decode(entry), entry), entry.modified))
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
-        return Listing(tuple(items), revision)
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> EtcdWatch:
         watch = EtcdWatch(self.client, [etcd_keys.of(kind) for kind in kinds], since=since)

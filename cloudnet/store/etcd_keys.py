@@ -59,6 +59,9 @@ class Layout(Protocol[R]):
     def holds(self, key: str) -> bool:
         """Tell whether a key in the ranges is one of the kind."""
 
+    def name(self, key: str) -> tuple[str, str]:
+        """Return namespace and name of what a key of the kind holds."""
+
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:
         """Return what to store; with ``onto``, only what differs is changed in it."""
 
@@ -105,6 +108,10 @@ class Documents(Generic[R]):
 
     def holds(self, key: str) -> bool:
         return key.startswith(self._prefix) and key.count("/", len(self._prefix)) == self.kind.namespaced
+
+    def name(self, key: str) -> tuple[str, str]:
+        namespace, _, name = key[len(self._prefix) :].rpartition("/")
+        return namespace, name
 
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:
         """Calico notes when an object was created (``clientv3/resources.go`` Create); so do we."""
@@ -162,6 +169,11 @@ class Ipam(Generic[R]):
 
     def holds(self, key: str) -> bool:
         return self._form.read(key, {}) is not None
+
+    def name(self, key: str) -> tuple[str, str]:
+        read = self._form.read(key, {})
+        assert read is not None, f"{key} is none of this kind"  # noqa: S101 - `holds` said that it is
+        return "", read[0].name
 
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:  # noqa: ARG002 - nowhere to note them
         document = self.kind.encode(value, onto=self.document(onto) if onto else None)

@@ -115,28 +115,27 @@ class SqliteStore:
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
-        return self._list(kind, namespace, lambda value, _: view(value) if view else value, strict=False)
+        return self._list(kind, namespace, lambda value, _: view(value) if view else value)
 
-    def all_whole(self, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
-        return self._list(kind, namespace, kinds.keeping, strict=strict)
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+        return self._list(kind, namespace, kinds.keeping)
 
-    def _list(
-        self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R], *, strict: bool
-    ) -> Listing[R]:
+    def _list(self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R]) -> Listing[R]:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT name, revision, document FROM resources WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2)"
-                " ORDER BY namespace, name",
+                "SELECT namespace, name, revision, document FROM resources"
+                " WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY namespace, name",
                 (of.name, namespace),
             ).fetchall()
             revision = _revision(connection)
         items = []
-        for name, changed, document in rows:
+        unreadable: dict[tuple[str, str], str] = {}
+        for place, name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
-            with records.refused(of.name, name) if strict else records.tolerated(of.name, name):
+            with records.tolerated(of.name, place, name, unreadable):
                 items.append(Stored(view(of.decode(document), document), Revision(changed)))
-        return Listing(tuple(items), revision)
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> SqliteWatch:
         return SqliteWatch(self._path, self._busy_timeout, kinds, since=since, closing=self._closing)
@@ -334,7 +333,7 @@ class SqliteWatch:
         events = []
         for revision, name, type_, document in rows:
             if revision > self._since and (kind := self._kinds.get(name)) is not None:
-                with records.tolerated(name, f"revision {revision}"):
+                with records.readable(name, f"revision {revision}"):
                     events.append(Event(EventType(type_), kind.decode(document), Revision(revision)))
         if rows:
             self._since = Revision(rows[-1][0])

@@ -36,6 +36,7 @@ from cloudnet.model.calico_cluster import (
     FelixConfigurationSpec,
     KubeControllersConfiguration,
 )
+from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix, PrefixState
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.resources import (
     Affinity,
@@ -307,6 +308,33 @@ def cloud_nodes() -> SearchStrategy[CloudNode]:
     )
 
 
+def cloud_addresses() -> SearchStrategy[CloudAddresses]:
+    interfaces_of = st.builds(
+        CloudInterface,
+        id=cloud_interfaces(),
+        number=st.integers(0, 15),
+        mac=_TEXT,
+        subnet=_WORD.map(lambda word: SubnetId(f"subnet-{word}")),
+        addresses=st.lists(st.one_of(interfaces(Family.IPV4), interfaces(Family.IPV6)), max_size=2).map(tuple),
+    )
+    prefixes = st.builds(
+        CloudPrefix,
+        cidr=networks(),
+        interface=cloud_interfaces(),
+        state=st.sampled_from(PrefixState),
+        since=st.sampled_from([0.0, 1.5, 1_800_000_000.25]),
+    )
+    return st.builds(
+        CloudAddresses,
+        meta=metadata(),
+        interfaces=st.lists(interfaces_of, max_size=3).map(tuple),
+        prefixes=st.lists(prefixes, max_size=4).map(tuple),
+        capacity=st.dictionaries(st.sampled_from(Family), st.integers(1, 1000)),
+        cause=st.sampled_from(Cause),
+        detail=_TEXT,
+    )
+
+
 def next_hops() -> SearchStrategy[NextHop]:
     return st.builds(
         NextHop,
@@ -449,6 +477,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     IPReservation: ip_reservations(),
     CloudNode: cloud_nodes(),
     CloudRoute: cloud_routes(),
+    CloudAddresses: cloud_addresses(),
     AgentReport: agent_reports(),
     Lease: leases(),
     NodeCondition: node_conditions(),

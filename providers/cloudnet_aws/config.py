@@ -10,7 +10,11 @@ from typing import Any
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Bucket
+from cloudnet.provider.budget import Bucket
+
+# The token buckets that EC2 publishes for an account and a region ("Request throttling for the EC2 API").
+READ = Bucket(rate=20.0, burst=100.0)  # describes that are filtered and paged
+WRITE = Bucket(rate=5.0, burst=50.0)  # mutating calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,10 @@ class AwsConfig:
     routes_per_table: int = 500  # AWS' default, where the account's own quota cannot be read
     every_route_in_every_table: bool = False  # no shortcut inside a subnet: for clients that are not nodes
     mtu: int = 9001  # of every instance type that EC2 offers today
-    read_rate: float = EC2_READ.rate  # calls a second …
-    read_burst: float = EC2_READ.burst  # … and at once
-    write_rate: float = EC2_WRITE.rate
-    write_burst: float = EC2_WRITE.burst
+    read_rate: float = READ.rate  # calls a second …
+    read_burst: float = READ.burst  # … and at once
+    write_rate: float = WRITE.rate
+    write_burst: float = WRITE.burst
     deadline: float = 10.0  # seconds that one call may take, all its attempts together
     connect_timeout: float = 3.0
     read_timeout: float = 10.0

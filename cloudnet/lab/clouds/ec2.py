@@ -8,13 +8,13 @@ marked so.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_network
+from ipaddress import ip_network
 from types import MappingProxyType
 from typing import TypeAlias
 
+from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.model.addresses import Address, Family, InstanceId, InterfaceId, Network, SubnetId, TableId, family
 
 Parameters: TypeAlias = Mapping[str, str]
@@ -125,32 +125,6 @@ class Refusal:
     code: str
     message: str
     retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the account may do now. Times are seconds.
-
-    ``denied`` names actions without permission. ``throttled`` refuses every call. ``silent`` are the prefixes
-    whose packets vanish although every route is fine. ``api`` is ``up``, ``down`` (nobody listens) or
-    ``unavailable`` (503 to every call). ``keys`` are the access keys that are valid; empty means any.
-    Reads of routes are answered by ``replicas`` in turn, the last of which lags ``read_delay`` behind: with two or
-    more, a route that one read showed may be missing from the next.
-    """
-
-    routes_per_table: int = 50
-    denied: frozenset[str] = frozenset()
-    throttled: bool = False
-    retry_after: float | None = None
-    silent: frozenset[IPv4Network] = frozenset()
-    api: str = "up"
-    read_delay: float = 0.0
-    replicas: int = 1
-    keys: frozenset[str] = frozenset()
-
-    def lag(self, reads: int) -> float:
-        """Return how far behind the replica is that answers a read, after so many earlier ones."""
-        return self.read_delay * (reads % self.replicas + 1) / self.replicas
 
 
 def admit(action: str, key: str, conditions: Conditions) -> Refusal | None:
@@ -374,8 +348,3 @@ class Views:
         for name, latest in self._states[-1][1].tables.items():
             shown[name] = next((tables[name] for tables in (*then, *later) if name in tables), latest)
         return shown
-
-
-def change(conditions: Conditions, **fields: object) -> Conditions:
-    """Return the conditions with some fields changed; unknown names raise ``TypeError``."""
-    return dataclasses.replace(conditions, **fields)  # type: ignore[arg-type]  # checked where they are parsed
