@@ -61,7 +61,8 @@ def to_calico(raw: bytes) -> Json:
     meta: Json = {"name": node.metadata.name, "uid": node.metadata.uid, "labels": _all_labels(node.metadata)}
     if annotations:
         meta["annotations"] = annotations
-    return {"metadata": meta, "spec": spec, "status": {"podCIDRs": cidrs}}
+    header = {"apiVersion": calico.API_VERSION, "kind": "Node"}
+    return {**header, "metadata": meta, "spec": spec, "status": {"podCIDRs": cidrs}}
 
 
 def _all_labels(meta: wire.Meta) -> dict[str, str]:

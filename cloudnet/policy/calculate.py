@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
-from cloudnet.model.addresses import Network
+from cloudnet.model.addresses import Address, Network, NodeName
 from cloudnet.policy.index import LabelIndex, Match
 from cloudnet.policy.membership import Loan, Membership, Port, Slice
 from cloudnet.policy.rules import (
@@ -34,6 +34,7 @@ from cloudnet.policy.rules import (
     EndpointChanged,
     EndpointGone,
     EndpointId,
+    NodesChanged,
     Policy,
     PolicyChanged,
     PolicyGone,
@@ -79,11 +80,13 @@ class Calculation:
         self._profiles: dict[str, _Profile] = {}
         self._profile_users: dict[str, set[EndpointId]] = {}
         self._tiers: dict[str, Tier] = {}
+        self._nodes: dict[NodeName, frozenset[Address]] = {}
         self._told = _Told()
         # What may have changed since the last flush; dicts keep the order, so that two runs tell alike.
         self._touched_endpoints: dict[EndpointId, None] = {}
         self._touched_policies: dict[PolicyKey, None] = {}
         self._touched_profiles: dict[str, None] = {}
+        self._touched_nodes = False
         self.put_profile(ALLOW_ALL)
 
     # --- endpoints and network sets -------------------------------------------------------------------------
@@ -152,6 +155,19 @@ class Calculation:
     def remove_slice(self, name: str) -> None:
         """Forget an EndpointSlice; an unknown one is ignored."""
         self._membership.remove_slice(name)
+
+    # --- nodes ----------------------------------------------------------------------------------------------
+
+    def put_node(self, name: NodeName, addresses: frozenset[Address]) -> None:
+        """Add a node of the cluster, or change its addresses."""
+        if self._nodes.get(name) != addresses:
+            self._nodes[name] = addresses
+            self._touched_nodes = True
+
+    def remove_node(self, name: NodeName) -> None:
+        """Forget a node; an unknown one is ignored."""
+        if self._nodes.pop(name, None) is not None:
+            self._touched_nodes = True
 
     # --- profiles, tiers, policies --------------------------------------------------------------------------
 
@@ -235,7 +251,15 @@ class Calculation:
         policies = self._tell_policies(gone)
         endpoints = self._tell_endpoints()
         sets, gone_sets = self._membership.flush()
-        return [*sets, *profiles, *policies, *endpoints, *gone, *gone_sets]
+        return [*self._tell_nodes(), *sets, *profiles, *policies, *endpoints, *gone, *gone_sets]
+
+    def _tell_nodes(self) -> list[Change]:
+        if not self._touched_nodes:
+            return []
+        self._touched_nodes = False
+        before, after = self._told.nodes, frozenset().union(*self._nodes.values())
+        self._told.nodes = after
+        return [] if before == after else [NodesChanged(after - before, before - after)]
 
     def _tell_policies(self, gone: list[Change]) -> list[Change]:
         changes: list[Change] = []
@@ -301,18 +325,20 @@ class Calculation:
             dict(told.profiles),
             {name: cast("frozenset[Network]", members[name]) for name in names - ports},
             {name: cast("frozenset[PortMember]", members[name]) for name in ports},
+            told.nodes,
         )
 
 
 class _Told:
     """What the listener holds after all that it was told, and the sets that are filled for it, by who names them."""
 
-    __slots__ = ("endpoints", "held", "policies", "profiles")
+    __slots__ = ("endpoints", "held", "nodes", "policies", "profiles")
 
     def __init__(self) -> None:
         self.endpoints: dict[EndpointId, EndpointChanged] = {}
         self.policies: dict[PolicyKey, Policy] = {}
         self.profiles: dict[str, Profile] = {}
+        self.nodes: frozenset[Address] = frozenset()
         self.held: dict[PolicyKey | str, dict[SetId, Source]] = {}
 
     def hold(self, membership: Membership[str], user: PolicyKey | str, sources: frozenset[Source]) -> None:

@@ -17,7 +17,7 @@ from cloudnet.policy.elements import TABLE
 from cloudnet.policy.options import Options
 from cloudnet.policy.rules import Change, Policy, PolicyChanged, PolicyGone, PolicyKey
 from cloudnet.policy.table import Chain, Counter, rule_mark
-from cloudnet.policy.transaction import Transaction, cleared, made, pending, switched
+from cloudnet.policy.transaction import Transaction, pending
 
 _SMALL: Final = 2000  # elements that go by themselves; more go by text, which is one transaction whatever its size
 
@@ -96,24 +96,19 @@ class Enforcer:
             self.compiler.take([PolicyChanged(good) if good else PolicyGone(key)])
 
     def _commit(self) -> bool:
-        """Carry out what is pending; what a first transaction made stays, unused, if the second is refused."""
+        """Carry out what is pending; what the first step made stays, unused, if a later one is refused."""
         transaction = pending(self.compiler)
         if not transaction:
             return False
         if _is_small(transaction):
             self._nft.change(_element_changes(transaction))
-        else:
-            self._run(transaction.first())
-            made(self.compiler, transaction)
-            self._run(transaction.second())
-        switched(self.compiler, transaction)
-        self._run(transaction.third())
-        cleared(self.compiler, transaction)
+            transaction.switched(self.compiler)
+            return True
+        for step in transaction.steps():
+            if step.text:
+                self._nft.run(step.text)
+            step.record(self.compiler)
         return True
-
-    def _run(self, text: str) -> None:
-        if text:
-            self._nft.run(text)
 
     # --- repair ------------------------------------------------------------------------------------------------
 
@@ -127,11 +122,35 @@ class Enforcer:
             KernelError: it cannot be read, or cannot be mended.
         """
         standing = self._nft.list(TABLE)
-        if standing is None or not self._adopt(standing, self._nft.counters(TABLE)):
-            self._nft.run(table.script(self.compiler.part()))
-            _adopt_all(self.compiler)
+        if standing is None:
+            self._begin()
+            return True
+        if not self._adopt(standing, self._nft.counters(TABLE)):
+            self._make()
             return True
         return self.settle()
+
+    def _begin(self) -> None:
+        """Make the table where none was; a policy that the kernel refuses stays out, and nothing else."""
+        policies = tuple(self.compiler.policies.values())
+        try:
+            self._make()
+        except NftError:
+            if not policies:
+                raise
+            self._last_good = dict.fromkeys((policy.key for policy in policies), None)
+            self._revert(list(self._last_good))
+            try:
+                self._make()
+            except NftError:  # no policy is to blame
+                self.compiler.take(map(PolicyChanged, policies))
+                raise
+            self._introduce(policies)
+            self._last_good.clear()
+
+    def _make(self) -> None:
+        self._nft.run(table.script(self.compiler.part()))
+        _adopt_all(self.compiler)
 
     def _adopt(self, standing: Standing, counters: Mapping[str, object]) -> bool:
         """Believe what was read; tell whether it can be mended piece by piece."""

@@ -49,6 +49,8 @@ class _Way:
         packet = self._packet
         if self._options.is_pod(packet.enters):
             yield from self._antispoofing()
+        else:
+            yield from self._overlay()
         yield from self._before_tracking()
         yield from self._before_nat()
         if packet.enters is None:
@@ -71,6 +73,19 @@ class _Way:
             yield self._unknown(self._packet.enters, Direction.EGRESS)
         elif not contains((*pod.endpoint.addresses, *pod.endpoint.allowed_sources), source):
             yield _step(pod, Role.POD, Direction.EGRESS, allowed=False, why=Why.SPOOFED)
+
+    def _overlay(self) -> Iterator[Step]:
+        """Yield the step that drops VXLAN for this node from elsewhere; between nodes it is not tracked."""
+        packet = self._packet.unnatted()
+        if packet.protocol != UDP or packet.to_port != self._options.vxlan_port:
+            return
+        if packet.enters is None:
+            self._untracked = packet.destination in self._state.nodes
+        elif packet.leaves is None:
+            self._untracked = packet.source in self._state.nodes
+            if not self._untracked:
+                stranger = EndpointId(packet.enters)
+                yield Step(stranger, Role.HOST, Direction.INGRESS, allowed=False, why=Why.STRANGER)
 
     def _before_tracking(self) -> Iterator[Step]:
         """Yield the step of doNotTrack policies, of host endpoints that are not ``*``; failsafe ports go by them."""

@@ -15,7 +15,7 @@ from cloudnet.model.addresses import NodeName
 from cloudnet.model.kubernetes import Namespace, ServiceAccount
 from cloudnet.model.kubernetes_services import EndpointSlice
 from cloudnet.model.policies import NUMBERS, HostEndpoint, NetworkSet
-from cloudnet.model.resources import Resource
+from cloudnet.model.resources import Node, Resource
 from cloudnet.model.workloads import NAMESPACE_LABEL, EndpointPort, WorkloadEndpoint
 from cloudnet.policy import convert
 from cloudnet.policy.calculate import Calculation
@@ -33,6 +33,7 @@ KINDS: Final[tuple[type[Resource], ...]] = (
     Namespace,
     ServiceAccount,
     documents.Tier,
+    Node,
     *convert.POLICY_KINDS,
 )
 """The kinds that have a meaning for policy."""
@@ -76,6 +77,8 @@ class Feed:
                 to.put_profile(found.profile, found.sources)
             case documents.Tier():
                 to.put_tier(convert.tier(value))
+            case Node():
+                to.put_node(value.name, frozenset(address.ip for address in value.addresses))
             case _ if isinstance(value, convert.POLICY_KINDS):
                 return self._put_policy(value)
             case _:
@@ -107,6 +110,8 @@ class Feed:
             to.remove_profile(_PROFILES[kind].format(name=name, namespace=namespace))
         elif kind is documents.Tier:
             self._remove_tier(name)
+        elif kind is Node:
+            to.remove_node(NodeName(name))
         elif kind in convert.POLICY_KINDS:
             to.remove_policy(PolicyKey(kind.__name__, namespace, name))
 

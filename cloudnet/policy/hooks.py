@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import Address, Family
 from cloudnet.policy import members
 from cloudnet.policy.chains import DROPS, deny
 from cloudnet.policy.options import Failsafe, Options, ToHost
@@ -22,6 +22,8 @@ NEIGHBOURS: Final = "meta l4proto 58 @th,0,8 { 130, 131, 132, 133, 134, 135, 136
 RAW: Final = -300  # linux/netfilter_ipv4.h: before connections are tracked
 MANGLE: Final = -150  # before destination NAT
 FILTER: Final = 0  # ours come before others', who may then still refuse what we let through
+
+_SILENT: Final = frozenset({"drop-spoofed", "drop-stranger"})  # an answer would go to the wrong one
 
 # {map from interface to an endpoint's chain: what leads there}
 WAYS: Final = (
@@ -43,24 +45,63 @@ SOURCES: Final[Mapping[str, str]] = {  # {part: key}, interface and the source a
 }
 
 
+NODES: Final[Mapping[Family, Set]] = {  # addresses of all nodes, this one too
+    Family.IPV4: Set("nodes-4h", "ipv4_addr"),
+    Family.IPV6: Set("nodes-6h", "ipv6_addr"),
+}
+
+
 def sources_name(part: str) -> str:
     return f"sources-{part}"
+
+
+def node(address: Address) -> tuple[str, str]:
+    """Return the set that a node's own address is in, and the element."""
+    return NODES[Family(address.version)].name, str(address)
 
 
 def fixed(options: Options, *, has_hosts: bool, everywhere: Mapping[str, str]) -> Part:
     """Return it. ``has_hosts``: there is a host endpoint; ``everywhere``: ``{way: chain}`` of the one on ``*``."""
     maps = tuple(Set(name, "ifname", is_map=True) for name in WAYS)
     sources = tuple(Set(sources_name(part), key, is_interval=part[1] == "n") for part, key in SOURCES.items())
-    chains = [*_drops(options), *_pods(options)]
+    chains = [*_drops(options), *_before_tracking(options), *_pods(options)]
     if has_hosts:
         chains += [*_failsafes(options), *_hosts(options, everywhere)]
     counters = tuple(Counter(name, comment) for name, comment in DROPS.items())
-    return Part(tuple(chains), (*maps, *sources), counters, {one.name: {} for one in (*maps, *sources)})
+    sets = (*maps, *sources, *NODES.values())
+    return Part(tuple(chains), sets, counters, {one.name: {} for one in sets})
 
 
 def _drops(options: Options) -> Iterator[Chain]:
     for name in DROPS:
-        yield Chain(name, tuple(deny(name, options, rejects=name != "drop-spoofed")))
+        yield Chain(name, tuple(deny(name, options, rejects=name not in _SILENT)))
+
+
+# --- before tracking -----------------------------------------------------------------------------------------
+
+
+def _before_tracking(options: Options) -> Iterator[Chain]:
+    """Yield what every packet passes first: a pod's must come from its addresses, VXLAN from a node.
+
+    VXLAN between nodes is not tracked: it has no answers, each flow inside would be a connection of its own, and
+    those are tracked already. Follows Calico ``felix/rules/static.go``.
+    """
+    to_pods = "accept" if options.spoofing else "goto sources"
+    overlay = f"udp dport {options.vxlan_port}"
+    guards = [f'iifname "{prefix}*" {to_pods}' for prefix in options.pod_prefixes]
+    guards += [f"{overlay} goto overlay-in"] if options.vxlan_port else []
+    yield Chain("before-tracking", tuple(guards), _hook("prerouting", RAW - 1))
+    if not options.spoofing:
+        yield Chain("sources", tuple(_sources()))
+    if not options.vxlan_port:
+        return
+    yield Chain("overlay-in", ("fib daddr type != local accept", *_nodes("saddr"), "goto drop-stranger"))
+    yield Chain("overlay-out", tuple(f"{overlay} {rule}" for rule in _nodes("daddr")), _hook("output", RAW - 1))
+
+
+def _nodes(end: str) -> Iterator[str]:
+    for family, nodes in NODES.items():
+        yield f"{members.WORDS[family]} {end} @{nodes.name} notrack accept"
 
 
 # --- pods ----------------------------------------------------------------------------------------------------
@@ -69,9 +110,6 @@ def _drops(options: Options) -> Iterator[Chain]:
 def _pods(options: Options) -> Iterator[Chain]:
     enters = [f'iifname "{prefix}*"' for prefix in options.pod_prefixes]
     leaves = [f'oifname "{prefix}*"' for prefix in options.pod_prefixes]
-    if not options.spoofing:
-        yield Chain("antispoofing", tuple(f"{pod} jump sources" for pod in enters), _hook("prerouting", RAW - 1))
-        yield Chain("sources", tuple(_sources()))
     yield Chain(
         "forward-from-pods",
         (ESTABLISHED, "iifname vmap @pods-out", *(f"{pod} goto drop-unknown" for pod in enters)),
@@ -122,7 +160,7 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
         return rules
 
     def guarded(way: str) -> list[str]:
-        return [overlay, NEIGHBOURS, f"jump failsafe-{way}", f"jump failsafe-replies-{way}"]
+        return [*overlay, NEIGHBOURS, f"jump failsafe-{way}", f"jump failsafe-replies-{way}"]
 
     yield Chain(
         "untracked-from-hosts",
@@ -136,12 +174,12 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
     )
     yield Chain(
         "pre-dnat-from-hosts",
-        (ESTABLISHED, marked, overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
+        (ESTABLISHED, marked, *overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
         _hook("prerouting", MANGLE),
     )
     yield Chain(
         "input-from-hosts",
-        (ESTABLISHED, *pods_in, overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
+        (ESTABLISHED, *pods_in, *overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
         _hook("input", FILTER - 1),
     )
     yield Chain(
@@ -150,7 +188,7 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
         _hook("forward", FILTER - 4),
     )
     yield Chain("forward-to-hosts", (ESTABLISHED, *way("forward-out", "oifname")), _hook("forward", FILTER - 1))
-    to_hosts = (*pods_out, overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
+    to_hosts = (*pods_out, *overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
     yield Chain("output-to-hosts", (ESTABLISHED, "ct status dnat accept", *to_hosts), _hook("output", FILTER - 1))
     # After destination NAT the kernel routes anew behind the filter: only here the interface is the right one.
     yield Chain(
@@ -160,8 +198,9 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
     )
 
 
-def _overlay(options: Options) -> str:
-    return f"udp dport {{ {', '.join(map(str, options.overlay_ports))} }} accept"
+def _overlay(options: Options) -> list[str]:
+    ports = ", ".join(map(str, options.overlay_ports))
+    return [f"udp dport {{ {ports} }} accept"] if ports else []
 
 
 def _failsafes(options: Options) -> Iterator[Chain]:

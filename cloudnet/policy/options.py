@@ -44,6 +44,7 @@ class Options:
     """Enforcement on one node.
 
     ``pod_prefixes``: an interface whose name begins so is a pod's, and nothing passes it before we know the pod.
+    ``vxlan_port``: the UDP port by which only nodes reach this one; with 0 VXLAN is like everything else.
     ``overlay_ports``: UDP ports of VXLAN and of path probes, which policy never cuts between nodes.
     ``mark``: the one bit of the packet mark that says "allowed by a doNotTrack or preDNAT policy" to later hooks.
     ``log_group``: the NFLOG group for rules with ``log`` and for denials; ``log_rate``: lines a second a policy.
@@ -53,6 +54,7 @@ class Options:
     to_host: ToHost = ToHost.DROP
     failsafe_inbound: tuple[Failsafe, ...] = FAILSAFE_INBOUND
     failsafe_outbound: tuple[Failsafe, ...] = FAILSAFE_OUTBOUND
+    vxlan_port: int = VXLAN_PORT
     overlay_ports: tuple[int, ...] = (VXLAN_PORT,)
     vxlan_from_pods: bool = False
     ipip_from_pods: bool = False

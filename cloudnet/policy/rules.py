@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NewType, TypeAlias
 
-from cloudnet.model.addresses import Family, Network
+from cloudnet.model.addresses import Address, Family, Network
 
 SetId = NewType("SetId", str)
 """Name of a set that ``calculate.py`` fills.
@@ -335,8 +335,24 @@ class SetGone:
     id: SetId
 
 
+@dataclass(frozen=True, slots=True)
+class NodesChanged:
+    """Nodes of the cluster came and went, this one among them: their own addresses, from which VXLAN may come."""
+
+    added: frozenset[Address] = frozenset()
+    removed: frozenset[Address] = frozenset()
+
+
 Change: TypeAlias = (
-    EndpointChanged | EndpointGone | PolicyChanged | PolicyGone | ProfileChanged | ProfileGone | SetChanged | SetGone
+    EndpointChanged
+    | EndpointGone
+    | PolicyChanged
+    | PolicyGone
+    | ProfileChanged
+    | ProfileGone
+    | SetChanged
+    | SetGone
+    | NodesChanged
 )
 
 
@@ -344,7 +360,7 @@ Change: TypeAlias = (
 class State:
     """All of it at one moment, for a node: what the evaluator and a compiler from cold need.
 
-    Members of ``sets`` are all of one kind. Nobody changes the mappings.
+    Members of ``sets`` are all of one kind. ``nodes``: the own addresses of all nodes. Nobody changes the mappings.
     """
 
     endpoints: Mapping[EndpointId, EndpointChanged] = field(default_factory=dict)
@@ -352,3 +368,4 @@ class State:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     address_sets: Mapping[SetId, frozenset[Network]] = field(default_factory=dict)
     port_sets: Mapping[SetId, frozenset[PortMember]] = field(default_factory=dict)
+    nodes: frozenset[Address] = frozenset()

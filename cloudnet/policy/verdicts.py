@@ -22,6 +22,7 @@ class Why(enum.Enum):
     INVALID = "not part of any connection"
     FAILSAFE = "failsafe port"
     OVERLAY = "overlay between nodes"
+    STRANGER = "overlay from no node"
     NEIGHBOURS = "IPv6 neighbour discovery"
     SPOOFED = "source address of somebody else"
     ENCAPSULATED = "encapsulated by a pod"

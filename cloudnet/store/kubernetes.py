@@ -15,21 +15,13 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
-from cloudnet.model.kubernetes_policies import StagedKubernetesNetworkPolicy
-from cloudnet.model.policies import (
-    GlobalNetworkSet,
-    HostEndpoint,
-    NetworkSet,
-    StagedGlobalNetworkPolicy,
-    StagedNetworkPolicy,
-    Tier,
-)
-from cloudnet.model.resources import IPAMConfiguration, IPReservation, Resource
+from cloudnet.model.kinds import keeping
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Resource
 from cloudnet.store import kubernetes_errors, kubernetes_forms, kubernetes_objects, records
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
@@ -43,22 +35,16 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Resource)
 
+_View: TypeAlias = Callable[[Any, bytes], Any]
+"""What a listing makes of a value and the object that it was read from: a value of the same kind."""
+
 PAGE: Final = 500  # objects in one answer, as client-go asks for
 _LISTING_TRIES: Final = 3  # a listing is begun anew when its pages expire; the last try asks for all at once
 
 _MAY_BE_MISSING: Final = frozenset(
-    {
-        ClusterNetworkPolicy,
-        GlobalNetworkSet,
-        HostEndpoint,
-        IPAMConfiguration,
-        IPReservation,
-        NetworkSet,
-        StagedGlobalNetworkPolicy,
-        StagedKubernetesNetworkPolicy,
-        StagedNetworkPolicy,
-        Tier,
-    }
+    {kind.type for kind in kinds.ALL if kind.api_version == kubernetes_forms.CALICO}
+    - {IPPool, BlockAffinity, IPAMBlock, IPAMHandle}
+    | {ClusterNetworkPolicy}
 )
 """Kinds that older or smaller installations have not: there are none of them then, and nothing is wrong."""
 
@@ -91,22 +77,33 @@ class KubernetesStore:
     # --- reading ----------------------------------------------------------------------------------------
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
-        return self._seen(self._objects.get(self._target(self._form(kind), name, namespace)))
+        return self._seen(self._objects.get(self._present(kind, name, namespace)))
+
+    def whole(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        return self._seen(self._objects.whole(self._present(kind, name, namespace)))
 
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
+        return self._list(kind, namespace, lambda value, _: view(value) if view else value)
+
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+        form = self._form(kind)
+        return self._list(kind, namespace, lambda value, raw: keeping(value, form.document(value, raw)))
+
+    def _list(self, kind: type[R], namespace: str | None, view: _View) -> Listing[R]:
         form = self._form(kind)
         if self._is_missing(form):
             return Listing((), self.revision())
         items: list[Stored[R]] = []
+        unreadable: dict[tuple[str, str], str] = {}
         revisions = []
         for collection in form.collections:
-            found, revision = self._list_one(form, collection, namespace, view)
+            found, revision = self._list_one(form, collection, namespace, view, unreadable)
             items += cast("Sequence[Stored[R]]", found)  # the form is the kind's
             revisions.append(revision)
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
-        return Listing(tuple(items), self._note(min(revisions)))
+        return Listing(tuple(items), self._note(min(revisions)), unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> KubernetesWatch:
         forms = [self._form(kind) for kind in kinds]
@@ -160,7 +157,8 @@ class KubernetesStore:
         self, form: Form[Any], collection: kubernetes_forms.Collection
     ) -> tuple[Sequence[Stored[Resource]], Revision]:
         """Return all of a form's values in one collection."""
-        return self._list_one(form, collection, None, None)
+        unreadable: dict[tuple[str, str], str] = {}
+        return self._list_one(form, collection, None, lambda value, _: value, unreadable)
 
     def revision(self) -> Revision:
         """Return the cluster's newest revision."""
@@ -193,6 +191,13 @@ class KubernetesStore:
             raise records.not_found(form.kind.name, name, namespace)
         return Target(form, spot, name, namespace)
 
+    def _present(self, kind: type[Resource], name: str, namespace: str) -> Target:
+        """Return where a resource is to be found, if the cluster knows its kind."""
+        form = self._form(kind)
+        if self._is_missing(form):
+            raise records.not_found(form.kind.name, name, namespace)
+        return self._target(form, name, namespace)
+
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later
         return revision
@@ -219,7 +224,8 @@ class KubernetesStore:
         form: Form[Any],
         collection: kubernetes_forms.Collection,
         namespace: str | None,
-        view: Callable[[Any], Any] | None,
+        view: _View,
+        unreadable: dict[tuple[str, str], str],
     ) -> tuple[Sequence[Stored[Any]], Revision]:
         """Return the values of one collection; each page is let go of before the next one comes."""
         for attempt in range(_LISTING_TRIES):
@@ -229,7 +235,10 @@ class KubernetesStore:
             try:
                 for page in self._pages(collection, namespace if form.kind.namespaced else None, limit):
                     revision = revision or page.revision
-                    items += _values(form, collection, page.items, namespace, view)
+                    for raw in page.items:
+                        # One object that somebody spoilt must not hide all the others.
+                        with records.tolerated(form.kind.name, *kubernetes_forms.title(raw), unreadable):
+                            items += _value(form, collection, raw, namespace, view)
             except _Expired as expired:
                 log.info("listing anew what=%s reason=%r", collection.what, str(expired))
             else:
@@ -269,16 +278,10 @@ class _Expired(Exception):
     """The rest of a listing is gone."""
 
 
-def _values(
-    form: Form[Any],
-    collection: kubernetes_forms.Collection,
-    objects: Sequence[bytes],
-    namespace: str | None,
-    view: Callable[[Any], Any] | None,
-) -> Iterator[Stored[Any]]:
-    for raw in objects:
-        # One object that somebody spoilt must not hide all the others.
-        with records.tolerated(form.kind.name, kubernetes_forms.name(raw)):
-            value = form.read(collection, raw)
-            if value is not None and namespace in {None, value.meta.namespace}:
-                yield Stored(view(value) if view else value, kubernetes_forms.revision(raw))
+def _value(
+    form: Form[Any], collection: kubernetes_forms.Collection, raw: bytes, namespace: str | None, view: _View
+) -> list[Stored[Any]]:
+    value = form.read(collection, raw)
+    if value is None or namespace not in {None, value.meta.namespace}:
+        return []
+    return [Stored(view(value, raw), kubernetes_forms.revision(raw))]

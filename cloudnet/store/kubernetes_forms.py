@@ -94,6 +94,7 @@ class _Head(msgspec.Struct, rename="camel"):
     resource_version: str = ""
     uid: str = ""
     name: str = ""
+    namespace: str = ""
 
 
 class _Headed(msgspec.Struct):
@@ -115,8 +116,10 @@ def uid(raw: bytes) -> str:
     return _headed.decode(raw).metadata.uid
 
 
-def name(raw: bytes) -> str:
-    return _headed.decode(raw).metadata.name
+def title(raw: bytes) -> tuple[str, str]:
+    """Return the namespace and the name of an object."""
+    head = _headed.decode(raw).metadata
+    return head.namespace, head.name
 
 
 class Form(Protocol[R_co]):
@@ -141,6 +144,9 @@ class Form(Protocol[R_co]):
         Raises:
             BadInput: it makes no sense.
         """
+
+    def document(self, value: Any, raw: bytes) -> bytes:
+        """Return the document of an object's value, with all of it that a document can say."""
 
     def gone(self, collection: Collection, raw: bytes) -> R_co | None:
         """Return the value of an object that a watch tells of although it is none, or none any more."""
@@ -191,6 +197,9 @@ class Whole(Generic[R]):
     def read(self, collection: Collection, raw: bytes) -> R | None:  # noqa: ARG002 - there is one
         return self.kind.decode(self._shell.open(raw))
 
+    def document(self, value: R, raw: bytes) -> bytes:  # noqa: ARG002 - the object says more
+        return self._shell.open(raw)
+
     def gone(self, collection: Collection, raw: bytes) -> R | None:  # noqa: ARG002 - all are ours
         return None
 
@@ -224,6 +233,9 @@ class Endpoints:
 
     def read(self, collection: Collection, raw: bytes) -> WorkloadEndpoint | None:  # noqa: ARG002 - there is one
         return kubernetes_endpoints.read_endpoint(kubernetes_endpoints.view(raw))
+
+    def document(self, value: WorkloadEndpoint, raw: bytes) -> bytes:  # noqa: ARG002 - the rest is the pod's
+        return self.kind.encode(value)
 
     def gone(self, collection: Collection, raw: bytes) -> WorkloadEndpoint | None:  # noqa: ARG002 - the same
         return kubernetes_endpoints.gone(kubernetes_endpoints.view(raw))
@@ -272,6 +284,9 @@ class Profiles:
         meta = wire.metadata(_meta.decode(show_uid(raw)).metadata)
         of = kubernetes_endpoints.account_profile if collection.namespaced else kubernetes_endpoints.namespace_profile
         return self.kind.decode(_to_json(of(meta)))
+
+    def document(self, value: Profile, raw: bytes) -> bytes:  # noqa: ARG002 - the rest is not the profile's
+        return self.kind.encode(value)
 
     def gone(self, collection: Collection, raw: bytes) -> Profile | None:  # noqa: ARG002 - every one is a profile
         return None

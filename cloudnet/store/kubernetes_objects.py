@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from cloudnet.errors import BadInput, CloudnetError
+from cloudnet.model import kinds
 from cloudnet.model.resources import Node, Resource
 from cloudnet.model.wire import Json
 from cloudnet.store import kubernetes_errors, kubernetes_forms, records
@@ -63,6 +64,12 @@ class Objects:
     def get(self, target: Target) -> Stored[Any]:
         raw = self._fetch(target)
         return Stored(_value(target, raw), kubernetes_forms.revision(raw))
+
+    def whole(self, target: Target) -> Stored[Any]:
+        """Return the value with its document, as ``documents.Documents`` wants it."""
+        raw = self._fetch(target)
+        value = _value(target, raw)
+        return Stored(kinds.keeping(value, target.form.document(value, raw)), kubernetes_forms.revision(raw))
 
     def create(self, target: Target, document: Json) -> Stored[Any]:
         where = target.spot.collection

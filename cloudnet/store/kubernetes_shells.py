@@ -28,6 +28,7 @@ UID: Final = "cloudnet.io/uid"
 METADATA: Final = "projectcalico.org/metadata"
 LEASE: Final = "cloudnet.io/lease"
 
+_LEASE_HEADER: Final = {"apiVersion": "cloudnet.io/v1", "kind": "Lease"}
 _UID_MARK: Final = UID.encode()
 _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder(dict[str, Any]).decode  # Any: JSON that somebody else checks
@@ -132,7 +133,9 @@ class Leases:
             own = {"duration": float(seconds), "renewals": spec.get("leaseTransitions") or 0}
         meta["annotations"] = annotations
         meta.pop("namespace", None)
-        return show_uid(_to_json({"metadata": meta, "spec": {"holder": spec.get("holderIdentity") or "", **own}}))
+        return show_uid(
+            _to_json({**_LEASE_HEADER, "metadata": meta, "spec": {"holder": spec.get("holderIdentity") or "", **own}})
+        )
 
     def _own(self, text: str) -> Json:
         try:

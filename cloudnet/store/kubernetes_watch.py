@@ -124,7 +124,7 @@ class Place:
             return []
         events: list[Event[Resource]] = []
         for form in self.forms:
-            with records.tolerated(form.kind.name, kubernetes_forms.name(raw)):
+            with records.readable(form.kind.name, records.title_name(*reversed(kubernetes_forms.title(raw)))):
                 events += self._events(form, change.type, raw, revision)
         self.position = max(self.position, revision)
         return events

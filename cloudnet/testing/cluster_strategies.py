@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from cloudnet.model.addresses import Address, Family, Network
+from cloudnet.model.addresses import Address, Family, Network, NodeName
 from cloudnet.policy import rules
 from cloudnet.policy.membership import Port, Slice
 from cloudnet.policy.packets import ConnectionState, Packet
@@ -42,6 +42,7 @@ from cloudnet.policy.selectors import parse
 from cloudnet.policy.sources import Selected, SelectedPort, ServiceEndpoints, Source, set_id
 from cloudnet.testing.clusters import (
     Cluster,
+    ClusterNode,
     Labelled,
     NamedSlice,
     NetworkSet,
@@ -156,6 +157,12 @@ def tiers() -> SearchStrategy[Tier]:
         st.sampled_from((None, 1.0, 1_000_000.0)),
         st.sampled_from((Action.DENY, Action.PASS)),
     )
+
+
+def nodes() -> SearchStrategy[ClusterNode]:
+    """Nodes, of which two may have one address for a while."""
+    addresses = st.frozensets(st.sampled_from((*OUTSIDE, HOST_ADDRESS.network_address)), max_size=2)
+    return st.builds(ClusterNode, st.sampled_from(("n1", "n2", "n3")).map(NodeName), addresses)
 
 
 @st.composite
@@ -278,6 +285,7 @@ def things(*, hosts: bool = True) -> SearchStrategy[Thing]:
         profiles(),
         tiers(),
         slices(),
+        nodes(),
     ]
     return st.one_of(*kinds, host_endpoints()) if hosts else st.one_of(*kinds)
 
@@ -287,7 +295,7 @@ def clusters(*, hosts: bool = False) -> SearchStrategy[Cluster]:
     some: SearchStrategy[list[Thing]] = st.tuples(
         _each_once(pods(), 3, 5),
         _each_once(policies(for_hosts=hosts), 2, 4),
-        _each_once(st.one_of(network_sets(), profiles(), tiers(), slices()), 0, 6),
+        _each_once(st.one_of(network_sets(), profiles(), tiers(), slices(), nodes()), 0, 6),
         st.lists(host_endpoints(), max_size=1) if hosts else st.just([]),
     ).map(lambda parts: [thing for part in parts for thing in part])
     return some.map(_with_namespaces).map(Cluster)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from cloudnet.model.addresses import Network
+from cloudnet.model.addresses import Address, Network, NodeName
 from cloudnet.policy import rules
 from cloudnet.policy.calculate import Calculation
 from cloudnet.policy.membership import Loan, Port, Slice
@@ -56,7 +56,13 @@ class SourcedProfile:
     sources: frozenset[Source] = frozenset()
 
 
-Thing: TypeAlias = Labelled | NetworkSet | NamedSlice | SourcedPolicy | SourcedProfile | Tier
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    name: NodeName
+    addresses: frozenset[Address]
+
+
+Thing: TypeAlias = Labelled | NetworkSet | NamedSlice | SourcedPolicy | SourcedProfile | Tier | ClusterNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +98,8 @@ def name_of(thing: Thing) -> tuple[str, object]:
             return "policy", policy.key
         case SourcedProfile(profile):
             return "profile", profile.name
-        case NetworkSet(name):
-            return "network set", name
-        case NamedSlice(name):
-            return "slice", name
-        case Tier(name):
-            return "tier", name
+        case NetworkSet(name) | NamedSlice(name) | Tier(name) | ClusterNode(name):
+            return type(thing).__name__, name
 
 
 def put(into: Calculation, thing: Thing) -> None:
@@ -115,6 +117,8 @@ def put(into: Calculation, thing: Thing) -> None:
             into.put_profile(profile, sources)
         case Tier():
             into.put_tier(thing)
+        case ClusterNode(name, addresses):
+            into.put_node(name, addresses)
 
 
 def remove(from_: Calculation, thing: Thing) -> None:
@@ -132,6 +136,8 @@ def remove(from_: Calculation, thing: Thing) -> None:
             from_.remove_profile(profile.name)
         case Tier(name):
             from_.remove_tier(name)
+        case ClusterNode(name):
+            from_.remove_node(name)
 
 
 def loan(thing: Labelled | NetworkSet) -> Loan:

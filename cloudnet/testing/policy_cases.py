@@ -12,7 +12,8 @@ always the same: ``cali1`` and ``cali2`` lead to pods, ``eth0`` to the world, an
       - {send: eth0 > cali1 tcp 80, source: 10.9.9.7, verdict: allow, by: default/web/0}
 
 ``by`` names what decided: ``tier/policy/rule``, ``profile/rule``, or the words of ``verdicts.Why``. Rules are spelt
-as in ``rules.py``; a pod without ``endpoints`` entry has the profile that allows everything.
+as in ``rules.py``; a pod without ``endpoints`` entry has the profile that allows everything. ``nodes`` are addresses
+of other nodes.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from cloudnet.policy.rules import (
     EndpointGone,
     EndpointId,
     Icmp,
+    NodesChanged,
     Peer,
     Policy,
     PolicyChanged,
@@ -124,6 +126,7 @@ def parse(document: Document) -> Case:
         {profile.name: profile for profile in profiles},
         {SetId(name): frozenset(map(ip_network, nets)) for name, nets in document.get("sets", {}).items()},
         {SetId(name): frozenset(map(_member, of)) for name, of in document.get("port-sets", {}).items()},
+        frozenset(map(ip_address, (*PLACES["node"], *document.get("nodes", ())))),
     )
     return Case(document["says"], state, tuple(map(_sent, document["packets"])), _options(document))
 
@@ -141,6 +144,7 @@ def words(verdict: Verdict) -> str:
 
 def differences(before: State, after: State) -> Iterator[Change]:
     """Yield the changes that lead from one state to another, in the order that ``rules.py`` asks for."""
+    yield NodesChanged(after.nodes - before.nodes, before.nodes - after.nodes)
     for name in {**before.address_sets, **after.address_sets}:
         old, new = before.address_sets.get(name, frozenset()), after.address_sets.get(name, frozenset())
         yield SetChanged(name, of_ports=False, added=new - old, removed=old - new)

@@ -121,6 +121,7 @@ class World:
             {ALLOW_ALL.name: ALLOW_ALL, "odd": self._profile()},
             {name: frozenset((*self._some(hosts, 5), *self._some(nets, 2))) for name in _SETS},
             {name: frozenset(self._port_members()) for name in _PORT_SETS},
+            frozenset(map(ip_address, (*PLACES["node"], *self._some([a for of in OUTSIDE.values() for a in of], 9)))),
         )
 
     def _pod(self, interface: str) -> Endpoint:

@@ -1,8 +1,8 @@
 """A cluster of 5,000 nodes and 50,000 pods, listed in pages of 500 over HTTP: by us, and by the official client.
 
 A process of its own serves pages as an API server would send them, pods of 4 KiB each; every listing runs in a
-fresh process too, so that its memory can be told. Both sides get the same bytes. We end with endpoints, addresses parsed and
-labels merged; the official client with its own models. It is needed for the comparison alone:
+fresh process too, so that its memory can be told. Both sides get the same bytes. We end with endpoints, addresses
+parsed and labels merged; the official client with its own models. It is needed for the comparison alone:
 ``pip install 'cloudnet[bench]'``.
 """
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import ip_network
 
 from hypothesis import Phase, given, settings
@@ -14,6 +15,7 @@ from cloudnet.policy.rules import (
     EndpointChanged,
     EndpointGone,
     EndpointId,
+    NodesChanged,
     Peer,
     Policy,
     PolicyChanged,
@@ -35,7 +37,7 @@ from cloudnet.policy.selectors import parse
 from cloudnet.policy.sources import Selected, SelectedPort, ServiceEndpoints, of_ports, set_id
 from cloudnet.policy.verdicts import Why
 from cloudnet.testing import cluster_strategies, clusters
-from cloudnet.testing.clusters import Labelled, NamedSlice, NetworkSet, SourcedPolicy, SourcedProfile
+from cloudnet.testing.clusters import ClusterNode, Labelled, NamedSlice, NetworkSet, SourcedPolicy, SourcedProfile
 
 # --- the plainest reading -----------------------------------------------------------------------------------
 
@@ -51,6 +53,7 @@ class Plain:
         self.profiles = {ALLOW_ALL.name: SourcedProfile(ALLOW_ALL)}
         self.profiles |= {t.profile.name: t for t in things if isinstance(t, SourcedProfile)}
         self.tiers = {t.name: t for t in things if isinstance(t, Tier)}
+        self.nodes = frozenset(a for t in things if isinstance(t, ClusterNode) for a in t.addresses)
 
     def state(self):
         local = [thing for thing in self.endpoints if thing.local]
@@ -70,6 +73,7 @@ class Plain:
             {p.profile.name: Profile(p.profile.name, p.profile.ingress, p.profile.egress) for p in profiles},
             {set_id(source): self.members(source) for source in sources if not of_ports(source)},
             {set_id(source): self.members(source) for source in sources if of_ports(source)},
+            self.nodes,
         )
 
     def selects(self, selector, thing):
@@ -144,6 +148,11 @@ class Listener:
                 state.endpoints[endpoint.id] = change
             case EndpointGone(name):
                 del state.endpoints[name]
+            case NodesChanged(added, removed):
+                assert added or removed
+                assert not added & state.nodes
+                assert removed <= state.nodes
+                self.state = replace(state, nodes=state.nodes - removed | added)
 
     def check(self):
         state = self.state

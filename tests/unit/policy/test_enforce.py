@@ -73,6 +73,37 @@ def test_a_policy_that_the_kernel_refuses_is_named_and_everything_else_goes_in()
     assert sum(name.startswith("policy-in") for name in standing.chains) == 4
 
 
+def test_a_new_table_lacks_the_policy_that_the_kernel_refuses_and_nothing_else():
+    policies = [{"name": f"p{n}", "ingress": [WEB if n != 2 else EVIL], "order": n} for n in range(5)]
+    case = policy_cases.parse({"says": "", "policies": policies, "packets": []})
+    nft = MemoryNft()
+    nft.refuse = a_rule_that_is_refused
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(case.state))
+
+    assert enforcer.resync()
+
+    assert [key.name for key in enforcer.refused] == ["p2"]
+    assert sum(name.startswith("policy-in") for name in nft.list(TABLE).chains) == 4
+
+
+def test_a_new_table_that_is_refused_whole_is_made_when_the_kernel_takes_it():
+    case = one_policy(WEB)
+    nft = MemoryNft()
+    nft.refuse = lambda _: "no memory"
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(case.state))
+    with pytest.raises(NftError, match="no memory"):
+        enforcer.resync()
+    nft.refuse = lambda _: None
+
+    assert enforcer.resync()
+
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(case.state))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
 def test_a_refused_change_of_a_policy_leaves_its_old_rules_in_force_until_a_better_one_comes():
     nft = MemoryNft()
     enforcer = Enforcer(nft)
@@ -200,6 +231,68 @@ def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_
     assert "map-tier-in" in first
     assert "vmap" in first
     assert 'elements = { "cali1"' in second
+
+
+def turning():
+    """Return one state, and another in which a rule moved to a policy that stood already and the pod's list grew."""
+    before = policy_cases.parse({"says": "", "policies": [{"name": "a", "ingress": [WEB]}], "packets": []}).state
+    after = policy_cases.parse(
+        {
+            "says": "",
+            "policies": [{"name": "a", "ingress": [DNS]}, {"name": "b", "ingress": [WEB]}],
+            "packets": [],
+        }
+    ).state
+    return before, after
+
+
+def test_no_transaction_changes_rules_that_stand_and_where_an_interface_leads_as_well():
+    before, after = turning()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    written = len(nft.scripts)
+
+    enforcer.take(differences(before, after))
+
+    new, enter, switch, leave, gone = nft.scripts[written:]
+    assert [("flush" in text, "pods-in" in text) for text in (new, enter, switch, leave)] == [
+        (False, False),
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
+    assert "delete chain inet cloudnet detour-" in gone
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(after))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_switch_that_is_refused_once_at_any_step_gets_there_all_the_same(step):
+    before, after = turning()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    last = len(nft.scripts) + step
+    refused = []
+
+    def refuse(line):
+        if len(nft.scripts) == last and not refused:
+            refused.append(line)
+            return "no memory"
+        return None
+
+    nft.refuse = refuse
+
+    enforcer.take(differences(before, after))
+
+    assert refused
+    assert not enforcer.refused
+    assert not enforcer.resync()
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(after))
+    assert nft.list(TABLE) == fresh.list(TABLE)
 
 
 def test_a_refused_switch_leaves_nothing_behind_that_a_later_one_would_trip_over():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +114,19 @@ def test_network_sets_are_found_by_labels_and_those_of_a_namespace_by_its_labels
     feed.remove(policies.GlobalNetworkSet, "s")
     calculation.flush()
     assert set(calculation.state().address_sets.values()) == {frozenset()}
+
+
+def test_nodes_are_known_by_all_their_addresses_until_they_go():
+    first = Node(Metadata("n1"), (ip_interface("10.0.0.1/24"), ip_interface("fd00::1/64")))
+    second = Node(Metadata("n2"), (ip_interface("10.0.0.2/24"),))
+
+    calculation, feed = fed(first, second)
+
+    assert calculation.state().nodes == {ip_address("10.0.0.1"), ip_address("fd00::1"), ip_address("10.0.0.2")}
+    feed.remove(Node, "n1")
+    feed.put(replace(second, addresses=(ip_interface("10.0.0.3/24"),)))
+    calculation.flush()
+    assert calculation.state().nodes == {ip_address("10.0.0.3")}
 
 
 def test_services_and_named_ports_fill_sets_of_ports():
