@@ -183,7 +183,7 @@ class Asked:
         program = self._program
         if program.version not in _EXEC_VERSIONS:
             raise StoreUnavailable(
-                f"the kubeconfig wants {program.command!r} asked by {program.version}, which is gone from Kubernetes: "
+                f"the kubeconfig wants {program.command!r} asked by {program.version}, which Kubernetes has dropped: "
                 f"write the kubeconfig anew with your cloud's tool"
             )
         info: dict[str, Any] = {
