@@ -132,7 +132,7 @@ Run = Callable[[Sequence[str], Mapping[str, str]], bytes]
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> bytes:
-    return subprocess.run(  # noqa: PLW1510 - it says so
+    return subprocess.run(
         command, env=dict(env), capture_output=True, timeout=_EXEC_WITHIN, stdin=subprocess.DEVNULL, check=True
     ).stdout
 
