@@ -45,7 +45,7 @@ from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import NodeName, order
+from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
 from cloudnet.policy import feed
@@ -185,6 +185,8 @@ class Agent:
                 return self._read()
             case loop.ApplyKernel(changes):
                 return self._apply(changes)
+            case loop.SetUpDevices(devices):
+                return self._set_up(devices)
             case loop.SetSysctls(settings):
                 self._set_sysctls(settings)
             case loop.SendProbes(probes):
@@ -199,6 +201,17 @@ class Agent:
             case loop.PathChanged():
                 self._tell(action)
         return None
+
+    def _set_up(self, devices: Sequence[tuple[str, tuple[Address, ...]]]) -> loop.Input | None:
+        """Set devices up; look at them again, unless one could not be: the next resync tries again."""
+        try:
+            for name, addresses in devices:
+                self._kernel.set_up(name, addresses)
+                log.info("set up interface=%s addresses=%s", name, ",".join(map(str, addresses)))
+        except KernelError as e:
+            log.warning("an interface for pods cannot be set up, trying again by itself: %s", e)
+            return None
+        return loop.KernelStirred()
 
     def _read(self) -> loop.Input:
         try:
