@@ -27,8 +27,9 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat, policy, tunnel
+from cloudnet.agent import cni, fastpath, loop, nat, policy, tunnel
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.fastpath import FastPathKeeper
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.policy import PolicyKeeper, PolicyThread
@@ -44,6 +45,7 @@ from cloudnet.errors import BadInput
 from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
+from cloudnet.kernel.fastpath import FastPathKernel
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
@@ -88,6 +90,12 @@ class Reports(Protocol):
     """Where the report goes."""
 
     def report(self, report: AgentReport) -> None: ...
+
+
+class Measured(Protocol):
+    """What tells metrics of itself, once there are any."""
+
+    def measure(self, metrics: Metrics) -> None: ...
 
 
 class Closable(Protocol):
@@ -331,7 +339,10 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
-        policing = policy_thread(config, clock)
+        has_fast_path = config.fast_path and found.fast_path
+        if config.fast_path and not has_fast_path:
+            log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+        policing = policy_thread(config, clock, fast_path=has_fast_path)
         stack.callback(policing.close)
         if config.log_denied:
             telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
@@ -349,7 +360,10 @@ def run(config: AgentConfig) -> int:
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(inbox))
-        stack.enter_context(measuring(config, agent, clock, (outgoing, policing)))
+        measured: list[Measured] = [outgoing, policing]
+        if has_fast_path:
+            measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
+        stack.enter_context(measuring(config, agent, clock, measured))
         stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
@@ -390,16 +404,30 @@ def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
     )
 
 
-def policy_thread(config: AgentConfig, clock: Clock) -> PolicyThread:
+def policy_thread(config: AgentConfig, clock: Clock, *, fast_path: bool = False) -> PolicyThread:
     """Start the thread of policy; it opens its door when the node has its first endpoint."""
     keeper = PolicyKeeper(
         config.node,
-        policy.options(config),
+        policy.options(config, fast_path=fast_path),
         lambda: NftLibrary(allow_host_network=config.allow_host_network),
         lambda: addresses_of_interfaces(config),
         resync=config.resync_seconds,
     )
     return PolicyThread(keeper, clock)
+
+
+def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPathKeeper:
+    """Return what lets devices take the fast path: those of pods, and those that this node's own addresses are on."""
+
+    def own() -> frozenset[Address]:
+        node = cluster.own()
+        return frozenset(address.ip for address in node.addresses) if node else frozenset()
+
+    return FastPathKeeper(
+        (config.interface_prefix,),
+        own,
+        lambda: FastPathKernel(allow_host_network=config.allow_host_network),
+    )
 
 
 def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
@@ -513,9 +541,7 @@ def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(
-    config: AgentConfig, agent: Agent, clock: Clock, threads: Sequence[NatThread | PolicyThread]
-) -> Iterator[None]:
+def measuring(config: AgentConfig, agent: Agent, clock: Clock, threads: Sequence[Measured]) -> Iterator[None]:
     """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
     servers: list[Closable] = []
 
