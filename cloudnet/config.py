@@ -1,8 +1,11 @@
 """The settings of the two programs: frozen values with their defaults, units and reasons, and where they come from.
 
 A setting is taken from the first of: the flag (``--probe-interval 0.2``), the environment
-(``CLOUDNET_PROBE_INTERVAL=0.2``), the file given with ``--config`` (TOML, ``probe_interval = 0.2``), the default.
+(``CLOUDNET_PROBE_INTERVAL=0.2``), the settings files (``probe_interval = 0.2``), the default.
 A wrong value is refused by name, wherever it came from; nothing is guessed.
+
+A settings file serves all programs: settings stand at its top, or in a section ``agent`` or ``controller`` for that
+program alone. ``cloudnet.cli.settings`` knows which files there are.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -55,6 +58,9 @@ class AgentConfig:
         "/var/lib/cloudnet/cni"
     )
     interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
+    policy_only: Annotated[
+        bool, Says("keep policy beside another plugin's pod network: no overlay, no routes, no addresses, no NAT")
+    ] = False
     pod_mtu: Annotated[int, Says("MTU of pods in bytes; 0 is what every path can carry", low=0, high=_PORT)] = 0
     allow_host_network: Annotated[bool, Says("run in the machine's own network namespace and change its routes")] = (
         False
@@ -143,6 +149,28 @@ class ControllerConfig:
     collect_seconds: Annotated[float, Says("how often leaked addresses are looked for", low=1)] = (
         300.0  # Calico's too
     )
+    native_addresses: Annotated[
+        str,
+        Says("which addresses pods get from the cloud itself", choices=("none", "ipv4", "ipv6", "dual")),
+    ] = "none"
+    native_warm: Annotated[int, Says("free native addresses that a node keeps at hand", low=0)] = 8  # Cilium's
+    native_pod_limit: Annotated[
+        int, Says("pods of a node at most, where its annotation cloudnet.io/pod-limit names no other number", low=1)
+    ] = 110  # Kubernetes' own default
+    native_idle_seconds: Annotated[
+        float, Says("how long native addresses that nobody needs are kept before they leave", low=0)
+    ] = 300.0
+    native_quarantine_seconds: Annotated[
+        float, Says("how long native addresses without a pod are kept from the next node", low=0)
+    ] = 60.0  # connections to them are dead by then
+    native_resync_seconds: Annotated[float, Says("how often native addresses are read again", low=1)] = (
+        3600.0  # what others change is rare, and what we change we know
+    )
+
+
+SECTIONS: Mapping[type[AgentConfig | ControllerConfig], str] = MappingProxyType(
+    {AgentConfig: "agent", ControllerConfig: "controller"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +201,27 @@ def settings(kind: type[C]) -> tuple[Setting, ...]:
     return tuple(Setting(f.name, *_split(hints[f.name], f.default)) for f in dataclasses.fields(kind))
 
 
+COMMANDS: Mapping[str, Says] = MappingProxyType(
+    {
+        "store": _STORE,
+        "socket": Says("Unix socket of the agent of this node"),
+        "namespace": Says("namespace of resources where neither -n nor the document names one"),
+    }
+)
+"""What a settings file can say for all other commands, just as ``CLOUDNET_STORE`` and its like."""
+
+
 def load(
     kind: type[C],
     *,
+    files: Sequence[tuple[str, Mapping[str, object]]] = (),
     file: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
     flags: Mapping[str, object] = MappingProxyType({}),
 ) -> C:
     """Return the settings of one program; a flag that is ``None`` was not given.
+
+    ``files``: what settings files hold, with their names, the weakest first; ``file``: a TOML file over all of them.
 
     Other variables that begin with ``CLOUDNET_`` are left alone: Kubernetes makes such variables for a service
     of that name.
@@ -190,10 +231,9 @@ def load(
     """
     known = {setting.name: setting for setting in settings(kind)}
     chosen: dict[str, object] = {}
-    for name, value in _from_file(file).items():
-        if name not in known:
-            raise BadInput(f"there is no such setting{_did_you_mean(name, known)}", path=f"{file}: {name}")
-        chosen[name] = _typed(known[name], value, path=f"{file}: {name}")
+    for origin, document in [*files, *([(str(file), read_toml(file))] if file else [])]:
+        for path, name, value in _concerning(kind, document, origin):
+            chosen[name] = _typed(known[name], value, path=path)
     for setting in known.values():
         if setting.variable in environment:
             chosen[setting.name] = _parsed(setting, environment[setting.variable], path=setting.variable)
@@ -212,15 +252,56 @@ def _split(hint: Any, default: object) -> tuple[type[str | int | float | bool], 
     return type_, default, says
 
 
-def _from_file(file: Path | None) -> Mapping[str, object]:
-    if file is None:
-        return {}
+def read_toml(file: Path) -> Mapping[str, object]:
+    """Return what a TOML file holds.
+
+    Raises:
+        BadInput: it cannot be read, or is no TOML.
+    """
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as e:
         raise BadInput(f"cannot be read ({(e.strerror or str(e)).lower()})", path=str(file)) from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise BadInput(f"not TOML: {e}", path=str(file)) from e
+
+
+def _concerning(kind: type[C], document: Mapping[str, object], origin: str) -> Iterator[tuple[str, str, object]]:
+    """Yield path, name and value of what a file says to one program: first at its top, then in its section."""
+    known = {setting.name: setting for setting in settings(kind)}
+    for name, value in check_file(document, origin, also=known).items():
+        if name in known:
+            yield f"{origin}: {name}", name, value
+    own = document.get(SECTIONS[kind], {})
+    for name, value in _object(own, f"{origin}: {SECTIONS[kind]}").items():
+        path = f"{origin}: {SECTIONS[kind]}.{name}"
+        if name not in known:
+            raise BadInput(f"there is no such setting{_did_you_mean(name, known)}", path=path)
+        yield path, name, value
+
+
+def check_file(
+    document: Mapping[str, object], origin: str, *, also: Mapping[str, object] = MappingProxyType({})
+) -> Mapping[str, object]:
+    """Return what stands at the top of a settings file; ``also``: which settings to propose for an unknown one.
+
+    Raises:
+        BadInput: a name is no setting of any program.
+    """
+    top = {name: value for name, value in document.items() if name not in SECTIONS.values()}
+    programs = (*settings(AgentConfig), *settings(ControllerConfig))
+    everything = {*COMMANDS, *(setting.name for setting in programs)}
+    for name in top:
+        if name not in everything:
+            proposals = list(also) or sorted(everything)
+            raise BadInput(f"there is no such setting{_did_you_mean(name, proposals)}", path=f"{origin}: {name}")
+    return top
+
+
+def _object(value: object, path: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise BadInput(f"expected an object, found {value!r}", path=path)
+    return value
 
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -268,6 +349,6 @@ def _expected(setting: Setting) -> str:
     return f"{noun} of at least {low:g}" if math.isfinite(low) else noun
 
 
-def _did_you_mean(name: str, known: Mapping[str, Setting]) -> str:
+def _did_you_mean(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"

@@ -29,8 +29,20 @@ A setting is taken from the first of:
 
 1. the flag, `--probe-interval 0.2`;
 2. the environment, `CLOUDNET_PROBE_INTERVAL=0.2`;
-3. the TOML file named with `--config` (or `CLOUDNET_CONFIG`), `probe_interval = 0.2`;
+3. the settings files, `probe_interval: 0.2`: the one named with `--config` (or `CLOUDNET_CONFIG`), over
+   `~/.config/cloudnet/config.yaml`, over `/etc/cloudnet/config.yaml`;
 4. the default.
+
+This order is the same for every command. A settings file is YAML, or TOML where its name ends in `.toml`, and serves
+all programs: settings stand at its top, those of one program alone in a section `agent` or `controller`, which wins
+over the top. Other commands take from its top whatever they would take from a variable: `store`, `socket` and
+`namespace`.
+
+    store: etcd://10.0.0.1:2379,10.0.0.2:2379
+    agent:
+      probe_interval: 0.2
+    controller:
+      provider: aws
 
 A value of the wrong type or out of range, or an unknown name in the file, stops the program with one line that names
 the setting and where it was found. Unknown variables that begin with `CLOUDNET_` are left alone, because Kubernetes
@@ -50,7 +62,11 @@ COMMANDS = """# Commands
 
 Every command that prints takes `-o json` for programs; the names in it are those of the table. `cloudnet --help` and
 `cloudnet COMMAND --help` say the same as this page. An error is one line on standard error, and the
-[exit code](errors.md) tells its kind.
+[exit code](errors.md) tells its kind. What every command takes from flags, variables and files, and in which order,
+stands under [settings](settings.md).
+
+`cloudnet --install-completion` lets the shell (bash, zsh, fish) complete commands, options, kinds and the names of
+resources; `cloudnet --show-completion` prints the script for it.
 """
 
 METRICS = """# Metrics
@@ -71,6 +87,12 @@ uses cloudnet as a library catches it by what it wants to do about it; everythin
 | 1 | an error, told in one line; or a defect of ours, with its traceback |
 | 2 | wrong input: an argument, a setting or a document |
 | 3 | the host lacks a program, a right or a kernel feature |
+| 4 | what was asked for is not there |
+| 5 | it is there already, or somebody else wrote first |
+| 6 | the store or the agent does not answer now: the same command may succeed later |
+
+A command that goes on after an error, as those that take several documents do, ends with the code that all its errors
+have, and with 1 where they differ.
 """
 
 
@@ -138,7 +160,9 @@ def _default(setting: Setting) -> str:
 
 
 def _commands() -> Iterator[str]:
-    for words, command in _walk(typer.main.get_command(cli.build(lab=True)), "cloudnet"):
+    program: Any = typer.main.get_command(cli.build(lab=True))  # Any: see _walk
+    program.load_all()
+    for words, command in _walk(program, "cloudnet"):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join([words, *(p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments)])
         yield f"## `{usage}`\n"

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Resource)
 
-KINDS: tuple[type[Resource], ...] = (Node, IPPool, Namespace, *known.KINDS)
+KINDS: tuple[type[Resource], ...] = (Node, IPPool, Namespace, WorkloadEndpoint, *known.KINDS)
 """What the cache of the cluster is told of. Pods are read one by one: a node starts a few of thousands."""
 
 _CATCH_UP = 5.0  # seconds between two looks at the journal, and whether enough addresses are at hand
@@ -60,17 +60,23 @@ class CachedCluster:
         self._store = store
         self._namespaces: dict[str, Namespace] = {}
         self._pools: dict[str, IPPool] = {}
+        self._endpoints: dict[str, WorkloadEndpoint] = {}  # of this node, by namespace and name
+        self._synced = False
         self._own: Node | None = None
 
-    def hear(self, events: Sequence[Event[Resource]]) -> None:
+    def hear(self, events: Sequence[Event[Resource]], *, synced: bool) -> None:
         for event in events:
             value, there = event.value, event.type is EventType.PUT
             if isinstance(value, Namespace):
                 _keep(self._namespaces, value.meta.name, value if there else None)
             elif isinstance(value, IPPool):
                 _keep(self._pools, value.meta.name, value if there else None)
+            elif isinstance(value, WorkloadEndpoint):
+                here = there and value.node == self._node
+                _keep(self._endpoints, f"{value.meta.namespace}/{value.meta.name}", value if here else None)
             elif isinstance(value, Node) and value.name == self._node:
                 self._own = value if there else None
+        self._synced = self._synced or synced
 
     def pod(self, namespace: str, name: str) -> Pod | None:
         try:
@@ -98,6 +104,9 @@ class CachedCluster:
 
     def pod_cidrs(self) -> Sequence[Network]:
         return self._own.pod_cidrs if self._own else ()
+
+    def endpoints(self) -> Sequence[WorkloadEndpoint] | None:
+        return tuple(self._endpoints.copy().values()) if self._synced else None
 
 
 def _keep(kept: dict[str, R], name: str, value: R | None) -> None:
@@ -151,10 +160,16 @@ class Caretaker:
             self._top_up_due = now + (0 if enough else _EXHAUSTED)
 
     def _repair(self) -> None:
+        """Mend links, by what the cache says; before one goes, the store itself is asked."""
         site = self._site
+        endpoints = site.cluster.endpoints()
+        if endpoints is None:
+            return
         links = site.pods.read()
-        endpoints = [i.value for i in site.store.list(WorkloadEndpoint).items if i.value.node == site.node]
         planned = repair.plan(links, endpoints, self._since, site.clock.now())
+        if planned.orphans:
+            endpoints = [i.value for i in site.store.list(WorkloadEndpoint).items if i.value.node == site.node]
+            planned = repair.plan(links, endpoints, self._since, site.clock.now())
         self._since = planned.since
         for mend in planned.mends:
             with site.locks.holding(mend.link):
@@ -190,6 +205,7 @@ def build_site(
     leases: SharedLeases,
     mtu: Callable[[], int],
     not_ready: Callable[[], str],
+    impaired: Callable[[], str],
 ) -> Site:
     """Put together what answering requests needs."""
     if not _PREFIX.fullmatch(config.interface_prefix):
@@ -208,6 +224,7 @@ def build_site(
         gate=gate,
         mtu=mtu,
         not_ready=not_ready,
+        impaired=impaired,
         prefix=config.interface_prefix,
         new_mac=new_mac,
     )

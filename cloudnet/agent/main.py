@@ -19,23 +19,21 @@ import gc
 import logging
 import queue
 import secrets
-import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, fastpath, loop, nat, policy, tunnel
+from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
-from cloudnet.agent.policy import PolicyKeeper, PolicyThread
-from cloudnet.agent.policy_log import PolicyLog
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
+from cloudnet.agent.service import Measuring, measuring, stopping_on_signals
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.cni.gate import Gate
@@ -47,7 +45,6 @@ from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.fastpath import FastPathKernel
 from cloudnet.kernel.netlink import NetlinkKernel
-from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
@@ -66,8 +63,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STUCK = 10.0  # seconds without a step, past the wake-up that was asked for: not healthy
-_METRICS_PATIENCE = 2.0  # seconds; a health check must not wait for a store that is away
 _NAMED_FAILURES = 5  # of one batch; the others have the same cause more often than not
 _NOTICE_POLL = 0.5  # seconds until the notices' thread sees that it should end
 _BATCH = 10_000  # inputs taken in before a step: probes must go out under any flood
@@ -90,18 +85,6 @@ class Reports(Protocol):
     """Where the report goes."""
 
     def report(self, report: AgentReport) -> None: ...
-
-
-class Measured(Protocol):
-    """What tells metrics of itself, once there are any."""
-
-    def measure(self, metrics: Metrics) -> None: ...
-
-
-class Closable(Protocol):
-    """Something to close at the end."""
-
-    def close(self) -> None: ...
 
 
 Heard: TypeAlias = loop.Input | Stop
@@ -140,8 +123,10 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
+        self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
@@ -149,9 +134,22 @@ class Agent:
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
 
+    @property
+    def heard_at(self) -> float:
+        return self.snapshot.heard_at
+
+    @property
+    def awake_until(self) -> float:
+        return self.snapshot.awake_until
+
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
-        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem()
+        unreadable = "; ".join(self.unreadable())
+        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
+
+    def impaired(self) -> str:
+        """Return what keeps this node's pods from all of their network, or nothing; any thread may ask."""
+        return self.nat_problem() or self.policy_out_of_force()
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -315,6 +313,8 @@ def run(config: AgentConfig) -> int:
     Raises:
         CloudnetError: it cannot start; the message says why and what to do.
     """
+    if config.policy_only:
+        return policy_only.run(config)
     clock = SystemClock()
     spare_the_collector()
     with ExitStack() as stack:
@@ -342,25 +342,25 @@ def run(config: AgentConfig) -> int:
         has_fast_path = config.fast_path and found.fast_path
         if config.fast_path and not has_fast_path:
             log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
-        policing = policy_thread(config, clock, fast_path=has_fast_path)
-        stack.callback(policing.close)
-        if config.log_denied:
-            telling = PolicyLog(lambda: NflogSocket(policy.options(config).log_group), policing.names)
-            stack.callback(telling.close)
+        wanted = policy.options(config, fast_path=has_fast_path)
+        policing = stack.enter_context(enforcing(config, wanted, clock))
         agent.policy_problem = lambda: policing.problem
+        agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
         hearers = (
-            lambda batch: cluster.hear(batch.events),
+            lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
-        agent.store_problem = hear_resources(store, inbox, stack, hearers)
+        informer = hear_resources(store, inbox, stack, hearers)
+        agent.store_problem = lambda: informer.problem
+        agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
-        stack.enter_context(stopping_on_signals(inbox))
-        measured: list[Measured] = [outgoing, policing]
+        stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
+        measured: list[Measuring] = [outgoing, policing]
         if has_fast_path:
             measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
         stack.enter_context(measuring(config, agent, clock, measured))
@@ -404,18 +404,6 @@ def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
     )
 
 
-def policy_thread(config: AgentConfig, clock: Clock, *, fast_path: bool = False) -> PolicyThread:
-    """Start the thread of policy; it opens its door when the node has its first endpoint."""
-    keeper = PolicyKeeper(
-        config.node,
-        policy.options(config, fast_path=fast_path),
-        lambda: NftLibrary(allow_host_network=config.allow_host_network),
-        lambda: addresses_of_interfaces(config),
-        resync=config.resync_seconds,
-    )
-    return PolicyThread(keeper, clock)
-
-
 def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPathKeeper:
     """Return what lets devices take the fast path: those of pods, and those that this node's own addresses are on."""
 
@@ -430,19 +418,10 @@ def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPat
     )
 
 
-def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:
-    """Return which interface has which address, by a door for the calling thread alone."""
-    with closing(NetlinkKernel(allow_host_network=config.allow_host_network)) as kernel:
-        return {address.ip: link.name for link in kernel.links().values() for address in link.addresses}
-
-
 def hear_resources(
     store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
-) -> Callable[[], str]:
-    """Tell the inbox and all hearers of the store's resources until the stack closes.
-
-    Returns what tells of trouble with the store. Hearers run on the informer's thread.
-    """
+) -> Informer:
+    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
 
     def deliver(batch: Batch) -> None:
         for hear in hearers:
@@ -451,8 +430,7 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    informer = stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
-    return lambda: informer.problem
+    return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
@@ -491,6 +469,7 @@ def adding_pods(
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=lambda: agent.snapshot.not_ready,
+            impaired=agent.impaired,
         )
 
     def observe(command: str, code: int, seconds: float) -> None:
@@ -520,60 +499,3 @@ def watching(kernel: Kernel, inbox: Inbox) -> Iterator[None]:
         ending.set()
         thread.join()
         notices.close()
-
-
-@contextmanager
-def stopping_on_signals(inbox: Inbox) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into ``Stop``; elsewhere than on the main thread signals are somebody else's."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        inbox.put(Stop())  # SimpleQueue.put is reentrant, so a handler may call it
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def measuring(config: AgentConfig, agent: Agent, clock: Clock, threads: Sequence[Measured]) -> Iterator[None]:
-    """Serve metrics and health, once the ground is laid or takes long: their imports would compete with it."""
-    servers: list[Closable] = []
-
-    def healthy() -> str:
-        late = clock.now() - agent.snapshot.awake_until
-        return f"the loop is {late:.0f} s late" if late > _STUCK else ""
-
-    def start() -> None:
-        agent.laid.wait(_METRICS_PATIENCE)
-        from prometheus_client import CollectorRegistry  # noqa: PLC0415 - takes longer than laying the ground
-
-        from cloudnet import metrics  # noqa: PLC0415 - the same
-        from cloudnet.agent.metrics import Metrics  # noqa: PLC0415 - the same
-
-        registry = CollectorRegistry()
-        measured = Metrics(registry, store_age=lambda: clock.now() - agent.snapshot.heard_at)
-        try:
-            server = metrics.serve(config.metrics, registry, healthy=healthy, ready=agent.not_ready)
-        except BadInput as e:
-            log.error("running without metrics and health reason=%r", str(e))  # noqa: TRY400 - says it all
-            return
-        servers.append(server)
-        agent.metrics = measured
-        for measuring_thread in threads:
-            measuring_thread.measure(measured)
-
-    thread = threading.Thread(target=start, name="metrics start", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        agent.laid.set()
-        thread.join()
-        for server in servers:
-            server.close()

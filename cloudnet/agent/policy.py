@@ -117,6 +117,10 @@ class PolicyKeeper:
         self._pause = 0.0
         self._due = 0.0
 
+    @property
+    def is_out_of_force(self) -> bool:
+        return bool(self._told)
+
     def hear(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
         """Take in what the store delivered."""
         for event in events:
@@ -148,6 +152,10 @@ class PolicyKeeper:
             self._failed(str(e), now)
         self._answer()
         return self._due
+
+    def stopped(self, error: Exception) -> None:
+        """Say that nobody keeps policy any more."""
+        self.problem = self._told = f"the policy thread stopped: {error}"
 
     def close(self) -> None:
         for asked in self._waiting:
@@ -285,6 +293,11 @@ class PolicyThread:
     def problem(self) -> str:
         return self._keeper.problem
 
+    @property
+    def out_of_force(self) -> str:
+        """Why the kernel holds no policy, or an old one; a single policy that it refuses is none."""
+        return self._keeper.problem if self._keeper.is_out_of_force else ""
+
     def hear(self, events: tuple[Event[Resource], ...], *, synced: bool) -> None:
         """Take events of any kind from any thread."""
         ours = tuple(event for event in events if isinstance(event.value, KINDS))
@@ -339,7 +352,7 @@ class PolicyThread:
                 if self._metrics is not None:
                     self._metrics.show_policy(self._keeper.counts, self._keeper.traffic, problem=self.problem)
         except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
-            self._keeper.problem = f"the policy thread stopped: {error}"
+            self._keeper.stopped(error)
             raise
         finally:
             self._keeper.close()

@@ -58,8 +58,8 @@ def agent(path: str, verb: str) -> bytes:
 
 
 @contextmanager
-def store(url: str) -> Iterator[Store]:
-    """Open a store to read in; one that is not there is not made.
+def store(url: str, *, make: bool = False) -> Iterator[Store]:
+    """Open a store; one that is not there is made only where the caller says so, to write into it.
 
     Raises:
         BadInput: there is no such store.
@@ -68,7 +68,7 @@ def store(url: str) -> Iterator[Store]:
     from cloudnet.store.registry import open_store  # noqa: PLC0415 - `cloudnet --help` needs no store
 
     scheme, _, path = url.partition("://")
-    if scheme == "sqlite" and not Path(path).exists():
+    if scheme == "sqlite" and not make and not Path(path).exists():
         raise BadInput(
             f"there is no store at {path!r}: start a controller or agent with it, or name another", path="store"
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloudnet.cli import ask
+from cloudnet.cli import ask, texts
 from cloudnet.errors import BadDocument, BadInput
 from cloudnet.model import kinds, manifests, wire
 from cloudnet.model.addresses import Address
@@ -20,7 +19,6 @@ from cloudnet.model.resources import Resource
 from cloudnet.policy import convert
 from cloudnet.policy.feed import KINDS
 
-_SUFFIXES = {".yaml", ".yml", ".json"}
 _WHOLE = (Tier, NetworkSet, GlobalNetworkSet, Profile, HostEndpoint)
 SOMEWHERE = "203.0.113.1"  # RFC 5737: no network has it, so it speaks for the world outside
 
@@ -65,7 +63,7 @@ def read_files(names: Iterable[str], *, beside: Path | None = None) -> Documents
     broken: list[Broken] = []
     passed: list[str] = []
     odd: list[Odd] = []
-    for origin, text in _texts(names, beside or Path()):
+    for origin, text in texts.each(names, beside=beside or Path()):
         for manifest in manifests.read(text, origin):
             try:
                 found = manifests.resource(manifest)
@@ -158,7 +156,7 @@ def load_one(path: Path) -> Any:
     Raises:
         BadInput: there is not one.
     """
-    documents = manifests.load_all(_text(path), str(path))
+    documents = manifests.load_all(texts.read(path), str(path))
     if len(documents) != 1:
         raise BadInput(f"expected one document, found {len(documents)}", path=str(path))
     return documents[0]
@@ -171,29 +169,3 @@ def addresses(names: Iterable[str] | None) -> list[Address]:
         BadInput: one is none.
     """
     return [wire.address(name, "--outside") for name in names or [SOMEWHERE]]
-
-
-def _texts(names: Iterable[str], beside: Path) -> Iterator[tuple[str, str]]:
-    for name in names:
-        if name == "-":
-            yield "standard input", sys.stdin.read()
-            continue
-        path = beside / name
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-                if file.suffix in _SUFFIXES and file.is_file() and not hidden:
-                    yield str(file), _text(file)
-        else:
-            yield str(path), _text(path)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot read {str(path)!r}: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"expected text in UTF-8, found something else at byte {error.start}", path=str(path)
-        ) from error

@@ -1,11 +1,16 @@
-"""One flag for every setting: the command of a long-running program, made from its configuration class."""
+"""Where settings come from, for every command: flags, then the environment, then the settings files.
+
+The files are, the weakest first, ``/etc/cloudnet/config.yaml``, ``~/.config/cloudnet/config.yaml``, and the one that
+``--config`` or ``CLOUDNET_CONFIG`` names. A long-running program has a flag for every setting, made from its
+configuration class. Any other command takes from the files what it would take from a variable ``CLOUDNET_...``.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,22 +18,26 @@ import typer
 
 from cloudnet import config
 from cloudnet.config import C, Setting
+from cloudnet.errors import BadInput
 
 _CONFIG_FLAG = inspect.Parameter(
     "config_file",
     inspect.Parameter.KEYWORD_ONLY,
     default=None,
     annotation=Annotated[
-        Path | None, typer.Option("--config", help="TOML file with settings", envvar="CLOUDNET_CONFIG")
+        Path | None, typer.Option("--config", help="YAML or TOML file with settings", envvar="CLOUDNET_CONFIG")
     ],
 )
+SYSTEM = Path("/etc/cloudnet/config.yaml")
+_Document = Mapping[str, object]
 
 
 def command(kind: type[C], start: Callable[[C], None], *, doc: str) -> Callable[..., None]:
     """Return a function that typer turns into a command with a flag for each setting of ``kind``."""
 
     def run(*, config_file: Path | None = None, **flags: object) -> None:
-        start(config.load(kind, file=config_file, environment=os.environ, flags=flags))
+        files = read(config_file, os.environ)
+        start(config.load(kind, files=files, environment=os.environ, flags=flags))
 
     parameters = [_CONFIG_FLAG, *(_flag(setting) for setting in config.settings(kind))]
     # typer reads the signature and the annotations of the function; here they follow from the class
@@ -36,6 +45,63 @@ def command(kind: type[C], start: Callable[[C], None], *, doc: str) -> Callable[
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     run.__doc__ = doc
     return run
+
+
+# --- the files ------------------------------------------------------------------------------------------------
+
+
+def read(named: Path | None, environment: Mapping[str, str], *, system: Path = SYSTEM) -> list[tuple[str, _Document]]:
+    """Return names and contents of the settings files that there are, the weakest first.
+
+    Raises:
+        BadInput: one cannot be read, or the one that is named is not there.
+    """
+    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "/")) / ".config")
+    usual = [path for path in (system, Path(home) / "cloudnet" / "config.yaml") if path.exists()]
+    return [(str(path), _contents(path)) for path in [*usual, *([named] if named else [])]]
+
+
+def _contents(path: Path) -> _Document:
+    if path.suffix == ".toml":
+        return config.read_toml(path)
+    from cloudnet.cli import texts  # noqa: PLC0415 - YAML is for those who have a file of it
+    from cloudnet.model import manifests  # noqa: PLC0415 - the same
+
+    documents = [one for one in manifests.load_all(texts.read(path), str(path)) if one is not None]
+    if len(documents) > 1 or not all(isinstance(one, dict) for one in documents):
+        raise BadInput("expected one object with settings", path=str(path))
+    return documents[0] if documents else {}
+
+
+def apply(context: typer.Context, named: Path | None) -> None:
+    """Let the command that is about to run take from the files what its flags and variables do not say."""
+    command, name = context.command, context.invoked_subcommand
+    if name is None or name in config.SECTIONS.values():
+        if name and named:
+            context.default_map = {name: {"config_file": named}}  # those two read the files themselves
+        return
+    values: dict[str, object] = {}
+    for origin, document in read(named, os.environ):
+        values |= config.check_file(document, origin)
+    if values:
+        # Any: typer has its own copy of click
+        found: Any = command
+        context.default_map = {name: defaults(found.commands[name], values)}
+
+
+def defaults(command: Any, values: Mapping[str, object]) -> dict[str, Any]:  # Any: as above
+    """Return the settings that a command takes, and its commands' if it is a group: ``{parameter: value}``."""
+    if inner := getattr(command, "commands", None):
+        return {name: defaults(one, values) for name, one in inner.items()}
+    variables = {f"CLOUDNET_{name.upper()}": value for name, value in values.items()}
+    return {
+        parameter.name: variables[parameter.envvar]
+        for parameter in command.params
+        if isinstance(parameter.envvar, str) and parameter.envvar in variables
+    }
+
+
+# --- a flag for every setting -----------------------------------------------------------------------------------
 
 
 def _flag(setting: Setting) -> inspect.Parameter:

@@ -20,6 +20,7 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
 from cloudnet.model.kubernetes import Namespace, Pod
 from cloudnet.model.resources import IPPool
+from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store.api import Store
 
 
@@ -35,6 +36,9 @@ class Cluster(Protocol):
     def node_labels(self) -> Mapping[str, str]: ...
 
     def pod_cidrs(self) -> Sequence[Network]: ...
+
+    def endpoints(self) -> Sequence[WorkloadEndpoint] | None:
+        """Return this node's endpoints; nothing while they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Site:
-    """This node. ``mtu`` is that of pods, 0 while nobody knows; ``not_ready`` says why no pod can be added now."""
+    """This node. ``mtu`` is that of pods, 0 while nobody knows.
+
+    ``not_ready`` says why no pod can be added now, ``impaired`` what pods that run already may have to do without.
+    """
 
     node: NodeName
     store: Store
@@ -73,6 +80,7 @@ class Site:
     gate: Gate
     mtu: Callable[[], int]
     not_ready: Callable[[], str] = str
+    impaired: Callable[[], str] = str
     prefix: str = "cali"
     new_mac: Callable[[], str] = field(default=lambda: "")
     locks: Locks = field(default_factory=Locks)

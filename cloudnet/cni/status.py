@@ -13,10 +13,12 @@ def status(site: Site, request: Request) -> bytes:
     """Say nothing when pods can be added.
 
     Raises:
-        CniError: they cannot (code 50).
+        CniError: they cannot (code 50), nor may those that run have all of their network (code 51).
     """
     if problem := site.not_ready():
         raise CniError(Code.NOT_AVAILABLE, f"the agent cannot add pods yet: {problem}")
+    if problem := site.impaired():
+        raise CniError(Code.NOT_AVAILABLE_LIMITED, f"pods of this node may be cut off: {problem}")
     try:
         pools = [item.value for item in site.store.list(IPPool).items]
     except StoreError as e:

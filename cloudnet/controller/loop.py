@@ -105,7 +105,6 @@ class Options:
     settle: float = 0.02  # outcomes of parallel batches that arrive together share one read-back
     verify_at_most: float = 10.0  # while batches go on and on, the ledger catches up this often
     lost_first: float = 1.0  # agents report a dead route: look soon, then ever more slowly
-    batch: int = 10  # changes in one action: what is lost when leadership is lost
 
 
 @dataclass
@@ -633,12 +632,12 @@ class Loop:
     def _send(self) -> Iterator[Action]:
         for table in self._sorted_tables():
             if table.queue and not table.busy and not table.stale and not self._writing:
-                yield ApplyChanges(table.id, table.send(self.options.batch))
+                yield ApplyChanges(table.id, table.send(self.capabilities.batch))
 
     def _allow_forwarding(self) -> Iterator[Action]:
         if self._forwarding_busy or not self._tables_read:
             return
-        closed = tuple(self.nodes.closed(self._now))[: self.options.batch]
+        closed = tuple(self.nodes.closed(self._now))[: self.capabilities.batch]
         if closed:
             self._forwarding_busy = True
             yield AllowForwarding(closed)

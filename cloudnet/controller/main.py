@@ -25,15 +25,35 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry
 
 from cloudnet import logs, metrics
+from cloudnet.addresses.plan import Settings
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
-from cloudnet.controller import carry, lease
+from cloudnet.controller import carry, carry_pools, lease, pools
 from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
 from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
 from cloudnet.controller.metrics import Metrics
+from cloudnet.controller.pool_actions import (
+    AddInterface,
+    AddressesRead,
+    AdoptBlocks,
+    Adopted,
+    GiveAddresses,
+    LedgerWritten,
+    LetBlocksGo,
+    LetGo,
+    Mutated,
+    PoolAction,
+    PoolInput,
+    ReadAddresses,
+    RemoveInterface,
+    TakeAddresses,
+    WriteLedger,
+)
+from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
+from cloudnet.model.addresses import Family
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
@@ -70,7 +90,7 @@ class Broken:
     error: Exception
 
 
-Heard: TypeAlias = Input | Batch | LeaseTried | Stop | Broken
+Heard: TypeAlias = Input | PoolInput | Batch | LeaseTried | Stop | Broken
 Inbox: TypeAlias = "queue.SimpleQueue[Heard]"
 
 
@@ -78,9 +98,18 @@ class Controller:
     """The owner: feeds the loop, hands its actions to workers. ``run`` returns when somebody says ``Stop``."""
 
     def __init__(
-        self, loop: Loop, keeper: lease.Keeper, inbox: Inbox, clock: Clock, *, provider: Provider, store: Store
+        self,
+        loop: Loop,
+        keeper: lease.Keeper,
+        inbox: Inbox,
+        clock: Clock,
+        *,
+        provider: Provider,
+        store: Store,
+        native: Pools | None = None,
     ) -> None:
         self.status = Status()
+        self._pools = native
         self.metrics: Metrics | None = None
         self._shown_at, self._show_due = -_SHOW_EVERY, float("inf")
         self.awake_until = clock.now() + _STUCK
@@ -92,7 +121,9 @@ class Controller:
         self._clock = clock
         self._stopping = threading.Event()
         self._cloud = ThreadPoolExecutor(_WORKERS, "cloud")
+        self._interfaces = ThreadPoolExecutor(_WORKERS, "addresses")  # apart: routes do not wait for them
         self._writer = ThreadPoolExecutor(1, "store")
+        self._adopter = ThreadPoolExecutor(1, "blocks")  # a block takes several requests: no record waits for it
         self._renewer = ThreadPoolExecutor(1, "lease")
 
     def leads(self) -> bool:
@@ -138,10 +169,18 @@ class Controller:
             case Batch():
                 self._look_for_lease(heard, now)
                 events = tuple(e for e in heard.events if not isinstance(e.value, Lease))
-                self._loop.receive([Changed(events, synced=heard.synced)])
+                self._tell(Changed(events, synced=heard.synced))
+            case AddressesRead() | Mutated() | Adopted() | LetGo() | LedgerWritten():
+                if self._pools is not None:
+                    self._pools.receive([heard])
             case _:
                 self._loop.receive([heard])
         return True
+
+    def _tell(self, event: Changed | Leading) -> None:
+        self._loop.receive([event])
+        if self._pools is not None:
+            self._pools.receive([event])
 
     def _look_for_lease(self, batch: Batch, now: float) -> None:
         found: list[Event[Resource]] = [e for e in batch.events if isinstance(e.value, Lease)]
@@ -157,10 +196,15 @@ class Controller:
         leader = self._keeper.leading(now)
         if leader is not self._loop.leader:
             log.info("leading=%s identity=%s holder=%r", leader, self._keeper.identity, self._keeper.holder)
-            self._loop.receive([Leading(leader)])
+            self._tell(Leading(leader))
         actions, wakeup = self._loop.step(now, self._clock.wall())
         for action in actions:
             self._hand_out(action)
+        if self._pools is not None:
+            more, due = self._pools.step(now, self._clock.wall(), self._loop.nodes.machines())
+            wakeup = min(wakeup, due)
+            for each in more:
+                self._hand_out(each)
         attempt, again = self._keeper.step(now)
         if attempt is not None:
             self._work(self._renewer, lambda: LeaseTried(carry.take_lease(attempt, self._store)))
@@ -180,13 +224,26 @@ class Controller:
         self._shown_at, self.status = ended, self._loop.status()
         if self.metrics is not None:
             self.metrics.show(self.status)
+            if self._pools is not None:
+                self.metrics.show_native(self._pools.status())
 
-    def _hand_out(self, action: Action) -> None:
+    def _hand_out(self, action: Action | PoolAction) -> None:
+        leads, wall = self.leads, self._clock.wall
         match action:
             case Say():
                 log.log(logging.WARNING if action.level is Level.WARNING else logging.INFO, "%s", action.message)
             case WriteStore():
                 self._work(self._writer, lambda: carry.store(action, self._store, self.leads))
+            case AdoptBlocks() | LetBlocksGo():
+                self._work(
+                    self._adopter, lambda: carry_pools.store(action, self._store, self.leads, self._clock.wall)
+                )
+            case WriteLedger():
+                self._work(self._writer, lambda: carry_pools.store(action, self._store, leads, wall))
+            case ReadAddresses() | GiveAddresses() | AddInterface() | TakeAddresses() | RemoveInterface():
+                allocator = self._provider.addresses
+                if allocator is not None:
+                    self._work(self._interfaces, lambda: carry_pools.cloud(action, allocator, self.leads))
             case _:
                 self._work(self._cloud, lambda: carry.cloud(action, self._provider, self.leads))
 
@@ -202,7 +259,7 @@ class Controller:
     def _leave(self) -> None:
         """Let go: no more writes, and the lease is free once those under way have ended."""
         self._stopping.set()
-        for pool in (self._cloud, self._writer, self._renewer):
+        for pool in (self._cloud, self._interfaces, self._adopter, self._writer, self._renewer):
             pool.shutdown(wait=True, cancel_futures=True)
         self._take_in_the_last_lease()
         attempt = self._keeper.release()
@@ -240,10 +297,12 @@ def run(config: ControllerConfig) -> int:
             return 0
         loop = Loop(provider.capabilities, options(config))
         keeper = lease.Keeper(config.identity or f"{socket.gethostname()}:{os.getpid()}", config.lease_seconds)
-        controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store)
+        native = native_pools(config, provider)
+        controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
         controller.metrics = measured
         holder.controller = controller
-        informer = Informer(store, (*KINDS, Lease), inbox.put)
+        kinds = dict.fromkeys((*KINDS, *(pools.KINDS if native else ()), Lease))
+        informer = Informer(store, tuple(kinds), inbox.put)
         collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
         with informer, collecting(collector, controller.leads, clock):
             controller.run()
@@ -259,6 +318,44 @@ def options(config: ControllerConfig) -> Options:
         every_route_in_every_table=config.every_route_in_every_table,
         headroom=config.headroom,
     )
+
+
+def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
+    """Return the loop of native addresses; nothing where none are asked for.
+
+    Raises:
+        BadInput: they are, and this cloud gives none.
+    """
+    families = _FAMILIES[config.native_addresses]
+    if not families:
+        return None
+    if provider.addresses is None:
+        raise BadInput(
+            f"the {provider.name} provider gives pods no addresses of the cloud: use none, and pods have pools",
+            path="native_addresses",
+        )
+    settings = Settings(
+        families=families,
+        warm=config.native_warm,
+        pod_limit=config.native_pod_limit,
+        idle=config.native_idle_seconds,
+        quarantine=config.native_quarantine_seconds,
+        leak=config.leak_seconds,
+    )
+    options_ = PoolOptions(
+        resync=config.native_resync_seconds,
+        retry_first=config.retry_first,
+        retry_limit=max(config.retry_first, config.retry_limit),
+    )
+    return Pools(settings, options_)
+
+
+_FAMILIES: Mapping[str, frozenset[Family]] = {
+    "none": frozenset(),
+    "ipv4": frozenset({Family.IPV4}),
+    "ipv6": frozenset({Family.IPV6}),
+    "dual": frozenset(Family),
+}
 
 
 class _Health:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudnet.controller.loop import Status
+from cloudnet.controller.pools import PoolStatus
 from cloudnet.ipam import report
 from cloudnet.ipam.picture import Picture
 from cloudnet.ipam.sweep import Swept
@@ -72,6 +73,30 @@ class Metrics:
             "cloudnet_controller_step_seconds", "Seconds that one decision took.", buckets=_SECONDS, registry=registry
         )
 
+        self.native_nodes = Gauge(
+            "cloudnet_native_nodes",
+            "Nodes by the cause for which further pods get addresses of pools; none is fine.",
+            ["cause"],
+            registry=registry,
+        )
+        self.native_prefixes = Gauge(
+            "cloudnet_native_prefixes",
+            "Prefixes and single addresses that the cloud gave nodes, by state and prefix length.",
+            ["state", "length"],
+            registry=registry,
+        )
+        self.native_addresses = Gauge(
+            "cloudnet_native_addresses",
+            "Native addresses: of adopted blocks (held), of pods (used), and what machines can hold (capacity).",
+            ["what"],
+            registry=registry,
+        )
+        self.native_strays = Gauge(
+            "cloudnet_native_stray_interfaces",
+            "Interfaces that cloudnet made and no node has; they go after leak_seconds.",
+            registry=registry,
+        )
+
     def called(self, verb: str, outcome: str, seconds: float) -> None:
         """Count one call; the budget's observer."""
         self.calls.labels(verb, outcome).inc()
@@ -94,6 +119,18 @@ class Metrics:
         """Count what was taken back."""
         for kind, number in (("address", swept.addresses), ("handle", swept.handles), ("block", swept.blocks)):
             self.collected.labels(kind).inc(number)
+
+    def show_native(self, status: PoolStatus) -> None:
+        """Show how native addresses stand."""
+        self.native_nodes.clear()
+        self.native_prefixes.clear()
+        for cause, count in status.nodes.items():
+            self.native_nodes.labels(cause).set(count)
+        for (state, length), count in status.prefixes.items():
+            self.native_prefixes.labels(state, str(length)).set(count)
+        for what, number in (("held", status.held), ("used", status.used), ("capacity", status.capacity)):
+            self.native_addresses.labels(what).set(number)
+        self.native_strays.set(status.strays)
 
     def show(self, status: Status) -> None:
         """Show the figures of this moment."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cloudnet.controller import words
 from cloudnet.controller.tables import Trouble, growing
+from cloudnet.ipam import native
 from cloudnet.model.addresses import Family, Network, NodeName, SubnetId, TableId
 from cloudnet.model.resources import (
     AgentReport,
@@ -143,6 +144,10 @@ class Nodes:
     def values(self) -> tuple[Node, ...]:
         return tuple(self._nodes[n] for n in sorted(self._nodes))
 
+    def machines(self) -> Mapping[NodeName, Instance]:
+        """Return the machine of each node that has one, as far as known."""
+        return {name: i for name, i in self._instances.items() if i is not None}
+
     def unknown(self) -> tuple[Node, ...]:
         """Return the nodes whose machine must be looked up."""
         return tuple(self._nodes[n] for n in sorted(self._unknown))
@@ -219,8 +224,9 @@ class Nodes:
 
     def _wished(self, ledgered: Callable[[int], NextHop | None]) -> Iterator[tuple[int, tuple[object, Wish]]]:
         found = self.claims()
+        natives = {a.cidr for a in self._affinities.values() if native.is_native(a)}  # the cloud delivers them itself
         for block, name in found.owner.items():
-            if name not in self._nodes or self._mode(block) is not EncapMode.NEVER:
+            if name not in self._nodes or block in natives or self._mode(block) is not EncapMode.NEVER:
                 continue
             k = key(block)
             instance = self._instances.get(name)
@@ -237,9 +243,12 @@ class Nodes:
         if Family(block.version) not in self._capabilities.families:
             return Wish(k, block, name, cause=Cause.UNSUPPORTED, detail=f"this cloud routes no IPv{block.version}")
         instance = self._instances.get(name)
+        if instance is not None and self._capabilities.forwarding_fixed and not instance.forwarding:
+            return Wish(k, block, name, cause=Cause.UNSUPPORTED, detail=words.never_forwards(name, instance))
         if instance is not None:
             adjacent = self._capabilities.l2_adjacent and not self._options.every_route_in_every_table
-            return Wish(k, block, name, instance.next_hop, instance.subnet if adjacent else None)
+            direct = instance.subnet if adjacent else None
+            return Wish(k, block, name, instance.next_hop, direct, zone=instance.zone)
         if name in self._instances and name not in self._failing:
             return Wish(k, block, name, cause=Cause.NOT_FOUND, detail=words.no_instance(name))
         why = self._failing.get(name, f"the machine of node {name!r} is being looked up")

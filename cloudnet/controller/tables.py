@@ -68,6 +68,8 @@ class Table:
             closed={v: _refusal(t, now) for v, t in self.closed.items()},
             left=left,
             cleared=self.cleared,
+            zone=self.seen.zone,
+            read_only=self.seen.read_only,
         )
 
     def read(self, seen: RouteTable, limits: Mapping[Family, int], *, started: float, now: float) -> bool:

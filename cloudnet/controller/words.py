@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from cloudnet.model.addresses import NodeName
-from cloudnet.provider.api import Instance, RouteChange, Verb
+from cloudnet.controller.pool_actions import (
+    AddInterface,
+    GiveAddresses,
+    Mutation,
+    RemoveInterface,
+    TakeAddresses,
+)
+from cloudnet.model.addresses import Network, NodeName
+from cloudnet.provider.api import Instance, RouteChange, Verb, Wanted
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -12,6 +19,7 @@ from cloudnet.provider.errors import (
     QuotaExceeded,
     Throttled,
     Unavailable,
+    Unsupported,
 )
 from cloudnet.store import api
 
@@ -62,8 +70,17 @@ def forwarding(node: NodeName, instance: Instance, error: ProviderError) -> str:
         remedy = "grant the controller's credentials the right to change network interfaces"
     elif isinstance(error, Throttled | Unavailable):
         remedy = "trying again by itself"
+    elif isinstance(error, Unsupported):
+        remedy = "make the machine anew"
     what = f"node {node!r}: interface {instance.interface} drops pod addresses, and that cannot be changed"
     return f"{what}: {remedy} ({error})"
+
+
+def never_forwards(node: NodeName, instance: Instance) -> str:
+    return (
+        f"node {node!r}: instance {instance.id} was made without IP forwarding, and this cloud allows it only when a "
+        "machine is made: make the machine anew with it; VXLAN carries its pods"
+    )
 
 
 def no_instance(node: NodeName) -> str:
@@ -75,3 +92,38 @@ def no_instance(node: NodeName) -> str:
 
 def store(error: str) -> str:
     return f"cannot write to the store, trying again by itself: {error}"
+
+
+# --- native addresses ---------------------------------------------------------------------------------------
+
+
+def addresses(action: Mutation, error: ProviderError) -> str:
+    """Say why native addresses were not given or taken, and the remedy."""
+    match action:
+        case GiveAddresses():
+            doing = f"cannot get {_amount(action.wanted)} for node {action.node!r}, interface {action.interface.id}"
+        case AddInterface():
+            doing = f"cannot attach another interface to node {action.node!r}, instance {action.instance.id}"
+        case TakeAddresses():
+            doing = f"cannot give addresses of node {action.node!r} back, interface {action.interface.id}"
+        case RemoveInterface():
+            doing = f"cannot remove interface {action.interface.id}"
+    if isinstance(error, PermissionDenied):
+        return f"{doing}: grant the controller's credentials the right to; pods get addresses of pools ({error})"
+    if isinstance(error, Throttled | Unavailable):
+        return f"{doing} now; trying again by itself ({error})"
+    if isinstance(error, QuotaExceeded):
+        return f"{doing}: raise the quota, or use a larger machine type; pods get addresses of pools ({error})"
+    return f"{doing}; looking again ({error})"
+
+
+def _amount(wanted: Wanted) -> str:
+    return f"{wanted.count} /{wanted.length}"
+
+
+def adopting(node: NodeName, block: Network, error: Exception) -> str:
+    return f"node {node!r} cannot use {block}, which the cloud gave it, yet: {error}"
+
+
+def pod_limit(node: NodeName, text: str, used: int) -> str:
+    return f"node {node!r}: annotation cloudnet.io/pod-limit is {text!r}, expected a number: going on with {used}"

@@ -122,8 +122,9 @@ def _sparing_some(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect
     """Yield all others, but leave a living node the free addresses that it keeps at hand."""
     owners = picture.owners
     free: defaultdict[tuple[NodeName, int], int] = defaultdict(int)
+    clouds = {(a.value.node, a.value.cidr) for a in picture.affinities if native.is_native(a.value)}
     for block in picture.blocks:
-        if block.affinity is not None:
+        if block.affinity is not None and (block.affinity.host, block.cidr) not in clouds:
             free[block.affinity.host, block.cidr.version] += len(block.unallocated)
     idle = sorted((s for s in ripe if isinstance(s, IdleBlock)), key=lambda s: order(s.block), reverse=True)
     for suspect in idle:

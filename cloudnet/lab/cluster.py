@@ -49,7 +49,7 @@ def pool() -> IPPool:
     return IPPool(Metadata("default"), spec.POOL, vxlan_mode=EncapMode.NEVER, block_size=spec.BLOCK_LENGTH)
 
 
-def join(store: api.Store, record: state.NodeRecord, zone: str) -> None:
+def join(store: api.Store, record: state.NodeRecord, *, provider_id: str) -> None:
     """Write a node with its blocks and its tunnel's address, the first one of the first block."""
     for block in record.blocks:
         give_block(store, record.name, block)
@@ -63,7 +63,7 @@ def join(store: api.Store, record: state.NodeRecord, zone: str) -> None:
             Metadata(record.name),
             addresses=(record.address,),
             vteps=(Vtep(tunnel, vxlan.mac_of(NodeName(record.name), Family.IPV4)),),
-            provider_id=f"aws:///{zone}/{record.instance}",
+            provider_id=provider_id,
         )
     )
 

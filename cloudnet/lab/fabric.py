@@ -73,12 +73,16 @@ class FabricSubnet:
 
 @dataclass(frozen=True, slots=True)
 class FabricState:
-    """All that the fabric does. Packets to ``silent`` prefixes vanish without a trace in any table."""
+    """All that the fabric does. Packets to ``silent`` prefixes vanish without a trace in any table.
+
+    ``refused`` are IP protocols, by number, that the fabric carries for nobody: IPIP is 4, GRE 47.
+    """
 
     subnets: tuple[FabricSubnet, ...] = ()
     ports: tuple[Port, ...] = ()
     silent: frozenset[Network] = frozenset()
     gateways: tuple[Gateway, ...] = ()
+    refused: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,8 @@ table bridge {TABLE} {{
   counter not_owned_source {{ }}
   counter not_owned_destination {{ }}
   counter black_hole {{ }}
+  counter refused_protocol {{ }}
+  set refused {{ type inet_proto; }}
   set guarded {{ type ifname; }}
   set owned {{ type ifname . ipv4_addr; }}
   set owned6 {{ type ifname . ipv6_addr; }}
@@ -205,6 +211,8 @@ table bridge {TABLE} {{
   set silent6 {{ type ipv6_addr; flags interval; }}
   chain from_instance {{
     type filter hook prerouting priority -200; policy accept;
+    ether type ip ip protocol @refused counter name refused_protocol drop
+    ether type ip6 ip6 nexthdr @refused counter name refused_protocol drop
     ether type ip ip daddr @silent counter name black_hole drop
     ether type ip6 ip6 daddr @silent6 counter name black_hole drop
     iifname @guarded ether type ip iifname . ip saddr != @owned counter name not_owned_source drop
@@ -236,6 +244,7 @@ def render_sets(state: FabricState) -> str:
             ("owned", [text for text, of in owned if of == Family.IPV4]),
             ("owned6", [text for text, of in owned if of == Family.IPV6]),
             ("silent", [str(n) for n in sorted(state.silent, key=str) if family(n) == Family.IPV4]),
+            ("refused", [str(number) for number in sorted(state.refused)]),
             ("silent6", [str(n) for n in sorted(state.silent, key=str) if family(n) == Family.IPV6]),
         )
     )

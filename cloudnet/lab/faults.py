@@ -9,8 +9,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from cloudnet.errors import BadInput
-from cloudnet.lab.clouds.ec2 import ROUTE_WRITES
-from cloudnet.lab.clouds.vpc import Aws
+from cloudnet.lab.clouds.api import Cloud
 from cloudnet.lab.state import Fault, LabState
 
 
@@ -21,7 +20,7 @@ class Breakable(Protocol):
     def state(self) -> LabState: ...
 
     @property
-    def aws(self) -> Aws: ...
+    def cloud(self) -> Cloud: ...
 
     def block_of(self, target: str) -> IPv4Network: ...
 
@@ -51,35 +50,35 @@ class Kind:
 
 def _quota(lab: Breakable, fault: Fault) -> None:
     limit = _number(fault.value or "3", path="value")
-    lab.aws.set(routes_per_table=limit)
+    lab.cloud.set(routes_per_table=limit)
 
 
 def _permission(lab: Breakable, fault: Fault) -> None:
-    lab.aws.set(denied=sorted(fault.value.split(",")) if fault.value else sorted(ROUTE_WRITES))
+    lab.cloud.set(denied=sorted(fault.value.split(",")) if fault.value else sorted(lab.cloud.route_writes))
 
 
 def _throttle(lab: Breakable, fault: Fault) -> None:
-    lab.aws.set(throttled=True, retry_after=_number(fault.value, path="value") if fault.value else None)
+    lab.cloud.set(throttled=True, retry_after=_number(fault.value, path="value") if fault.value else None)
 
 
 def _delete_route(lab: Breakable, fault: Fault) -> None:
     block = lab.block_of(fault.target)
     for table in lab.state.cloud.tables.values():
-        lab.aws.delete_route(table, block)
+        lab.cloud.delete_route(table, block)
 
 
 def _silence(lab: Breakable, blocks: set[IPv4Network]) -> None:
-    lab.aws.set(silent=sorted(str(block) for block in blocks))
+    lab.cloud.set(silent=sorted(str(block) for block in blocks))
 
 
 def _silent(lab: Breakable) -> set[IPv4Network]:
-    return {IPv4Network(text) for text in lab.aws.stats()["conditions"]["silent"]}
+    return {IPv4Network(text) for text in lab.cloud.stats()["conditions"]["silent"]}
 
 
 def _api_down(lab: Breakable, fault: Fault) -> None:
     if fault.value not in {"", "down", "unavailable"}:
         raise BadInput(f"expected down or unavailable, found {fault.value!r}", path="value")
-    lab.aws.set(api=fault.value or "down")
+    lab.cloud.set(api=fault.value or "down")
 
 
 def _nothing(_lab: Breakable, _fault: Fault) -> None:
@@ -89,27 +88,27 @@ def _nothing(_lab: Breakable, _fault: Fault) -> None:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "quota": Kind(
-            "a route table holds no more than value entries (3), its local route included",
+            "a route table holds no more than value entries (3), the cloud's own included",
             _quota,
-            lambda lab, _: lab.aws.set(routes_per_table=lab.state.spec.routes_per_table),
+            lambda lab, _: lab.cloud.set(routes_per_table=lab.state.spec.routes_per_table),
             value="limit",
         ),
         "permission": Kind(
-            "calls to write routes are denied, or those actions that value names",
+            "calls to write routes are denied, or those calls that value names",
             _permission,
-            lambda lab, _: lab.aws.set(denied=[]),
+            lambda lab, _: lab.cloud.set(denied=[]),
             value="action,action",
         ),
         "throttle": Kind(
-            "every call is refused with RequestLimitExceeded, with Retry-After: value where given",
+            "every call is refused as too fast, with Retry-After: value where given",
             _throttle,
-            lambda lab, _: lab.aws.set(throttled=False, retry_after=None),
+            lambda lab, _: lab.cloud.set(throttled=False, retry_after=None),
             value="seconds",
         ),
         "foreign-route": Kind(
             "somebody else leads the block to his own machine, in every table",
-            lambda lab, fault: lab.aws.claim(lab.state.cloud, lab.block_of(fault.target)),
-            lambda lab, fault: lab.aws.unclaim(lab.state.cloud, lab.block_of(fault.target)),
+            lambda lab, fault: lab.cloud.claim(lab.state.cloud, lab.block_of(fault.target)),
+            lambda lab, fault: lab.cloud.unclaim(lab.state.cloud, lab.block_of(fault.target)),
             target="block",
         ),
         "delete-route": Kind(
@@ -130,7 +129,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "api-down": Kind(
             "the API refuses connections, or answers 503 to all with value unavailable",
             _api_down,
-            lambda lab, _: lab.aws.set(api="up"),
+            lambda lab, _: lab.cloud.set(api="up"),
             value="down|unavailable",
         ),
         "agent-kill": Kind(

@@ -19,7 +19,8 @@ from typing import Any
 
 from cloudnet.errors import BadInput, MissingTool
 from cloudnet.lab import cluster, control, faults, nodes, processes, spec, state
-from cloudnet.lab.clouds.vpc import Aws
+from cloudnet.lab.clouds import registry
+from cloudnet.lab.clouds.api import KEY, Cloud, Kind
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.spec import LabSpec
 from cloudnet.lab.state import Fault, LabState, NodeRecord, PodRecord
@@ -29,9 +30,7 @@ from cloudnet.model.paths import PathKind, Reason
 from cloudnet.store import api
 
 TOOLS = ("ip", "bridge", "nft", "nsenter", "sysctl")
-CLOUDS = ("aws",)
-ENDPOINT = "http://127.0.0.1:5000"  # in the cloud's namespace
-_KEY = "CLOUDNETLAB"  # the only access key that the lab's AWS accepts
+CLOUDS = tuple(registry.KINDS)
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
@@ -112,9 +111,7 @@ class Lab:
             LabError: there is such a lab already, or a part did not start.
         """
         wanted.check()
-        if wanted.cloud not in CLOUDS:
-            raise BadInput(f"expected one of {', '.join(CLOUDS)}, found {wanted.cloud!r}", path="cloud")
-        _require()
+        _require(registry.kind(wanted.cloud))
         where = state.directory(wanted.name)
         try:
             where.mkdir(parents=True, mode=0o755)
@@ -150,8 +147,12 @@ class Lab:
         return state.directory(self.name)
 
     @property
-    def aws(self) -> Aws:
-        return Aws(self.directory / "cloud.sock", self.name)
+    def kind(self) -> Kind:
+        return registry.kind(self.state.spec.cloud)
+
+    @property
+    def cloud(self) -> Cloud:
+        return self.kind.hand(self.directory / "cloud.sock", self.name)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class Lab:
         now = self.state
         zones = {subnet.name: subnet.zone for subnet in spec.subnets(now.spec)}
         try:
-            stats = self.aws.stats()
+            stats = self.cloud.stats()
         except LabError:
             stats = {}
         return LabStatus(
@@ -280,7 +281,7 @@ class Lab:
         if plan is None:
             raise BadInput(f"expected one of {', '.join(plans)}, found {subnet!r}", path="subnet")
         address = spec.node_address(plan, number)
-        machine = self.aws.launch(name, now.cloud.subnets[plan.name], address.ip)
+        machine = self.cloud.launch(name, now.cloud.subnets[plan.name], address.ip)
         record = NodeRecord(
             name=name,
             number=number,
@@ -292,11 +293,11 @@ class Lab:
             agent=agent,
             blocks=(spec.block(number),),
         )
-        nodes.build_node(self.name, record, gateway=plan.gateway, mtu=now.spec.mtu)
-        self.aws.sync()
+        nodes.build_node(self.name, record, gateway=plan.gateway, mtu=now.spec.mtu, flat=self.kind.flat)
+        self.cloud.sync()
         self._edit(lambda s: replace(s, nodes=(*s.nodes, record)))
         with cluster.opened(self.name) as store:
-            cluster.join(store, record, plan.zone)
+            cluster.join(store, record, provider_id=self.cloud.provider_id(record.instance, plan.zone))
         if agent:
             self.start_agent(name)
         return self._view(record)
@@ -305,11 +306,11 @@ class Lab:
         """Take a node away: its agent, its machine, its pods and what the store knows of it."""
         record = self.state.node(name)
         self.kill_agent(name)
-        self.aws.terminate(record.instance)
+        self.cloud.terminate(record.instance)
         places = [spec.pod_namespace(self.name, name, pod.name) for pod in record.pods]
         for namespace in [*places, spec.node_namespace(self.name, name)]:
             nodes.remove_namespace(namespace)
-        self.aws.sync()
+        self.cloud.sync()
         with cluster.opened(self.name) as store:
             cluster.leave(store, record)
         self._edit(lambda s: replace(s, nodes=tuple(r for r in s.nodes if r.name != name)))
@@ -344,8 +345,8 @@ class Lab:
         Its answers find the nodes, but pods only after ``route_outside``, and then as that subnet's table says.
         """
         nodes.build_outside(self.name, mtu=self.state.spec.mtu)
-        self.aws.attach_outside(self.state.cloud, subnet)
-        self.aws.sync()
+        self.cloud.attach_outside(self.state.cloud, subnet)
+        self.cloud.sync()
 
     def route_outside(self, prefix: IPv4Network) -> None:
         """Tell the host outside that a prefix lies behind the cloud."""
@@ -370,7 +371,7 @@ class Lab:
 
     def start_controller(self) -> None:
         """Start the controller in the cloud's namespace, unless it runs."""
-        arguments = ("--provider", self.state.spec.cloud, "--provider-config", str(self.directory / "aws.json"))
+        arguments = ("--provider", self.state.spec.cloud, "--provider-config", str(self._provider_file))
         command = _program("controller", "--store", cluster.url(self.name), *arguments, "--identity", "controller")
         self._start("controller", spec.cloud_namespace(self.name), command)
 
@@ -384,12 +385,12 @@ class Lab:
         """Stop a node's machine: no process, no link, nothing left in its kernel of what was set there."""
         record = self.state.node(node)
         self.kill_agent(node)
-        self.aws.stop(record.instance)
+        self.cloud.stop(record.instance)
         nodes.power_off(self.name, node)
 
     def power_on(self, node: str) -> None:
         record = self.state.node(node)
-        self.aws.start(record.instance)
+        self.cloud.start(record.instance)
         if record.agent:
             self.start_agent(node)
 
@@ -427,7 +428,7 @@ class Lab:
             namespace=namespace,
             log=self._log(role),
             mark=self.directory,
-            environment={**self.state.spec.settings, "PYTHONUNBUFFERED": "1"},
+            environment={**self.kind.environment, **self.state.spec.settings, "PYTHONUNBUFFERED": "1"},
         )
         self._edit(lambda s: replace(s, processes={**s.processes, role: process}))
 
@@ -480,15 +481,15 @@ class Lab:
         (self.directory / "logs").mkdir()
         state.save(LabState(wanted))
         plans = spec.subnets(wanted)
-        nodes.build_cloud(wanted.name, plans, mtu=wanted.mtu)
+        nodes.build_cloud(wanted.name, plans, mtu=wanted.mtu, flat=self.kind.flat)
         self._start("cloud", spec.cloud_namespace(wanted.name), self._cloud_command(wanted))
         with cluster.opened(wanted.name) as store:
             store.create(cluster.pool())
         self._wait_answer("cloud", self.directory / "cloud.sock", _START_SECONDS)
-        made = self.aws.make_vpc(plans)
+        made = self.cloud.make_network(plans)
         self._edit(lambda s: replace(s, cloud=made))
-        self._write_provider_config(made.vpc, mtu=wanted.mtu)
-        self._say(f"cloud: {wanted.cloud}, VPC {made.vpc}, a route table for each subnet")
+        self._provider_file.write_text(json.dumps(self.cloud.provider_config(made, mtu=wanted.mtu), indent=2) + "\n")
+        self._say(f"cloud: {wanted.cloud}, network {made.vpc}, {len(set(made.tables.values()))} route tables")
         if wanted.controller:
             self.start_controller()
         for _ in range(wanted.nodes):
@@ -498,11 +499,15 @@ class Lab:
             self._say(f"node {node.name}: {node.addresses[0]} in {node.subnet}, block {node.blocks[0]}")
         self.wait_agents()
 
+    @property
+    def _provider_file(self) -> Path:
+        return self.directory / "provider.json"
+
     def _cloud_command(self, wanted: LabSpec) -> list[str]:
         return [
             sys.executable,
             "-m",
-            "cloudnet.lab.clouds.aws",
+            self.kind.process,
             "--socket",
             str(self.directory / "cloud.sock"),
             "--routes-per-table",
@@ -512,21 +517,8 @@ class Lab:
             "--read-delay",
             str(wanted.read_delay),
             "--key",
-            _KEY,
+            KEY,
         ]
-
-    def _write_provider_config(self, vpc: str, *, mtu: int) -> None:
-        document = {
-            "region": "eu-west-1",
-            "vpc_id": vpc,
-            "cluster": self.name,
-            "endpoint_url": ENDPOINT,
-            "access_key_id": _KEY,
-            "secret_access_key": "lab",
-            "mtu": mtu,
-            "quota_seconds": 1.0,  # a quota that somebody breaks is seen at the next read
-        }
-        (self.directory / "aws.json").write_text(json.dumps(document, indent=2) + "\n")
 
     def down(self) -> None:
         remove(self.name)
@@ -597,11 +589,19 @@ def labs() -> list[str]:
     return sorted(path.parent.name for path in state.ROOT.glob("*/lab.json"))
 
 
-def _require() -> None:
+def _require(kind: Kind) -> None:
     processes.require(TOOLS)
-    missing = [module for module in ("moto", "boto3", "werkzeug") if find_spec(module) is None]
+    missing = [module for module in kind.packages if not _importable(module)]
     if missing:
-        raise MissingTool(f"the lab's AWS needs {', '.join(missing)}: pip install 'cloudnet[lab]'")
+        raise MissingTool(f"the lab's {kind.name} needs {', '.join(missing)}: pip install 'cloudnet[lab]'")
+
+
+def _importable(module: str) -> bool:
+    """Tell whether a module is installed; the packages around a dotted one are imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _program(*arguments: str) -> list[str]:

@@ -50,8 +50,11 @@ def set_sysctls(name: str, settings: Mapping[str, str]) -> None:
     processes.run(["nsenter", f"--net={processes.NETNS / name}", "--", "sysctl", "-qw", *pairs])
 
 
-def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int) -> None:
-    """Make the cloud's namespace with a bridge a subnet."""
+def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int, flat: bool) -> None:
+    """Make the cloud's namespace with a bridge a subnet.
+
+    Where a subnet is not ``flat``, its router answers for every address in it and forwards within it.
+    """
     name = spec.cloud_namespace(lab)
     add_namespace(name)
     set_sysctls(name, _CLOUD_SYSCTLS)
@@ -66,7 +69,14 @@ def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int) -> No
             f"link set {subnet.bridge} up",
         ]
     in_namespace(name, lines)
+    if not flat:
+        set_sysctls(name, {key.format(bridge=s.bridge): value for s in subnets for key, value in _ROUTED_SYSCTLS})
 
+
+_ROUTED_SYSCTLS = (
+    ("net.ipv4.conf.{bridge}.proxy_arp_pvlan", "1"),  # ip-sysctl: answer also where the way leads back
+    ("net.ipv4.neigh.{bridge}.proxy_delay", "0"),
+)
 
 _CLOUD_SYSCTLS = {
     "net.ipv4.ip_forward": "1",
@@ -108,18 +118,19 @@ def route_outside(lab: str, prefix: IPv4Network) -> None:
     in_namespace(spec.outside_namespace(lab), [f"route replace {prefix} via {spec.OUTSIDE_ROUTER.ip}"])
 
 
-def build_node(lab: str, node: NodeRecord, *, gateway: IPv4Address, mtu: int) -> None:
+def build_node(lab: str, node: NodeRecord, *, gateway: IPv4Address, mtu: int, flat: bool) -> None:
     """Make a node's namespace and its ``eth0``, with the MAC that the cloud gave the interface."""
     namespace = spec.node_namespace(lab, node.name)
     port = spec.port_name(node.name)
+    isolated = "off" if flat else "on"  # on: frames pass between a port and the router, never between two ports
     add_namespace(namespace)
     set_sysctls(namespace, {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"})
     in_namespace(
         spec.cloud_namespace(lab),
-        [
+        [  # the fabric knows every MAC
             f"link add {port} mtu {mtu} type veth peer name eth0 mtu {mtu} address {node.mac} netns {namespace}",
             f"link set {port} master {spec.bridge_name(node.subnet)}",
-            f"link set {port} type bridge_slave learning off flood off",  # the fabric knows every MAC
+            f"link set {port} type bridge_slave learning off flood off isolated {isolated}",
             f"link set {port} up",
         ],
     )

@@ -76,12 +76,15 @@ class _Joining:
 class Runner:
     """Plays steps one after the other; each packet is counted in the step in which it was sent."""
 
-    def __init__(self, stage: Stage, traffic: Meter, watch: Watch, *, clock: Clock, say: Say) -> None:
+    def __init__(
+        self, stage: Stage, traffic: Meter, watch: Watch, *, clock: Clock, say: Say, flat: bool = True
+    ) -> None:
         self._stage = stage
         self._traffic = traffic
         self._watch = watch
         self._clock = clock
         self._say = say
+        self._flat = flat
         self._began = clock.now()
         self._joining = _Joining()
         self._losses: list[Losses] = []
@@ -210,7 +213,7 @@ class Runner:
 
     def _missing(self, step: Step, *, started: float, acted: float) -> str:
         here = [node for node in self._stage.nodes() if node.name not in step.without]
-        pairs = list(_pairs(here, self._stage.nodes()))
+        pairs = list(_pairs(here, self._stage.nodes(), flat=self._flat))
         since = [
             (Pair(change.node, change.block, adjacent=False), change.after) for change in self._watch.changes(started)
         ]
@@ -262,9 +265,9 @@ def _endpoint(node: LabNode, index: int) -> Endpoint:
     return Endpoint(node.name, pod.namespace, pod.address)
 
 
-def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode]) -> Iterator[Pair]:
+def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], *, flat: bool) -> Iterator[Pair]:
     return (
-        Pair(source.name, str(block), adjacent=source.subnet == node.subnet)
+        Pair(source.name, str(block), adjacent=flat and source.subnet == node.subnet)
         for source in sources
         for node in nodes
         if node.name != source.name

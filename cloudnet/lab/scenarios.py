@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import spec
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
 from cloudnet.model.paths import PathKind, Reason
 
@@ -161,8 +162,14 @@ class Step:
 # --- the story ----------------------------------------------------------------------------------------------
 
 
-def story(nodes: int, subnets: int, *, only: Collection[str] = ()) -> tuple[Step, ...]:
-    """Return the demo for a lab of so many nodes, or just the steps of the faults in ``only``.
+def story(
+    nodes: int,
+    subnets: int,
+    *,
+    only: Collection[str] = (),
+    manners: Manners = Manners(),  # noqa: B008 - a frozen value
+) -> tuple[Step, ...]:
+    """Return the demo for a lab of so many nodes in such a cloud, or just the steps of the faults in ``only``.
 
     Raises:
         BadInput: the lab is too small for it, or there is no such fault in it.
@@ -171,7 +178,7 @@ def story(nodes: int, subnets: int, *, only: Collection[str] = ()) -> tuple[Step
         raise BadInput(f"the demo needs 3 nodes at least, found {nodes}", path="nodes")
     if subnets < 2:  # noqa: PLR2004
         raise BadInput("the demo needs 2 subnets at least: inside one, no packet asks the cloud", path="subnets")
-    steps = (*_begin(), *_refusals(nodes, subnets), *_breakages(nodes), *_programs(nodes, subnets))
+    steps = (*_begin(), *_refusals(nodes, subnets, manners), *_breakages(nodes), *_programs(nodes, subnets))
     known = dict.fromkeys(step.fault for step in steps)
     for fault in only:
         if fault not in known:
@@ -187,21 +194,13 @@ def _begin() -> tuple[Step, ...]:
     return (Step(FIRST, StepKind.HEAL, title, (Heal("controller-kill"),), timeout=40.0),)
 
 
-def _refusals(nodes: int, subnets: int) -> tuple[Step, ...]:
+def _refusals(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]:
     """The cloud says no, in four ways. A new block waits on VXLAN until it says yes."""
-    elsewhere = nodes - math.ceil(nodes / subnets)  # routes in the smallest table, besides the local one
-    second = {number: str(spec.block(number, 1)) for number in (1, 2, 3)}
-    claim = Break("foreign-route", second[1])
+    claimed = str(spec.block(1, 1 if manners.tells_quota else 2))  # without it, n1 has got a block by then
+    claim = Break("foreign-route", claimed)
+    quota = _lower_quota(nodes, subnets, manners) if manners.tells_quota else _full_quota(nodes, manners)
     return (
-        Step(
-            "quota",
-            StepKind.PLANNED,
-            "the quota falls below what is programmed: some routes are withdrawn",
-            (Break("quota", value=str(1 + elsewhere // 2)),),
-            until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
-            settle=2.0,
-        ),
-        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),)),
+        *quota,
         *_refused_block("permission", 2, "the permission to write routes is taken away", {Reason.PERMISSION}),
         *_refused_block("throttle", 3, "the API throttles every call", {Reason.THROTTLED}),
         Step(
@@ -209,15 +208,47 @@ def _refusals(nodes: int, subnets: int) -> tuple[Step, ...]:
             StepKind.PLANNED,
             "somebody else's route stands where a new block of n1 wants one",
             (claim, NewBlock("n1")),
-            until=Expect(VXLAN, block=second[1], reasons=frozenset({Reason.CONFLICT})),
+            until=Expect(VXLAN, block=claimed, reasons=frozenset({Reason.CONFLICT})),
         ),
         Step(
             "foreign-route",
             StepKind.HEAL,
             "he takes it away",
-            (Heal("foreign-route", second[1]),),
-            forget=second[1],
+            (Heal("foreign-route", claimed),),
+            forget=claimed,
         ),
+    )
+
+
+def _lower_quota(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]:
+    """The API tells a quota below what is programmed."""
+    ours = nodes - (math.ceil(nodes / subnets) if manners.flat else 0)  # in the smallest table
+    return (
+        Step(
+            "quota",
+            StepKind.PLANNED,
+            "the quota falls below what is programmed: some routes are withdrawn",
+            (Break("quota", value=str(manners.listed + ours // 2)),),
+            until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
+            settle=2.0,
+        ),
+        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),)),
+    )
+
+
+def _full_quota(nodes: int, manners: Manners) -> tuple[Step, ...]:
+    """The tables are full, and only a refusal says so."""
+    block = str(spec.block(1, 1))
+    return (
+        Step(
+            "quota",
+            StepKind.PLANNED,
+            "the tables are full, then n1 gets a new block",
+            (Break("quota", value=str(manners.listed + nodes)), NewBlock("n1")),
+            until=Expect(VXLAN, block=block, reasons=frozenset({Reason.QUOTA})),
+            settle=2.0,
+        ),
+        Step("quota", StepKind.HEAL, "the quota is raised", (Heal("quota"),), forget=block),
     )
 
 

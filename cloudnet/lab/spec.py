@@ -107,10 +107,25 @@ def subnets(spec: LabSpec) -> tuple[SubnetPlan, ...]:
             name=f"s{i}",
             cidr=IPv4Network(f"10.0.{i}.0/24"),
             gateway=IPv4Address(f"10.0.{i}.1"),
-            zone=f"eu-west-1{chr(ord('a') + (i - 1) % spec.zones)}",
+            zone=zone_name(spec.cloud, (i - 1) % spec.zones + 1),
         )
         for i in range(1, spec.subnets + 1)
     )
+
+
+_ZONES: Mapping[str, str] = MappingProxyType(
+    {
+        "aws": "eu-west-1{letter}",
+        "azure": "westeurope-{number}",
+        "gcp": "europe-west1-{letter}",
+        "ibm": "eu-de-{number}",
+    }
+)
+
+
+def zone_name(cloud: str, number: int) -> str:
+    """Return what a cloud calls its zone ``number``, counted from 1."""
+    return _ZONES.get(cloud, "zone-{number}").format(number=number, letter=chr(ord("a") + number - 1))
 
 
 def node_address(subnet: SubnetPlan, number: int) -> IPv4Interface:

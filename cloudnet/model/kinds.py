@@ -9,6 +9,7 @@ kinds.named("blockaffinities")     what a person typed → the kind
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,9 @@ import msgspec
 from cloudnet.errors import BadInput
 from cloudnet.model import (
     calico,
+    calico_bgp,
+    calico_bgp_filter,
+    calico_cluster,
     calico_ipam,
     calico_policies,
     calico_sets,
@@ -25,9 +29,19 @@ from cloudnet.model import (
     kubernetes_policies,
     kubernetes_services,
     own,
+    own_addresses,
     shape,
     wire,
 )
+from cloudnet.model.calico_bgp import BGPConfiguration, BGPPeer
+from cloudnet.model.calico_bgp_filter import BGPFilter
+from cloudnet.model.calico_cluster import (
+    CalicoNodeStatus,
+    ClusterInformation,
+    FelixConfiguration,
+    KubeControllersConfiguration,
+)
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
@@ -134,7 +148,8 @@ class Kind(Generic[R]):
         """Return the document of a value.
 
         With ``onto``, the stored document that the value replaces, only the fields that differ are changed in
-        it: what somebody else wrote, and what a newer program knows, stays.
+        it: what somebody else wrote, and what a newer program knows, stays. A value that brings its own document
+        takes the whole place of the stored one, except for what only the store and observers know.
 
         Raises:
             BadInput: the value, or ``onto``, is none that the kind allows.
@@ -142,10 +157,14 @@ class Kind(Generic[R]):
         wire.check_name(value.meta.name)
         self._check_namespace(value)
         document = self._write(value)
-        if onto is None:
+        brought = value.meta.document or onto
+        if not brought:
             return _to_json(document)
-        before = msgspec.to_builtins(self._write(self.decode(onto)))
-        return _to_json(wire.overlay(msgspec.json.decode(onto), before, msgspec.to_builtins(document)))
+        before = msgspec.to_builtins(self._write(self.decode(brought)))
+        merged = wire.overlay(msgspec.json.decode(brought), before, msgspec.to_builtins(document))
+        if value.meta.document and onto:
+            merged = wire.observed(merged, msgspec.json.decode(onto))
+        return _to_json(merged)
 
     def _check_namespace(self, value: R) -> None:
         if value.meta.namespace and not self.namespaced:
@@ -239,6 +258,14 @@ ALL: tuple[Kind[Any], ...] = (
         document=own.CloudRouteDocument,
         read=own.read_cloud_route,
         write=own.write_cloud_route,
+    ),
+    Kind(
+        CloudAddresses,
+        "cloudaddresses",
+        own.API_VERSION,
+        document=own_addresses.CloudAddressesDocument,
+        read=own_addresses.read_cloud_addresses,
+        write=own_addresses.write_cloud_addresses,
     ),
     Kind(
         AgentReport,
@@ -410,6 +437,62 @@ ALL: tuple[Kind[Any], ...] = (
         write=kubernetes.write_service_account,
         namespaced=True,
     ),
+    Kind(
+        BGPConfiguration,
+        "bgpconfigurations",
+        calico.API_VERSION,
+        document=calico_bgp.BGPConfigurationDocument,
+        read=calico_bgp.read_bgp_configuration,
+        write=calico_bgp.write_bgp_configuration,
+    ),
+    Kind(
+        BGPPeer,
+        "bgppeers",
+        calico.API_VERSION,
+        document=calico_bgp.BGPPeerDocument,
+        read=calico_bgp.read_bgp_peer,
+        write=calico_bgp.write_bgp_peer,
+    ),
+    Kind(
+        BGPFilter,
+        "bgpfilters",
+        calico.API_VERSION,
+        document=calico_bgp_filter.BGPFilterDocument,
+        read=calico_bgp_filter.read_bgp_filter,
+        write=calico_bgp_filter.write_bgp_filter,
+    ),
+    Kind(
+        ClusterInformation,
+        "clusterinformations",
+        calico.API_VERSION,
+        document=calico_cluster.ClusterInformationDocument,
+        read=calico_cluster.read_cluster_information,
+        write=calico_cluster.write_cluster_information,
+    ),
+    Kind(
+        FelixConfiguration,
+        "felixconfigurations",
+        calico.API_VERSION,
+        document=calico_cluster.FelixConfigurationDocument,
+        read=calico_cluster.read_felix_configuration,
+        write=calico_cluster.write_felix_configuration,
+    ),
+    Kind(
+        KubeControllersConfiguration,
+        "kubecontrollersconfigurations",
+        calico.API_VERSION,
+        document=calico_cluster.KubeControllersConfigurationDocument,
+        read=calico_cluster.read_kube_controllers_configuration,
+        write=calico_cluster.write_kube_controllers_configuration,
+    ),
+    Kind(
+        CalicoNodeStatus,
+        "caliconodestatuses",
+        calico.API_VERSION,
+        document=calico_cluster.CalicoNodeStatusDocument,
+        read=calico_cluster.read_calico_node_status,
+        write=calico_cluster.write_calico_node_status,
+    ),
 )
 
 _BY_TYPE = {kind.type: kind for kind in ALL}
@@ -432,6 +515,12 @@ def named(word: str) -> Kind[Any]:
         return _BY_WORD[word.lower()]
     except KeyError:
         raise BadInput(f"unknown kind {word!r}: use one of {', '.join(_BY_NAME)}") from None
+
+
+def keeping(value: R, document: bytes) -> R:
+    """Return the value with the document that it was read from, so that all of it is written again."""
+    # replace() knows dataclasses, and the protocol cannot say that every resource is one.
+    return replace(value, meta=replace(value.meta, document=document))  # type: ignore[type-var]
 
 
 def encode(value: Resource) -> bytes:

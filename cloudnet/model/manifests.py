@@ -81,6 +81,16 @@ def load_all(text: str, origin: str) -> list[Any]:
     return documents
 
 
+# Any: JSON's types.
+def dump(document: Any) -> str:
+    """Return a value as YAML, its keys in their order; ``load_all`` reads it back."""
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_LINE)
+    return text
+
+
+_LINE: Final = 10_000  # characters: a selector that is cut in two is hard to search for
+
+
 def _flat(document: Any, where: str) -> Iterator[Manifest]:
     if document is None:
         return
@@ -117,6 +127,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return {str(key): value for key, value in found.items()}
 
 
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the same
+    """The safe dumper; two equal lists are written twice, and what only newer YAML takes for text is quoted."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - as inherited
+        return True
+
+
 _MERGE = "tag:yaml.org,2002:merge"
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o?[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+")
@@ -126,10 +143,11 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, known) for tag, known in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"(?:{_INT.pattern})\Z"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(rf"(?:{_FLOAT.pattern})\Z"), list("-+.0123456789")
-)
+for _class in (_Loader, _Dumper):  # what is written is quoted where 1.1 or 1.2 would take it for a number
+    for _tag, _pattern in (("int", _INT), ("float", _FLOAT)):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern.pattern})\Z"), list("-+.0123456789")
+        )
 
 
 def _check_size(text: str, origin: str) -> None:

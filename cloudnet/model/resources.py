@@ -31,13 +31,18 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Name and labels of a resource; ``uid`` is empty until a store gives one."""
+    """Name and labels of a resource; ``uid`` is empty until a store gives one.
+
+    ``document`` is the JSON that a resource was read from, where its reader wants to write it again with all that we
+    do not understand of it (``kinds.keeping``); it is no part of what the resource is.
+    """
 
     name: str
     namespace: str = ""
     uid: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+    document: bytes = field(default=b"", compare=False, repr=False)
 
 
 class Resource(Protocol):
@@ -280,7 +285,7 @@ class RouteState(enum.Enum):
 
 
 class Cause(enum.Enum):
-    """Why a cloud route is not programmed; one word for it in status, metrics and messages."""
+    """Why the cloud did not do it; one word for it in status, metrics and messages."""
 
     NONE = "none"
     QUOTA = "quota"
@@ -291,6 +296,7 @@ class Cause(enum.Enum):
     NOT_FOUND = "not-found"
     UNSUPPORTED = "unsupported"
     UNAVAILABLE = "unavailable"
+    EXHAUSTED = "exhausted"
 
 
 @dataclass(frozen=True, slots=True)

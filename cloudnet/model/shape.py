@@ -20,6 +20,8 @@ from cloudnet.errors import BadInput
 from cloudnet.model import wire
 from cloudnet.model.problems import Problems
 
+_LISTS = frozenset({list, tuple})  # a tuple here is one of any length
+
 
 def repair(document: object, wanted: type[msgspec.Struct], problems: Problems) -> object:
     """Note what has the wrong type or is missing, and return the document with all that put right."""
@@ -41,7 +43,7 @@ def _unknown(value: object, wanted: Any, path: str) -> Iterator[tuple[str, str]]
                 yield from _unknown(found, fields[key].type, _join(path, key))
             else:
                 yield _join(path, str(key)), wire.unknown(fields)
-    elif isinstance(value, list) and get_origin(wanted) is list:
+    elif isinstance(value, list) and get_origin(wanted) in _LISTS:
         for i, found in enumerate(value):
             yield from _unknown(found, get_args(wanted)[0], f"{path}[{i}]")
 
@@ -54,7 +56,7 @@ def _walk(value: object, wanted: Any, path: str, problems: Problems) -> object:
     origin = get_origin(wanted)
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         return _walk_struct(value, wanted, path, problems)
-    if origin is list:
+    if origin in _LISTS:
         return _walk_list(value, get_args(wanted)[0], path, problems)
     if origin is dict:
         return _walk_dict(value, get_args(wanted)[1], path, problems)

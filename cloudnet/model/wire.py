@@ -257,3 +257,16 @@ def _overlay_object(merged: Json, key: str, old: Json, new: Json | None) -> None
         merged[key] = inner
     else:
         merged.pop(key, None)
+
+
+def observed(document: Json, stored: Json) -> Json:
+    """Return a document that takes the place of a stored one, with what its author cannot know of it.
+
+    That is when it was created, and its status unless the document has one.
+    """
+    metadata, known = document.get("metadata") or {}, stored.get("metadata") or {}
+    created = known.get("creationTimestamp")
+    whole = {**document, "metadata": {**metadata, **({"creationTimestamp": created} if created else {})}}
+    if "status" in stored and "status" not in document:
+        whole["status"] = stored["status"]
+    return whole

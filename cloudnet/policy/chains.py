@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from cloudnet.policy.merging import Merged
+from cloudnet.policy.merging import Merged, is_simple
 from cloudnet.policy.options import VXLAN_PORT, Options
 from cloudnet.policy.roles import Plan, Role, Stage
 from cloudnet.policy.rules import Action, Direction, Policy, PolicyKey, Profile, Rule, SetId
-from cloudnet.policy.sequence import FEW, Decided, Entry, Plain, Sequence, SetsAtHand, may_merge
+from cloudnet.policy.sequence import FEW, LARGEST, Decided, Entry, Plain, Sequence, SetsAtHand, may_merge
 from cloudnet.policy.table import Chain, Counter, Part, digest, harmless, join
 
 DIRECTIONS: Final[Mapping[Direction, str]] = {Direction.INGRESS: "in", Direction.EGRESS: "out"}
@@ -71,6 +71,21 @@ class Built:
     lookups: frozenset[SetId] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A policy's rules in one direction as a tier's chain has them; kept, for it depends on the policy alone.
+
+    ``merges`` and those of the entries say nothing of how large sets are, the ``peers`` among them.
+    """
+
+    policy: Policy
+    entries: tuple[Decided, ...]
+    part: Part
+    passes: bool
+    merges: bool
+    peers: frozenset[SetId]
+
+
 class Known(SetsAtHand, Protocol):
     """What units are built from."""
 
@@ -85,6 +100,9 @@ class Known(SetsAtHand, Protocol):
 
     def memory(self, unit: Unit) -> dict[str, Merged]:
         """Return what the unit's merged runs came to the last time."""
+
+    def written(self, key: PolicyKey, direction: Direction) -> Written:
+        """Return what ``write`` makes of the policy."""
 
 
 def build(unit: Unit, known: Known) -> Built:
@@ -199,6 +217,23 @@ def _entries(
             yield Decided(rule, verdicts.then(rule, number), may_merge(rule, direction, known))
 
 
+def write(policy: Policy, direction: Direction, options: Options) -> Written:
+    """Return a policy as a tier's chain has it."""
+    verdicts = _verdicts(policy, direction, options)
+    rules = policy.rules(direction)
+    entries = tuple(
+        Decided(rule, verdicts.then(rule, number), is_simple(rule, direction)) for number, rule in enumerate(rules)
+    )
+    return Written(
+        policy,
+        entries,
+        verdicts.part(),
+        passes=any(rule.action is Action.PASS for rule in rules),
+        merges=all(entry.merges for entry in entries),
+        peers=frozenset(name for rule in rules for name in (*rule.source.sets, *rule.destination.sets)),
+    )
+
+
 def _policy(policy: Policy, direction: Direction, known: Known) -> Built:
     """Build a policy's own chain. What it decides nothing about returns to the tier's chain."""
     verdicts = _verdicts(policy, direction, known.options)
@@ -246,17 +281,15 @@ def _stage(stage: Stage, direction: Direction, known: Known) -> Built:
     needs: set[Unit] = set()
     entries: list[Entry] = []
     for key in stage.policies:
-        policy = known.policies[key]
-        verdicts = _verdicts(policy, direction, known.options)
-        own = list(_entries(policy.rules(direction), direction, verdicts, known))
-        passes = any(rule.action is Action.PASS for rule in policy.rules(direction))
-        if not policy.staged and (passes or (writes_out and all(entry.merges for entry in own))):
-            entries += own
-            parts.append(verdicts.part())
+        own = known.written(key, direction)
+        merges = writes_out and own.merges and all(known.size(name) <= LARGEST for name in own.peers)
+        if not own.policy.staged and (own.passes or merges):
+            entries += own.entries if merges else _sized(own.entries, direction, known)
+            parts.append(own.part)
         else:
             entries.append(Plain(f"jump {chain_of(PolicyUnit(key, direction))}"))
             needs.add(PolicyUnit(key, direction))
-        sequence.shapes.update(_peers_of(own))  # one that grows too large moves its policy into a chain of its own
+        sequence.shapes.update(own.peers)  # one that grows too large moves its policy into a chain of its own
     sequence.extend(entries)
     way = DIRECTIONS[direction]
     tier = _Verdicts(f"{way}-{digest('tier', stage.tier)}", harmless(f"Tier {stage.tier}"), known.options)
@@ -266,10 +299,10 @@ def _stage(stage: Stage, direction: Direction, known: Known) -> Built:
     return _built((*parts, tier.part(), sequence.part(), chain), sequence, needs)
 
 
-def _peers_of(entries: Iterable[Decided]) -> Iterator[SetId]:
+def _sized(entries: Iterable[Decided], direction: Direction, known: Known) -> Iterator[Decided]:
+    """Yield the entries as they merge with sets as large as they are."""
     for entry in entries:
-        yield from entry.rule.source.sets
-        yield from entry.rule.destination.sets
+        yield Decided(entry.rule, entry.then, may_merge(entry.rule, direction, known))
 
 
 # --- endpoints -------------------------------------------------------------------------------------------------

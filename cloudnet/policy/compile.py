@@ -13,7 +13,7 @@ from typing import Final
 from cloudnet.delta import DeltaTracker
 from cloudnet.model.addresses import Network
 from cloudnet.policy import hooks, members
-from cloudnet.policy.chains import Built, PolicyUnit, ProfileUnit, StageUnit, Unit, build, chain_of
+from cloudnet.policy.chains import Built, PolicyUnit, ProfileUnit, StageUnit, Unit, Written, build, chain_of, write
 from cloudnet.policy.members import Spans
 from cloudnet.policy.merging import Merged
 from cloudnet.policy.options import Options
@@ -76,6 +76,7 @@ class Compiler:
         self._plans: dict[tuple[Role, Direction, tuple[TierPolicies, ...], tuple[str, ...]], Plan] = {}
         self._built: dict[Unit, Built] = {}
         self._memories: dict[Unit, dict[str, Merged]] = {}
+        self._written: dict[tuple[PolicyKey, Direction], Written] = {}
         self._leads_here: dict[Unit, set[Unit | str]] = {}  # units and interfaces that need it
         self._stages_with: dict[PolicyKey, set[StageUnit]] = {}
         self._dependents: dict[SetId, set[Unit]] = {}
@@ -97,6 +98,12 @@ class Compiler:
 
     def memory(self, unit: Unit) -> dict[str, Merged]:
         return self._memories.setdefault(unit, {})
+
+    def written(self, key: PolicyKey, direction: Direction) -> Written:
+        known, policy = self._written.get((key, direction)), self.policies[key]
+        if known is None or known.policy is not policy:
+            known = self._written[key, direction] = write(policy, direction, self.options)
+        return known
 
     def spans(self, name: SetId) -> Spans:
         return self._members[name].spans() if name in self._members else members.spans(())
@@ -161,6 +168,8 @@ class Compiler:
         self._touch_policy(policy.key)
 
     def _drop_policy(self, key: PolicyKey) -> None:
+        for direction in Direction:
+            self._written.pop((key, direction), None)
         if self.policies.pop(key, None) is not None:
             self._replan(key)
 
@@ -343,8 +352,11 @@ class Compiler:
             (self.sets, before.sets, after.sets),
             (self.counters, before.counters, after.counters),
         ):
-            gone = {one.name for one in was} - {one.name for one in now}
+            stood = {one.name: one for one in was}
+            gone = stood.keys() - {one.name for one in now}
             for one in now:
+                if stood.get(one.name) is one:
+                    continue
                 self._owners.setdefault(one.name, set()).add(owner)
                 tracker.want(one.name, one)  # type: ignore[arg-type]  # each tracker with values of its own kind
             for name in gone:

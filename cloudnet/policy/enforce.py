@@ -122,11 +122,35 @@ class Enforcer:
             KernelError: it cannot be read, or cannot be mended.
         """
         standing = self._nft.list(TABLE)
-        if standing is None or not self._adopt(standing, self._nft.counters(TABLE)):
-            self._nft.run(table.script(self.compiler.part()))
-            _adopt_all(self.compiler)
+        if standing is None:
+            self._begin()
+            return True
+        if not self._adopt(standing, self._nft.counters(TABLE)):
+            self._make()
             return True
         return self.settle()
+
+    def _begin(self) -> None:
+        """Make the table where none was; a policy that the kernel refuses stays out, and nothing else."""
+        policies = tuple(self.compiler.policies.values())
+        try:
+            self._make()
+        except NftError:
+            if not policies:
+                raise
+            self._last_good = dict.fromkeys((policy.key for policy in policies), None)
+            self._revert(list(self._last_good))
+            try:
+                self._make()
+            except NftError:  # no policy is to blame
+                self.compiler.take(map(PolicyChanged, policies))
+                raise
+            self._introduce(policies)
+            self._last_good.clear()
+
+    def _make(self) -> None:
+        self._nft.run(table.script(self.compiler.part()))
+        _adopt_all(self.compiler)
 
     def _adopt(self, standing: Standing, counters: Mapping[str, object]) -> bool:
         """Believe what was read; tell whether it can be mended piece by piece."""

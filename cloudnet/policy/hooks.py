@@ -93,13 +93,13 @@ def _before_tracking(options: Options) -> Iterator[Chain]:
     """
     to_pods = "accept" if options.spoofing else "goto sources"
     overlay = f"udp dport {options.vxlan_port}"
-    yield Chain(
-        "before-tracking",
-        (*(f'iifname "{prefix}*" {to_pods}' for prefix in options.pod_prefixes), f"{overlay} goto overlay-in"),
-        _hook("prerouting", RAW - 1),
-    )
+    guards = [f'iifname "{prefix}*" {to_pods}' for prefix in options.pod_prefixes]
+    guards += [f"{overlay} goto overlay-in"] if options.vxlan_port else []
+    yield Chain("before-tracking", tuple(guards), _hook("prerouting", RAW - 1))
     if not options.spoofing:
         yield Chain("sources", tuple(_sources()))
+    if not options.vxlan_port:
+        return
     yield Chain("overlay-in", ("fib daddr type != local accept", *_nodes("saddr"), "goto drop-stranger"))
     yield Chain("overlay-out", tuple(f"{overlay} {rule}" for rule in _nodes("daddr")), _hook("output", RAW - 1))
 
@@ -176,7 +176,7 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
         return rules
 
     def guarded(way: str) -> list[str]:
-        return [overlay, NEIGHBOURS, f"jump failsafe-{way}", f"jump failsafe-replies-{way}"]
+        return [*overlay, NEIGHBOURS, f"jump failsafe-{way}", f"jump failsafe-replies-{way}"]
 
     yield Chain(
         "untracked-from-hosts",
@@ -190,12 +190,12 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
     )
     yield Chain(
         "pre-dnat-from-hosts",
-        (ESTABLISHED, marked, overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
+        (ESTABLISHED, marked, *overlay, NEIGHBOURS, "jump failsafe-in", *way("pre-dnat-in", "iifname")),
         _hook("prerouting", MANGLE),
     )
     yield Chain(
         "input-from-hosts",
-        (ESTABLISHED, *pods_in, overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
+        (ESTABLISHED, *pods_in, *overlay, marked, NEIGHBOURS, *way("host-in", "iifname")),
         _hook("input", FILTER - 1),
     )
     yield Chain(
@@ -204,7 +204,7 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
         _hook("forward", FILTER - 4),
     )
     yield Chain("forward-to-hosts", (ESTABLISHED, *way("forward-out", "oifname")), _hook("forward", FILTER - 1))
-    to_hosts = (*pods_out, overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
+    to_hosts = (*pods_out, *overlay, marked, NEIGHBOURS, *way("host-out", "oifname"))
     yield Chain("output-to-hosts", (ESTABLISHED, "ct status dnat accept", *to_hosts), _hook("output", FILTER - 1))
     # After destination NAT the kernel routes anew behind the filter: only here the interface is the right one.
     yield Chain(
@@ -214,8 +214,9 @@ def _hosts(options: Options, everywhere: Mapping[str, str]) -> Iterator[Chain]:
     )
 
 
-def _overlay(options: Options) -> str:
-    return f"udp dport {{ {', '.join(map(str, options.overlay_ports))} }} accept"
+def _overlay(options: Options) -> list[str]:
+    ports = ", ".join(map(str, options.overlay_ports))
+    return [f"udp dport {{ {ports} }} accept"] if ports else []
 
 
 def _failsafes(options: Options) -> Iterator[Chain]:

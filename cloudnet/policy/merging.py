@@ -98,11 +98,13 @@ class Merged:
     """What a run came to the last time, so that a change of one rule costs what that rule does.
 
     ``cut``: for each family the boxes by address, as the text that their elements begin with, and the indexes of the
-    rules in them; ``elements``: those of the map of protocols with ports, and of the map of the others.
+    rules in them; ``boxes_of``: for each family and rule, where its boxes are in there; ``elements``: those of the
+    map of protocols with ports, and of the map of the others.
     """
 
     run: tuple[Simple, ...]
     cut: dict[Family, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+    boxes_of: dict[Family, dict[int, list[int]]] = field(default_factory=dict)
     pieces: dict[tuple[int, ...], _Pieces] = field(default_factory=dict)
     elements: dict[Family, tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
 
@@ -140,24 +142,39 @@ def _again(run: tuple[Simple, ...], before: Merged | None) -> Merged:
         changed = frozenset(i for i, (now, was) in enumerate(zip(run, before.run, strict=True)) if now != was)
     merged = Merged(run)
     for family in Family:
-        merged.cut[family] = before.cut[family] if before else _boxes(run, family)
-        touched = [box for box in merged.cut[family] if not changed.isdisjoint(box[1])]
+        cut = merged.cut[family] = before.cut[family] if before else _boxes(run, family)
+        boxes_of = merged.boxes_of[family] = before.boxes_of[family] if before else _by_rule(cut)
+        places = sorted({place for index in changed for place in boxes_of.get(index, ())})
+        touched = [cut[place] for place in places]
         for _, chosen in touched:
             if chosen not in merged.pieces:
                 merged.pieces[chosen] = _pieces([run[index] for index in chosen])
-        ported, others = _elements([(text, merged.pieces[chosen]) for text, chosen in touched])
+        fresh = _elements([(text, merged.pieces[chosen]) for text, chosen in touched])
         if before:
             old = _elements([(text, before.pieces[chosen]) for text, chosen in touched])
-            ported = {
-                key: verdict for key, verdict in before.elements[family][0].items() if key not in old[0]
-            } | ported
-            others = {
-                key: verdict for key, verdict in before.elements[family][1].items() if key not in old[1]
-            } | others
-        merged.elements[family] = ported, others
+            ported, others = map(_exchange, before.elements[family], old, fresh)
+            fresh = ported, others
+        merged.elements[family] = fresh
     if before:
         merged.pieces = before.pieces | merged.pieces
     return merged
+
+
+def _exchange(elements: dict[str, str], old: Iterable[str], fresh: dict[str, str]) -> dict[str, str]:
+    """Return the elements with ``fresh`` ones where ``old`` ones were."""
+    changed = dict(elements)
+    for key in old:
+        del changed[key]
+    return changed | fresh
+
+
+def _by_rule(cut: Sequence[tuple[str, tuple[int, ...]]]) -> dict[int, list[int]]:
+    """Return, for each rule, where the boxes are that it is in."""
+    places: dict[int, list[int]] = {}
+    for place, (_, chosen) in enumerate(cut):
+        for index in chosen:
+            places.setdefault(index, []).append(place)
+    return places
 
 
 def _same_peers(run: Sequence[Simple], other: Sequence[Simple]) -> bool:

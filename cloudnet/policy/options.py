@@ -44,7 +44,7 @@ class Options:
     """Enforcement on one node.
 
     ``pod_prefixes``: an interface whose name begins so is a pod's, and nothing passes it before we know the pod.
-    ``vxlan_port``: the UDP port by which only nodes reach this one.
+    ``vxlan_port``: the UDP port by which only nodes reach this one; with 0 VXLAN is like everything else.
     ``overlay_ports``: UDP ports of VXLAN and of path probes, which policy never cuts between nodes.
     ``mark``: the one bit of the packet mark that says "allowed by a doNotTrack or preDNAT policy" to later hooks.
     ``fast_path``: packets that may take it get the bit ``fast_mark`` when all rules have let them through.

@@ -4,8 +4,8 @@
 bucket for reads and one for writes, additive increase and multiplicative decrease when the cloud throttles, one
 hold for everybody when it names a Retry-After, and counters for each verb and outcome.
 
-The defaults are the token buckets that EC2 publishes for an account and a region: reads 100 at once and 20 a
-second, mutating calls 50 and 5. Other callers of the account share them; the decrease finds what is left for us.
+Every plugin brings the buckets that its cloud publishes; there is no default, because no number is right for two
+clouds. Other callers of the account share them; the decrease finds what is left for us.
 """
 
 from __future__ import annotations
@@ -42,10 +42,6 @@ class Bucket:
 
     rate: float
     burst: float
-
-
-EC2_READ = Bucket(rate=20.0, burst=100.0)
-EC2_WRITE = Bucket(rate=5.0, burst=50.0)
 
 
 class TokenBucket:
@@ -105,9 +101,7 @@ Observer = Callable[[str, str, float], None]
 class Budget:
     """What all calls to one cloud may spend together. Safe to share between threads."""
 
-    def __init__(
-        self, clock: Clock, *, read: Bucket = EC2_READ, write: Bucket = EC2_WRITE, observe: Observer | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, *, read: Bucket, write: Bucket, observe: Observer | None = None) -> None:
         self.observe = observe
         self.calls: Counter[tuple[str, str]] = Counter()
         """``{(verb, outcome): attempts}``, refused ones included."""

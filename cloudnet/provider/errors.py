@@ -4,6 +4,7 @@
     ├── Throttled          wait ``retry_after`` and slow everybody down
     ├── Unavailable        the cloud is broken or out of reach: try again later
     ├── QuotaExceeded      leave these destinations on VXLAN, try again slowly
+    │   └── Exhausted      the subnet has no such addresses: take smaller pieces, or addresses of a pool
     ├── PermissionDenied   leave what is there alone, name the missing permission
     ├── Conflict           read again, find out whose it is
     ├── NotFound           the thing is gone: for a delete that is success
@@ -65,6 +66,12 @@ class QuotaExceeded(ProviderError):
     """A limit of the account, the table or the interface is reached."""
 
     cause_word = Cause.QUOTA
+
+
+class Exhausted(QuotaExceeded):
+    """The subnet has no such prefix, or no address at all, left: it is fragmented or full."""
+
+    cause_word = Cause.EXHAUSTED
 
 
 class PermissionDenied(ProviderError):

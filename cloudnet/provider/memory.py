@@ -19,11 +19,11 @@ import enum
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -42,7 +42,7 @@ from cloudnet.model.addresses import (
     order,
 )
 from cloudnet.model.resources import NextHop, Node
-from cloudnet.provider import writes
+from cloudnet.provider import memory_addresses, writes
 from cloudnet.provider.api import (
     Capabilities,
     Encapsulation,
@@ -55,7 +55,7 @@ from cloudnet.provider.api import (
     TableRoute,
     Verb,
 )
-from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Bucket, Budget, Kind, TokenBucket
+from cloudnet.provider.budget import Bucket, Budget, Kind, TokenBucket
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -65,13 +65,18 @@ from cloudnet.provider.errors import (
     Throttled,
     Unavailable,
 )
+from cloudnet.provider.memory_addresses import AddressSpace, MemoryAddresses
 from cloudnet.retry import Retry
+
+T = TypeVar("T")
 
 NAME = "memory"
 ROUTES_PER_TABLE = 500  # AWS' default since June 2025
+READ = Bucket(rate=20.0, burst=100.0)  # what the cloud grants, and what the plugin spends: EC2's published buckets
+WRITE = Bucket(rate=5.0, burst=50.0)
 
-READS = frozenset({"describe_tables", "describe_instances"})
-WRITES = frozenset({"create_route", "replace_route", "delete_route", "modify_interface"})
+READS = frozenset({"describe_tables", "describe_instances"}) | memory_addresses.READS
+WRITES = frozenset({"create_route", "replace_route", "delete_route", "modify_interface"}) | memory_addresses.WRITES
 
 
 class Fault(enum.Enum):
@@ -144,8 +149,8 @@ class MemoryCloud:
         self,
         clock: Clock,
         *,
-        read: Bucket = EC2_READ,
-        write: Bucket = EC2_WRITE,
+        read: Bucket = READ,
+        write: Bucket = WRITE,
         limits: Mapping[Family, int] | None = None,
         read_delay: float = 0.0,
     ) -> None:
@@ -341,6 +346,14 @@ class MemoryCloud:
             self._change_instance(owner.id, forwarding=True)
             self._lose(lost)
 
+    def metered(self, verb: str, function: Callable[[], T]) -> T:
+        """Make one call of a verb that somebody else carries out: counted, metered, and refused when planned."""
+        with self._lock:
+            lost = self._admit(verb)
+            answer = function()
+            self._lose(lost)
+            return answer
+
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _admit(self, verb: str, table: str = "", destination: Network | None = None) -> _Planned | None:
@@ -479,7 +492,7 @@ class MemoryRoutes:
 
 
 class MemoryProvider:
-    """The plugin for a ``MemoryCloud``: budget, retries and all."""
+    """The plugin for a ``MemoryCloud``: budget, retries and all; native addresses where there is a ``space``."""
 
     def __init__(
         self,
@@ -490,11 +503,13 @@ class MemoryProvider:
         rng: random.Random | None = None,
         deadline: float = 10.0,
         l2_adjacent: bool = True,
+        space: AddressSpace | None = None,
     ) -> None:
-        self.budget = budget or Budget(clock)
+        self.budget = budget or Budget(clock, read=READ, write=WRITE)
         self._cloud = cloud
         self._retry = Retry(clock, rng or random.Random(0), deadline=deadline)  # noqa: S311  jitter, no secret
         self._routes = MemoryRoutes(cloud, self.budget, self._retry)
+        self._addresses = MemoryAddresses(cloud, space, self.budget, self._retry) if space else None
         self._capabilities = Capabilities(
             families=frozenset(Family),
             l2_adjacent=l2_adjacent,
@@ -515,8 +530,8 @@ class MemoryProvider:
         return self._routes
 
     @property
-    def addresses(self) -> None:
-        return None
+    def addresses(self) -> MemoryAddresses | None:
+        return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         """Return the machine of each node: by the last part of its provider id, else by its address."""

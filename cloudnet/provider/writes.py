@@ -26,9 +26,15 @@ Write = Callable[[RouteChange, float | None], None]
 GIVE_UP_AFTER = 3  # changes in a row that found the cloud down or throttling: the rest is not sent
 
 
-def apply(changes: Sequence[RouteChange], *, read: Read, write: Write, provider: str) -> tuple[RouteResult, ...]:
-    """Return the outcome of each change, in order."""
-    batch = _Batch(changes, read, write, provider)
+def apply(
+    changes: Sequence[RouteChange], *, read: Read, write: Write, provider: str, look_first: bool = False
+) -> tuple[RouteResult, ...]:
+    """Return the outcome of each change, in order.
+
+    ``look_first`` is for clouds that take a second route to one destination without a word: a create is then
+    compared with what stands there before it is sent.
+    """
+    batch = _Batch(changes, read, write, provider, look_first=look_first)
     return tuple(RouteResult(change, batch.outcome(change)) for change in changes)
 
 
@@ -42,21 +48,50 @@ def leads_nowhere(route: TableRoute) -> bool:
     return route.owner is not Owner.FOREIGN and route.black_hole and route.next_hop == NextHop()
 
 
+def not_sent(change: RouteChange, error: ProviderError, *, provider: str) -> ProviderError:
+    """Return the outcome of a change that was held back, because of the last of those that failed before it."""
+    kind = Throttled if isinstance(error, Throttled) else Unavailable
+    return kind(
+        f"{change.verb.value} of {change.destination} in {change.table} was not sent, "
+        f"after {GIVE_UP_AFTER} changes in a row failed: {error}",
+        provider=provider,
+        retry_after=error.retry_after,
+    )
+
+
+def in_the_way(
+    change: RouteChange, route: TableRoute, *, provider: str, error: ProviderError | None = None
+) -> Conflict:
+    """Return the conflict with ``route``; the cloud's own refusal keeps its code and request id."""
+    what = route.target or str(route.next_hop.interface or route.next_hop.instance or route.next_hop.address)
+    return Conflict(
+        f"{change.destination} in route table {change.table} already leads to {what}: "
+        "remove that route or give the node another block",
+        provider=provider,
+        code=error.code if error else "",
+        request_id=error.request_id if error else "",
+        status=error.status if error else 0,
+    )
+
+
 class _Batch:
     """The changes of one ``apply`` and what has been learned of the cloud on the way."""
 
-    def __init__(self, changes: Sequence[RouteChange], read: Read, write: Write, provider: str) -> None:
+    def __init__(
+        self, changes: Sequence[RouteChange], read: Read, write: Write, provider: str, *, look_first: bool
+    ) -> None:
         self._tables = frozenset(change.table for change in changes)
         self._read = read
         self._write = write
         self._provider = provider
+        self._look_first = look_first
         self._standing: RouteTables | ProviderError | None = None
         self._failures = 0
         self._last: ProviderError | None = None
 
     def outcome(self, change: RouteChange) -> ProviderError | None:
         if self._last is not None and self._failures >= GIVE_UP_AFTER:
-            return self._not_sent(change, self._last)
+            return not_sent(change, self._last, provider=self._provider)
         try:
             self._carry_out(change)
         except (Throttled, Unavailable) as error:
@@ -81,6 +116,10 @@ class _Batch:
         self._write(change, 0.0 if self._failures else None)
 
     def _create(self, change: RouteChange) -> None:
+        if self._look_first and (there := self._find(change)) is not None:
+            if not stands(there, change):
+                raise self._in_the_way(change, there)
+            return
         try:
             self._send(change)
         except Conflict as error:
@@ -121,22 +160,4 @@ class _Batch:
         return next((r for r in table.routes if r.destination == change.destination), None)
 
     def _in_the_way(self, change: RouteChange, route: TableRoute, error: ProviderError | None = None) -> Conflict:
-        """Return the conflict with ``route``; the cloud's own refusal keeps its code and request id."""
-        what = route.target or str(route.next_hop.interface or route.next_hop.instance or route.next_hop.address)
-        return Conflict(
-            f"{change.destination} in route table {change.table} already leads to {what}: "
-            "remove that route or give the node another block",
-            provider=self._provider,
-            code=error.code if error else "",
-            request_id=error.request_id if error else "",
-            status=error.status if error else 0,
-        )
-
-    def _not_sent(self, change: RouteChange, error: ProviderError) -> ProviderError:
-        kind = Throttled if isinstance(error, Throttled) else Unavailable
-        return kind(
-            f"{change.verb.value} of {change.destination} in {change.table} was not sent, "
-            f"after {GIVE_UP_AFTER} changes in a row failed: {error}",
-            provider=self._provider,
-            retry_after=error.retry_after,
-        )
+        return in_the_way(change, route, provider=self._provider, error=error)

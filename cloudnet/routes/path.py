@@ -198,6 +198,7 @@ BY_CAUSE: Mapping[Cause, Reason | None] = MappingProxyType(
         Cause.NOT_FOUND: Reason.UNAVAILABLE,  # the table or the next hop is gone; the detail says which
         Cause.UNSUPPORTED: Reason.UNSUPPORTED,
         Cause.UNAVAILABLE: Reason.UNAVAILABLE,
+        Cause.EXHAUSTED: Reason.QUOTA,
     }
 )
 """A cause says more than the bare state, except where the state itself is the news."""

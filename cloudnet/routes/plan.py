@@ -23,6 +23,7 @@ from types import MappingProxyType
 from cloudnet.model.addresses import Family, Network, NodeName, SubnetId, TableId
 from cloudnet.model.resources import Cause, NextHop, RouteState, TableStatus
 from cloudnet.provider.api import Owner, RouteChange, TableRoute, Verb
+from cloudnet.routes import declared
 from cloudnet.routes.aggregate import V6, key, prefix, unions, widened
 
 
@@ -42,6 +43,7 @@ class Wish:
     direct: SubnetId | None = None
     cause: Cause = Cause.NONE
     detail: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Standing:
     ``routes`` is the last read. ``awaiting`` are changes that the cloud accepted and that no read has shown yet.
     ``refused`` destinations are left alone for now; ``closed`` families take no new route for now. ``left`` are
     withdrawals that every agent has acted on; ``cleared`` are destinations whose deletion was seen through.
+    ``zone`` and ``read_only`` are as ``RouteTable`` has them.
     """
 
     id: TableId
@@ -71,6 +74,8 @@ class Standing:
     closed: Mapping[Family, Refusal] = field(default_factory=lambda: MappingProxyType({}))
     left: Collection[int] = frozenset()
     cleared: Collection[int] = frozenset()
+    zone: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class _Planning:
         self.settled: set[int] = set()  # in place, as the ledger says and as wanted: thousands of these cost little
         self.own: dict[int, NextHop] = {}
         self.foreign: dict[int, TableRoute] = {}
+        self.declared: dict[int, TableRoute] = {}
         self.used = dict.fromkeys(Family, 0)
         self.statuses: dict[int, TableStatus | None] = {}
         self.told: set[int] = set()  # whose status is decided, whether or not it differs from the ledger
@@ -165,6 +171,8 @@ class _Planning:
             if self._is_settled(k, route):
                 self.settled.add(k)
                 self.own[k] = route.next_hop
+            elif route.owner is Owner.DECLARED:
+                self.declared[k] = route
             elif self._is_ours(k, route):
                 self.own[k] = route.next_hop
             else:
@@ -218,9 +226,32 @@ class _Planning:
                 denied[k] = Refusal(wish.cause, wish.detail)
             elif k in conflicts:
                 denied[k] = Refusal(Cause.CONFLICT, conflicts[k])
+            elif route := declared.against(self.declared, k, wish.next_hop):
+                denied[k] = Refusal(Cause.CONFLICT, self._led_astray(wish, route))
+            elif route := declared.serving(self.declared, k):
+                self._tell(k, RouteState.PROGRAMMED, detail=f"served by {route.destination}: {route.target}")
+            elif why := self._out_of_reach(wish):
+                denied[k] = Refusal(Cause.UNSUPPORTED, why)
             else:
                 routable[k] = wish
         return routable, denied
+
+    def _out_of_reach(self, wish: Wish) -> str:
+        """Say why no route of this table can ever lead to the block; nothing when one can."""
+        if self.table.zone and wish.zone != self.table.zone:
+            return (
+                f"routes of {self.table.id} hold in zone {self.table.zone} and lead to machines there, "
+                f"and node {wish.node!r} is in {wish.zone or 'no zone'}: VXLAN carries it"
+            )
+        if self.table.read_only:
+            return f"nobody here can write to {self.table.id}, and no declared route covers the block: declare one"
+        return ""
+
+    def _led_astray(self, wish: Wish, route: TableRoute) -> str:
+        return (
+            f"{route.destination} is declared in {self.table.id} to lead to {route.target}, but {wish.block} belongs "
+            f"to node {wish.node!r}: correct the declaration, or give the node another block"
+        )
 
     def _conflicts(self) -> Mapping[int, str]:
         """Return what foreign routes take away from blocks: the whole of it, or a part by a narrower route."""

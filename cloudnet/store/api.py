@@ -5,6 +5,7 @@
 * ``write`` carries several writes out in one request, all or none where the store is ``atomic``.
 * ``list`` gives the revision to start a watch from; a watch delivers every later change once, in order,
   or says with ``Compacted`` that it cannot, and then the caller lists again.
+* A document that makes no sense hides no other: a list names it, and a watch that meets one asks to list again.
 
 ``cloudnet.testing.store`` holds the suite that every implementation passes.
 """
@@ -12,9 +13,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
 from typing import Generic, NewType, Protocol, Self, TypeAlias, TypeVar
 
 from cloudnet.errors import CloudnetError
@@ -66,10 +67,14 @@ class Stored(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[R_co]):
-    """All resources of a kind at one moment, by name; ``revision`` is where a watch goes on."""
+    """All resources of a kind at one moment, by name; ``revision`` is where a watch goes on.
+
+    ``unreadable`` are those whose document makes no sense, and why: {(namespace, name): problem}.
+    """
 
     items: tuple[Stored[R_co], ...]
     revision: Revision
+    unreadable: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 # --- writing several at once --------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ class Watch(Protocol):
         """Return the changes since the last call, waiting up to ``timeout`` seconds for the first.
 
         Raises:
-            Compacted: the changes are gone; list again.
+            Compacted: the changes are gone, or one of them cannot be read; list again.
             StoreUnavailable: the store does not answer; the watch may be called again.
         """
 

@@ -19,11 +19,13 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar, cast
 
+from cloudnet.model.kinds import keeping
 from cloudnet.model.resources import Resource
 from cloudnet.store import etcd_keys, etcd_wire, records
 from cloudnet.store.api import Compacted, Create, Delete, Listing, Revision, Stored, StoreUnavailable, Update, Write
 from cloudnet.store.etcd_batch import Known, Transactions, decode, find
 from cloudnet.store.etcd_client import Client
+from cloudnet.store.etcd_keys import Layout
 from cloudnet.store.etcd_watch import EtcdWatch
 from cloudnet.store.etcd_wire import OWN, RANGE, TXN, Entry, Range, b64
 
@@ -62,18 +64,32 @@ class EtcdStore:
     # --- reading ----------------------------------------------------------------------------------------
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        layout, entry = self._find(kind, name, namespace)
+        return Stored(decode(layout, entry), entry.modified)
+
+    def whole(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        layout, entry = self._find(kind, name, namespace)
+        return Stored(keeping(decode(layout, entry), layout.document(entry)), entry.modified)
+
+    def _find(self, kind: type[R], name: str, namespace: str) -> tuple[Layout[R], Entry]:
         layout = etcd_keys.of(kind)
         self._check_open()
         entry = find(self.client, layout, name, namespace)
         if entry is None:
             raise records.not_found(layout.kind.name, name, namespace)
         self._known.note(entry)
-        return Stored(decode(layout, entry), entry.modified)
+        return layout, entry
 
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
+        return self._list(etcd_keys.of(kind), namespace, lambda value, _: view(value) if view else value)
+
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
         layout = etcd_keys.of(kind)
+        return self._list(layout, namespace, lambda value, entry: keeping(value, layout.document(entry)))
+
+    def _list(self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R]) -> Listing[R]:
         for attempt in range(_LISTING_TRIES):
             try:
                 entries, revision = self._read(layout.ranges(namespace))
@@ -85,14 +101,14 @@ class EtcdStore:
             else:
                 break
         items = []
+        unreadable: dict[tuple[str, str], str] = {}
         for entry in entries:
             if layout.holds(entry.key):
                 # One value that somebody spoilt must not hide all the others.
-                with records.tolerated(layout.kind.name, entry.key):
-                    value = layout.decode(entry)
-                    items.append(Stored(view(value) if view else value, entry.modified))
+                with records.tolerated(layout.kind.name, *layout.name(entry.key), unreadable):
+                    items.append(Stored(view(layout.decode(entry), entry), entry.modified))
         items.sort(key=lambda item: (item.value.meta.namespace, item.value.meta.name))
-        return Listing(tuple(items), revision)
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> EtcdWatch:
         watch = EtcdWatch(self.client, [etcd_keys.of(kind) for kind in kinds], since=since)

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from cloudnet.store import etcd_errors, records
+from cloudnet.store.connection import Answer, Connection, Endpoint, dial
 from cloudnet.store.etcd_errors import Refused
-from cloudnet.store.etcd_http import Answer, Connection, Endpoint, dial
 from cloudnet.store.etcd_settings import Settings
 from cloudnet.store.etcd_wire import AUTHENTICATE, Json, from_json, to_json
 

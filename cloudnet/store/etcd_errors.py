@@ -13,7 +13,7 @@ import msgspec
 
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.store.api import Compacted, StoreDamaged, StoreUnavailable
-from cloudnet.store.etcd_http import Endpoint
+from cloudnet.store.connection import Endpoint
 
 _ELSEWHERE: Final = frozenset({4, 14})  # gRPC: DEADLINE_EXCEEDED, UNAVAILABLE
 _PROXY_SAYS_ELSEWHERE: Final = frozenset({502, 503, 504})

@@ -59,11 +59,21 @@ class Layout(Protocol[R]):
     def holds(self, key: str) -> bool:
         """Tell whether a key in the ranges is one of the kind."""
 
+    def name(self, key: str) -> tuple[str, str]:
+        """Return namespace and name of what a key of the kind holds."""
+
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:
         """Return what to store; with ``onto``, only what differs is changed in it."""
 
     def decode(self, entry: Entry) -> R:
         """Return the value of an entry.
+
+        Raises:
+            BadInput: it makes no sense.
+        """
+
+    def document(self, entry: Entry) -> bytes:
+        """Return the document of an entry, with all that we do not understand of it.
 
         Raises:
             BadInput: it makes no sense.
@@ -99,14 +109,21 @@ class Documents(Generic[R]):
     def holds(self, key: str) -> bool:
         return key.startswith(self._prefix) and key.count("/", len(self._prefix)) == self.kind.namespaced
 
+    def name(self, key: str) -> tuple[str, str]:
+        namespace, _, name = key[len(self._prefix) :].rpartition("/")
+        return namespace, name
+
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:
         """Calico notes when an object was created (``clientv3/resources.go`` Create); so do we."""
         document = self.kind.encode(records.with_uid(value, uid), onto=onto.value if onto else None)
         if onto:
             return document
         found = _from_json(document)
-        found["metadata"]["creationTimestamp"] = now
+        found["metadata"].setdefault("creationTimestamp", now)  # one that is copied from elsewhere has it
         return _to_json(found)
+
+    def document(self, entry: Entry) -> bytes:
+        return entry.value
 
     def decode(self, entry: Entry) -> R:
         value = self.kind.decode(entry.value)
@@ -153,18 +170,23 @@ class Ipam(Generic[R]):
     def holds(self, key: str) -> bool:
         return self._form.read(key, {}) is not None
 
+    def name(self, key: str) -> tuple[str, str]:
+        read = self._form.read(key, {})
+        assert read is not None, f"{key} is none of this kind"  # noqa: S101 - `holds` said that it is
+        return "", read[0].name
+
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:  # noqa: ARG002 - nowhere to note them
-        document = self.kind.encode(value, onto=self._document(onto) if onto else None)
+        document = self.kind.encode(value, onto=self.document(onto) if onto else None)
         return _to_json(self._form.write(_from_json(document)["spec"]))
 
     def decode(self, entry: Entry) -> R:
-        value = self.kind.decode(self._document(entry))
+        value = self.kind.decode(self.document(entry))
         if (found := self._form.key(value)) != entry.key:
             raise BadInput(f"is that of {found}, not of the key {entry.key}", path="spec.cidr")
         return value
 
-    def _document(self, entry: Entry) -> bytes:
-        """Return the newer form of an entry; an empty value is an old way to write an empty object."""
+    def document(self, entry: Entry) -> bytes:
+        """An empty value is an old way to write an empty object."""
         try:
             found = self._form.read(entry.key, _from_json(entry.value) if entry.value else {})
         except msgspec.MsgspecError as error:
@@ -173,7 +195,8 @@ class Ipam(Generic[R]):
             raise BadInput(f"{entry.key} is no key of a {self.kind.name}")
         meta, spec = found
         named = Metadata(meta.name, "", f"etcd-{entry.created}", meta.labels)
-        return _to_json({"metadata": wire.meta(named), "spec": spec})
+        header = {"apiVersion": self.kind.api_version, "kind": self.kind.word}
+        return _to_json({**header, "metadata": wire.meta(named), "spec": spec})
 
 
 # Any: the rows differ in their type; `of` gives each caller the right one.

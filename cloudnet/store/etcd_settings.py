@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from cloudnet.errors import BadInput
-from cloudnet.store.etcd_http import Endpoint
+from cloudnet.store.connection import Endpoint
 
 PORT: Final = 2379
 _FORM: Final = "etcd://HOST:PORT[,HOST:PORT...], etcds:// for TLS"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from cloudnet.model.resources import Resource
 from cloudnet.store import etcd_errors, etcd_wire, records
 from cloudnet.store.api import Compacted, Event, EventType, Revision
-from cloudnet.store.etcd_http import Connection
+from cloudnet.store.connection import Connection
 from cloudnet.store.etcd_keys import Layout
 from cloudnet.store.etcd_wire import Json, Range, b64, entry, from_json, to_json
 
@@ -49,7 +49,7 @@ class Place:
         """Return a change; nothing when it is none of the kind, or makes no sense.
 
         Raises:
-            Compacted: it deletes a value that is compacted already.
+            Compacted: it deletes a value that is compacted already, or cannot be read.
         """
         now = entry(change["kv"])
         if not self.layout.holds(now.key):
@@ -58,10 +58,8 @@ class Place:
         if type_ is EventType.DELETED and "prev_kv" not in change:
             raise Compacted(f"etcd has no longer what {now.key} was before it was deleted: list again")
         value = entry(change["prev_kv"]) if type_ is EventType.DELETED else now
-        event: Event[Resource] | None = None
-        with records.tolerated(self.layout.kind.name, now.key):
-            event = Event(type_, self.layout.decode(value), now.modified)
-        return event  # noqa: RET504 - the block may end early
+        with records.readable(self.layout.kind.name, now.key):
+            return Event(type_, self.layout.decode(value), now.modified)
 
 
 class Stream:

@@ -1,7 +1,8 @@
 """A thread that keeps its owner told of some kinds: first everything there is, then every change.
 
 It outlives what a watch cannot: changes that are gone from the log (it lists again and makes up the deletions
-that it missed) and a store that does not answer (it tries again, ever more slowly). What it hands out is
+that it missed), a store that does not answer (it tries again, ever more slowly), and a document that makes no sense
+(what it said last stays, and ``unreadable`` names it). What it hands out is
 level-triggered: a value may come twice, never an older one after a newer one.
 
 The receiver runs on the informer's thread and should only put the batch on a queue. ``step`` is the whole
@@ -63,6 +64,7 @@ class Informer:
         self._known: dict[_Kind, dict[_Name, Event[Resource]]] = {kind: {} for kind in kinds}
         self._listed: dict[_Kind, Revision] = {}  # where each kind's listing stood
         self._watch: Watch | None = None
+        self._unreadable: dict[tuple[_Kind, _Name], str] = {}
         self._pause = 0.0
         self._problem = ""
         self._closing = threading.Event()
@@ -72,6 +74,11 @@ class Informer:
     def problem(self) -> str:
         """Why the receiver may be behind; empty when it is not. For health endpoints; any thread may ask."""
         return self._problem
+
+    @property
+    def unreadable(self) -> Mapping[tuple[_Kind, _Name], str]:
+        """Return whose documents make no sense, and why; replaced whole, so that any thread may ask."""
+        return self._unreadable
 
     def start(self) -> None:
         self._thread.start()
@@ -133,14 +140,19 @@ class Informer:
                 (item.value.meta.namespace, item.value.meta.name): Event(EventType.PUT, item.value, item.revision)
                 for item in listing.items
             }
+            stays = {name: known for name, known in self._known[kind].items() if name in listing.unreadable}
             events += [
                 Event(EventType.DELETED, known.value, listing.revision)
                 for name, known in self._known[kind].items()
-                if name not in fresh
+                if name not in fresh and name not in stays
             ]
+            fresh |= stays
             events += fresh.values()
             self._known[kind] = fresh
         events.sort(key=lambda event: event.revision)
+        self._unreadable = {
+            (kind, name): why for kind, listing in listings.items() for name, why in listing.unreadable.items()
+        }
         self._watch = watch
         self._deliver(Batch(tuple(events), synced=True))
 
@@ -168,8 +180,10 @@ class Informer:
             if event is None:
                 continue
             fresh.append(event)
-            known = self._known[type(event.value)]
-            name = (event.value.meta.namespace, event.value.meta.name)
+            kind, name = type(event.value), (event.value.meta.namespace, event.value.meta.name)
+            known = self._known[kind]
+            if (kind, name) in self._unreadable:
+                self._unreadable = {key: why for key, why in self._unreadable.items() if key != (kind, name)}
             if event.type is EventType.PUT:
                 known[name] = event
             else:

@@ -159,7 +159,9 @@ class MemoryStore:
                 seen = self._expect(type(value), value.meta.name, value.meta.namespace, expected)
                 if value.meta.uid not in {"", seen.meta.uid}:
                     raise records.other_uid(kinds.of(type(value)).name, value.meta.name, value.meta.namespace)
-                return _Prepared(records.key(value), EventType.PUT, _clean(value, seen.meta.uid))
+                return _Prepared(
+                    records.key(value), EventType.PUT, _clean(value, seen.meta.uid, onto=seen.meta.document)
+                )
             case Delete(kind, name, namespace, maybe):
                 seen = self._expect(kind, name, namespace, maybe)
                 return _Prepared(records.key(write), EventType.DELETED, seen)
@@ -241,6 +243,8 @@ class MemoryWatch:
         self.close()
 
 
-def _clean(value: Resource, uid: str) -> Resource:
+def _clean(value: Resource, uid: str, *, onto: bytes = b"") -> Resource:
     kind = kinds.of(type(value))
-    return kind.decode(kind.encode(records.with_uid(value, uid)))
+    document = kind.encode(records.with_uid(value, uid), onto=onto or None)
+    clean = kind.decode(document)
+    return kinds.keeping(clean, document) if onto or value.meta.document else clean

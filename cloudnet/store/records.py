@@ -15,6 +15,7 @@ from cloudnet.model import kinds
 from cloudnet.model.resources import Resource
 from cloudnet.store.api import (
     AlreadyExists,
+    Compacted,
     Conflict,
     Create,
     Delete,
@@ -78,7 +79,11 @@ def _write(store: Store, write: Write) -> Stored[Resource] | None:
 
 def title(kind: str, name: str, namespace: str) -> str:
     """Return how messages name a resource: ``Node 'n1'``."""
-    return f"{kind} {f'{namespace}/{name}' if namespace else name!r}"
+    return f"{kind} {title_name(name, namespace)!r}"
+
+
+def title_name(name: str, namespace: str) -> str:
+    return f"{namespace}/{name}" if namespace else name
 
 
 def not_found(kind: str, name: str, namespace: str) -> NotFound:
@@ -104,9 +109,19 @@ def closed(what: str) -> StoreUnavailable:
 
 
 @contextlib.contextmanager
-def tolerated(kind: str, name: str) -> Iterator[None]:
-    """Leave out a document that makes no sense, and say so."""
+def tolerated(kind: str, namespace: str, name: str, into: dict[tuple[str, str], str]) -> Iterator[None]:
+    """Leave out a document that makes no sense, note it in a listing's ``unreadable``, and say so."""
     try:
         yield
     except BadInput as error:
-        log.warning("left out kind=%s name=%s problem=%r", kind, name, str(error))
+        into[namespace, name] = str(error)
+        log.warning("cannot be read kind=%s name=%s problem=%r", kind, title_name(name, namespace), str(error))
+
+
+@contextlib.contextmanager
+def readable(kind: str, where: str) -> Iterator[None]:
+    """Turn a change that makes no sense into ``Compacted``: a listing tells whose it is, and what else happened."""
+    try:
+        yield
+    except BadInput as error:
+        raise Compacted(f"a change of a {kind} cannot be read ({where}): {error}") from error

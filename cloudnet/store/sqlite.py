@@ -98,31 +98,44 @@ class SqliteStore:
     # --- reading ----------------------------------------------------------------------------------------
 
     def get(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        revision, document = self._find(kind, name, namespace)
+        return Stored(self._decode(kinds.of(kind), name, document), revision)
+
+    def whole(self, kind: type[R], name: str, namespace: str = "") -> Stored[R]:
+        revision, document = self._find(kind, name, namespace)
+        return Stored(kinds.keeping(self._decode(kinds.of(kind), name, document), document), revision)
+
+    def _find(self, kind: type[R], name: str, namespace: str) -> tuple[Revision, bytes]:
         with self._reading() as connection:
             row = _row(connection, kinds.of(kind).name, namespace, name)
         if row is None:
             raise records.not_found(kinds.of(kind).name, name, namespace)
-        revision, document = row
-        return Stored(self._decode(kinds.of(kind), name, document), revision)
+        return row
 
     def list(
         self, kind: type[R], namespace: str | None = None, *, view: Callable[[R], R] | None = None
     ) -> Listing[R]:
+        return self._list(kind, namespace, lambda value, _: view(value) if view else value)
+
+    def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
+        return self._list(kind, namespace, kinds.keeping)
+
+    def _list(self, kind: type[R], namespace: str | None, view: Callable[[R, bytes], R]) -> Listing[R]:
         of = kinds.of(kind)
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT name, revision, document FROM resources WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2)"
-                " ORDER BY namespace, name",
+                "SELECT namespace, name, revision, document FROM resources"
+                " WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY namespace, name",
                 (of.name, namespace),
             ).fetchall()
             revision = _revision(connection)
         items = []
-        for name, changed, document in rows:
+        unreadable: dict[tuple[str, str], str] = {}
+        for place, name, changed, document in rows:
             # One document that somebody spoilt must not hide all the others.
-            with records.tolerated(of.name, name):
-                value = of.decode(document)
-                items.append(Stored(view(value) if view else value, Revision(changed)))
-        return Listing(tuple(items), revision)
+            with records.tolerated(of.name, place, name, unreadable):
+                items.append(Stored(view(of.decode(document), document), Revision(changed)))
+        return Listing(tuple(items), revision, unreadable)
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> SqliteWatch:
         return SqliteWatch(self._path, self._busy_timeout, kinds, since=since, closing=self._closing)
@@ -320,7 +333,7 @@ class SqliteWatch:
         events = []
         for revision, name, type_, document in rows:
             if revision > self._since and (kind := self._kinds.get(name)) is not None:
-                with records.tolerated(name, f"revision {revision}"):
+                with records.readable(name, f"revision {revision}"):
                     events.append(Event(EventType(type_), kind.decode(document), Revision(revision)))
         if rows:
             self._since = Revision(rows[-1][0])

@@ -59,10 +59,12 @@ class Notes:
 
 
 class StoredCluster:
-    """The cluster as the store holds it, read anew each time."""
+    """The cluster as the store holds it, read anew each time; ``behind`` are endpoints that it has not heard of."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, node: str) -> None:
         self._store = store
+        self._node = node
+        self.behind: frozenset[str] = frozenset()
         self.cidrs: tuple[Network, ...] = ()
 
     def pod(self, namespace: str, name: str) -> Pod | None:
@@ -86,9 +88,16 @@ class StoredCluster:
     def pod_cidrs(self) -> Sequence[Network]:
         return self.cidrs
 
+    def endpoints(self) -> Sequence[WorkloadEndpoint]:
+        found = (item.value for item in self._store.list(WorkloadEndpoint).items)
+        return [one for one in found if one.node == self._node and one.meta.name not in self.behind]
+
 
 class CniNode:
-    """One node, what it has given out, and the means to take things from it. ``problem`` is why it is not ready."""
+    """One node, what it has given out, and the means to take things from it. ``problem`` is why it is not ready.
+
+    ``impairment`` is what its pods have to do without.
+    """
 
     def __init__(self, journal: Path, stack: ExitStack) -> None:
         self._stack = stack
@@ -97,8 +106,8 @@ class CniNode:
         self.pods = MemoryPods()
         self.gate = Notes()
         self.clock = ManualClock()
-        self.cluster = StoredCluster(self.store)
-        self.problem = ""
+        self.cluster = StoredCluster(self.store, "n1")
+        self.problem = self.impairment = ""
         allocator = Allocator(self.store, now=self._now, matches=Matches())
         self.site = Site(
             node=NodeName("n1"),
@@ -111,6 +120,7 @@ class CniNode:
             gate=self.gate,
             mtu=lambda: 1400,
             not_ready=lambda: self.problem,
+            impaired=lambda: self.impairment,
             new_mac=lambda: "02:00:00:00:00:01",
         )
         self.handler = Handler(self.site)

@@ -25,6 +25,18 @@ from cloudnet.model.addresses import (
     SubnetId,
     TableId,
 )
+from cloudnet.model.calico_bgp import BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec
+from cloudnet.model.calico_bgp_filter import BGPFilter
+from cloudnet.model.calico_cluster import (
+    CalicoNodeStatus,
+    CalicoNodeStatusSpec,
+    ClusterInformation,
+    ClusterInformationSpec,
+    FelixConfiguration,
+    FelixConfigurationSpec,
+    KubeControllersConfiguration,
+)
+from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix, PrefixState
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.resources import (
     Affinity,
@@ -296,6 +308,33 @@ def cloud_nodes() -> SearchStrategy[CloudNode]:
     )
 
 
+def cloud_addresses() -> SearchStrategy[CloudAddresses]:
+    interfaces_of = st.builds(
+        CloudInterface,
+        id=cloud_interfaces(),
+        number=st.integers(0, 15),
+        mac=_TEXT,
+        subnet=_WORD.map(lambda word: SubnetId(f"subnet-{word}")),
+        addresses=st.lists(st.one_of(interfaces(Family.IPV4), interfaces(Family.IPV6)), max_size=2).map(tuple),
+    )
+    prefixes = st.builds(
+        CloudPrefix,
+        cidr=networks(),
+        interface=cloud_interfaces(),
+        state=st.sampled_from(PrefixState),
+        since=st.sampled_from([0.0, 1.5, 1_800_000_000.25]),
+    )
+    return st.builds(
+        CloudAddresses,
+        meta=metadata(),
+        interfaces=st.lists(interfaces_of, max_size=3).map(tuple),
+        prefixes=st.lists(prefixes, max_size=4).map(tuple),
+        capacity=st.dictionaries(st.sampled_from(Family), st.integers(1, 1000)),
+        cause=st.sampled_from(Cause),
+        detail=_TEXT,
+    )
+
+
 def next_hops() -> SearchStrategy[NextHop]:
     return st.builds(
         NextHop,
@@ -402,6 +441,32 @@ def pods() -> SearchStrategy[Pod]:
     )
 
 
+_MAYBE = st.none() | st.booleans()
+_AS_NUMBERS = st.none() | st.integers(0, 2**32 - 1) | st.just("1.10")
+
+
+def _settings() -> dict[type[Resource], SearchStrategy[Resource]]:
+    """Calico's kinds that are kept as they are written."""
+    bgp = st.builds(BGPConfigurationSpec, as_number=_AS_NUMBERS, node_to_node_mesh_enabled=_MAYBE)
+    peer = st.builds(BGPPeerSpec, node=st.none() | node_names(), peer_ip=addresses().map(str), as_number=_AS_NUMBERS)
+    information = st.builds(ClusterInformationSpec, cluster_guid=st.none() | _WORD, datastore_ready=_MAYBE)
+    felix = st.builds(FelixConfigurationSpec, bpf_enabled=_MAYBE, vxlan_vni=st.none() | st.integers(1, 2**24 - 1))
+    plain = st.builds(Metadata, name=names(), uid=st.uuids().map(str))
+    only = st.builds(Metadata, name=st.just("default"), uid=st.uuids().map(str))
+    classes = st.lists(st.sampled_from(["Agent", "BGP", "Routes"]), max_size=2).map(tuple)
+    return {
+        BGPConfiguration: st.builds(BGPConfiguration, plain, bgp),
+        BGPPeer: st.builds(BGPPeer, plain, peer),
+        BGPFilter: st.builds(BGPFilter, plain),
+        ClusterInformation: st.builds(ClusterInformation, only, information),
+        FelixConfiguration: st.builds(FelixConfiguration, plain, felix),
+        KubeControllersConfiguration: st.builds(KubeControllersConfiguration, plain),
+        CalicoNodeStatus: st.builds(
+            CalicoNodeStatus, plain, st.builds(CalicoNodeStatusSpec, node=node_names(), classes=classes)
+        ),
+    }
+
+
 OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Node: nodes(),
     IPPool: ip_pools(),
@@ -412,6 +477,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     IPReservation: ip_reservations(),
     CloudNode: cloud_nodes(),
     CloudRoute: cloud_routes(),
+    CloudAddresses: cloud_addresses(),
     AgentReport: agent_reports(),
     Lease: leases(),
     NodeCondition: node_conditions(),
@@ -419,6 +485,7 @@ OF: Mapping[type[Resource], SearchStrategy[Resource]] = {
     Namespace: st.builds(Namespace, metadata()),
     Pod: pods(),
     ServiceAccount: st.builds(ServiceAccount, metadata(namespaced=True)),
+    **_settings(),
     **policy_strategies.OF,
 }
 """A strategy for each kind that a store can hold."""

@@ -18,8 +18,7 @@ from cloudnet.controller.simulate import Simulation
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.resources import BlockAffinity, CloudRoute, Metadata, Node, Resource, RouteState
 from cloudnet.provider.api import Capabilities, Instance, RouteTable, RouteTables, TableRoute
-from cloudnet.provider.budget import EC2_WRITE
-from cloudnet.provider.memory import MemoryCloud, MemoryProvider
+from cloudnet.provider.memory import WRITE, MemoryCloud, MemoryProvider
 from cloudnet.store.api import Event, EventType, Revision, Stored
 from cloudnet.store.memory import MemoryStore
 
@@ -107,7 +106,7 @@ def thousand_nodes(count: int = 1000) -> list[dict[str, object]]:
         cluster.join(k)
     native = run_until(cluster.sim, cluster.clock, lambda: all_programmed(cluster, count)) - started
     writes = cluster.calls()[1]
-    floor = (writes - EC2_WRITE.burst) / EC2_WRITE.rate
+    floor = (writes - WRITE.burst) / WRITE.rate
     needed = sum(2 for _ in range(count))
     wasted = sum(call.outcome != "ok" for call in cluster.cloud.log) + writes - needed
     over = native / floor - 1
@@ -218,7 +217,7 @@ def instance(k: int) -> Instance:
 
 
 def settled_loop(count: int) -> tuple[Loop, Feeder]:
-    loop = Loop(Capabilities(l2_adjacent=True), Options(batch=10_000, resync=1e9))
+    loop = Loop(Capabilities(l2_adjacent=True, batch=10_000), Options(resync=1e9))
     feeder = Feeder(loop)
     events = [event for k in range(count) for event in feeder.put(*resources(k))]
     loop.receive([Changed(tuple(events), synced=True), Leading(leader=True)])

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.request import urlopen
 
 from cloudnet.kernel import netns
 from cloudnet.lab.lab import Lab, LabNode
@@ -34,6 +35,7 @@ SECONDS = 2  # of TCP in each turn
 REQUESTS = 8000  # in each turn
 PINGS = 400  # in each turn
 LEAST = 0.97
+DEVICES = 3  # of a node that take the fast path: the pod's, the uplink and the overlay's
 _PATIENCE = 30.0  # seconds
 
 
@@ -51,6 +53,7 @@ def measure() -> list[dict[str, object]]:
     with lab("bencha", agents=True) as ours, lab("benchb", agents=False) as hand:
         wire_natively(hand)
         ours.wait_native()
+        wait(lambda: all(on_fast_path(node) == DEVICES for node in ours.nodes()))
         native = rows("native path", *take_turns(ours, hand))
         wire_vxlan(hand)
         switch_to_vxlan(ours)
@@ -118,6 +121,17 @@ def switch_to_vxlan(ours: Lab) -> None:
     finally:
         store.close()
     wait(lambda: all(path.kind is PathKind.VXLAN for node in ours.nodes() for path in ours.paths(node.name)))
+
+
+def on_fast_path(node: LabNode) -> int:
+    """Return how many devices of a node take the fast path, which they do some seconds after they came."""
+
+    def ask() -> str:
+        with urlopen("http://127.0.0.1:9091/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    found = re.search(r"^cloudnet_fast_path_devices (\d+)", netns.run_inside(node.namespace, ask), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def wait(done: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Every provider keeps the contract: the twin in memory, and AWS against moto."""
+"""Every provider keeps the contract: the twin in memory, AWS against moto, and a plain network as far as it goes."""
 
 import functools
 import random
@@ -18,10 +18,12 @@ from cloudnet.model.addresses import Family, TableId
 from cloudnet.model.resources import Metadata, NextHop, Node
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.memory import Fault, MemoryCloud, MemoryProvider
-from cloudnet.testing.provider import ProviderContract
+from cloudnet.testing.provider import InstancesContract, ProviderContract
 from cloudnet_aws import AwsProvider
 from cloudnet_aws.client import Client, connect
-from cloudnet_aws.config import AwsConfig
+from cloudnet_aws.config import READ, WRITE, AwsConfig
+from cloudnet_static import StaticProvider
+from cloudnet_static.config import StaticConfig
 
 
 class MemoryWorld:
@@ -88,7 +90,13 @@ class AwsWorld:
         image = an_image()
         self.nodes = [self.add_node(k, image) for k in (1, 2, 3)]
         config = AwsConfig(region="eu-west-1", vpc_id=self.vpc)
-        client = Client(config, connection, clock=self.clock, budget=Budget(self.clock), rng=random.Random(1))
+        client = Client(
+            config,
+            connection,
+            clock=self.clock,
+            budget=Budget(self.clock, read=READ, write=WRITE),
+            rng=random.Random(1),
+        )
         self.provider = AwsProvider(config, client, self.clock)
         events = connection.ec2.meta.events
         events.unregister("before-send", botocore_stubber)
@@ -215,3 +223,21 @@ class TestAws(ProviderContract):
     @pytest.fixture
     def world(self, connection):
         return AwsWorld(connection)
+
+
+class StaticWorld:
+    """A network of three segments; there is nobody to call."""
+
+    def __init__(self):
+        self.clock = ManualClock()
+        self.provider = StaticProvider(StaticConfig())
+        self.nodes = [Node(Metadata(f"n{k}"), (ip_interface(f"10.0.{k}.11/24"),)) for k in (1, 2, 3)]
+
+    def calls(self, *_names):
+        return 0
+
+
+class TestStatic(InstancesContract):
+    @pytest.fixture
+    def world(self):
+        return StaticWorld()

@@ -12,11 +12,12 @@ from cloudnet.store.api import Store
 from cloudnet.store.memory import MemoryData, MemoryStore
 from cloudnet.store.registry import open_store
 from cloudnet.store.sqlite import SqliteStore
+from cloudnet.testing.documents import DocumentsContract
 from cloudnet.testing.etcd import EtcdServer
 from cloudnet.testing.store import Opener, StoreContract
 
 
-class TestMemory(StoreContract):
+class TestMemory(StoreContract, DocumentsContract):
     def opener(self, directory: Path, keep: int) -> Opener:  # noqa: ARG002 - it lives in memory
         data = MemoryData(keep=keep)
         return lambda: MemoryStore(data)
@@ -28,13 +29,13 @@ class TestMemoryWithoutTransactions(StoreContract):
         return lambda: MemoryStore(data, atomic=False)
 
 
-class TestSqlite(StoreContract):
+class TestSqlite(StoreContract, DocumentsContract):
     def opener(self, directory: Path, keep: int) -> Opener:
         return lambda: SqliteStore(directory / "store.sqlite", keep=keep)
 
 
 @pytest.mark.server
-class TestEtcd(StoreContract):
+class TestEtcd(StoreContract, DocumentsContract):
     @pytest.fixture(autouse=True)
     def server(self, tmp_path: Path) -> Iterator[EtcdServer]:
         with EtcdServer(tmp_path) as self.etcd:

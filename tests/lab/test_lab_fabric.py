@@ -43,14 +43,14 @@ def is_lost(lab, source, destination):
 
 def allow_forwarding(lab, node, *, allowed=True):
     interface = lab.state.node(node).interface
-    lab.aws.call(
+    lab.cloud.call(
         "modify_network_interface_attribute", NetworkInterfaceId=interface, SourceDestCheck={"Value": not allowed}
     )
 
 
 def program(lab, table, node):
     record = lab.state.node(node)
-    lab.aws.call(
+    lab.cloud.call(
         "create_route",
         RouteTableId=lab.state.cloud.tables[table],
         DestinationCidrBlock=str(record.blocks[0]),
@@ -78,7 +78,7 @@ def lab(bare):
         bare.heal(fault.name, target=fault.target)
     for record in bare.state.nodes:
         for table in bare.state.cloud.tables.values():
-            bare.aws.delete_route(table, record.blocks[0])
+            bare.cloud.delete_route(table, record.blocks[0])
 
 
 def test_nothing_gets_through_without_a_route(lab):
@@ -107,7 +107,7 @@ def test_a_deleted_route_still_works_until_the_fabric_has_followed(lab):
     program(lab, "s2", "n1")
     assert reaches(lab, "n1/p1", "n2/p1")
 
-    lab.aws.delete_route(lab.state.cloud.tables["s1"], lab.state.node("n2").blocks[0])
+    lab.cloud.delete_route(lab.state.cloud.tables["s1"], lab.state.node("n2").blocks[0])
 
     assert is_lost(lab, "n1/p1", "n2/p1")
 
@@ -162,7 +162,7 @@ def test_a_route_to_a_stopped_machine_is_a_black_hole_until_it_starts(lab):
 
     lab.break_("stop-node", target="n2")
 
-    assert lab.aws.routes(lab.state.cloud.tables["s1"])["10.65.2.0/26"]["State"] == "blackhole"
+    assert lab.cloud.routes(lab.state.cloud.tables["s1"])["10.65.2.0/26"]["State"] == "blackhole"
     assert is_lost(lab, "n1/p1", "n2/p1")
     lab.heal("stop-node")
     assert reaches(lab, "n1/p1", "n2/p1")
@@ -189,7 +189,7 @@ def test_a_silent_black_hole_takes_native_packets_and_spares_vxlan(lab):
 
     lab.break_("blackhole", target="n2")
 
-    assert lab.aws.routes(lab.state.cloud.tables["s1"])["10.65.2.0/26"]["State"] == "active"
+    assert lab.cloud.routes(lab.state.cloud.tables["s1"])["10.65.2.0/26"]["State"] == "active"
     assert is_lost(lab, "n1/p1", "n2/p1")
     assert vxlan_reaches(lab)
 
@@ -219,7 +219,7 @@ def test_a_foreign_route_leads_packets_away_until_it_is_taken_back(lab):
     assert is_lost(lab, "n1/p1", "n2/p1")
 
     lab.heal("foreign-route")
-    assert "10.65.2.0/26" not in lab.aws.routes(lab.state.cloud.tables["s1"])
+    assert "10.65.2.0/26" not in lab.cloud.routes(lab.state.cloud.tables["s1"])
 
 
 def test_a_new_node_gets_the_next_address_and_block_and_goes_without_a_trace(lab):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudnet.cli import main, routes
+from cloudnet.cli import exits, routes
 from cloudnet.model.paths import PathKind, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def test_every_error_says_what_it_means():
 def test_every_exit_code_is_described():
     page = (DOCS / "reference/errors.md").read_text()
 
-    assert not {code for _, code in main.EXIT_CODES if f"\n| {code} |" not in page}
+    assert not {code for _, code in exits.CODES if f"\n| {code} |" not in page}
 
 
 def test_every_reason_and_every_kind_of_path_is_explained():

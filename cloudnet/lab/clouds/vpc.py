@@ -9,21 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from cloudnet.lab import control
+from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched
+from cloudnet.lab.clouds.ec2 import ROUTE_WRITES
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 OUTSIDER = "outsider"  # a machine that belongs to somebody else, to lead foreign routes to
 _OUTSIDER_HOST = 9  # below the nodes' own
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """What the cloud gave to a new machine."""
-
-    instance: str
-    interface: str
-    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +29,10 @@ class Aws:
     def call(self, name: str, **arguments: object) -> Any:  # boto3's answer: plain JSON, known by its caller
         return control.ask(self.socket, {"verb": "ec2", "call": name, "arguments": arguments}, timeout=30)["result"]
 
+    @property
+    def route_writes(self) -> frozenset[str]:
+        return ROUTE_WRITES
+
     def set(self, **conditions: object) -> None:
         control.ask(self.socket, {"verb": "set", "conditions": conditions})
 
@@ -46,7 +43,7 @@ class Aws:
     def stats(self) -> dict[str, Any]:
         return control.ask(self.socket, {"verb": "stats"})
 
-    def make_vpc(self, subnets: Sequence[SubnetPlan]) -> CloudRecord:
+    def make_network(self, subnets: Sequence[SubnetPlan]) -> CloudRecord:
         """Make the VPC with its subnets and a table for each, and let the fabric follow it."""
         vpc = self.call("create_vpc", CidrBlock=str(VPC), TagSpecifications=self._tags("vpc", self.lab))["Vpc"][
             "VpcId"
@@ -66,6 +63,7 @@ class Aws:
             self.call("associate_route_table", RouteTableId=table, SubnetId=made)
             ids[subnet.name], tables[subnet.name] = made, table
         control.ask(self.socket, {"verb": "vpc", "vpc": vpc})
+        self.sync()
         return CloudRecord(vpc, ids, tables)
 
     def attach_outside(self, cloud: CloudRecord, subnet: str) -> None:
@@ -112,13 +110,27 @@ class Aws:
         self.call("terminate_instances", InstanceIds=[instance])
         self.sync()
 
+    def provider_id(self, instance: str, zone: str) -> str:
+        return f"aws:///{zone}/{instance}"
+
+    def provider_config(self, cloud: CloudRecord, *, mtu: int) -> Mapping[str, object]:
+        return {
+            "region": "eu-west-1",
+            "vpc_id": cloud.vpc,
+            "cluster": self.lab,
+            "endpoint_url": ENDPOINT,
+            "access_key_id": KEY,
+            "secret_access_key": "lab",
+            "mtu": mtu,
+            "quota_seconds": 1.0,  # a quota that somebody breaks is seen at the next read
+        }
+
     def routes(self, table: str) -> Mapping[str, Mapping[str, str]]:
         """Return a table's entries as EC2 shows them, by destination."""
         found = self.call("describe_route_tables", RouteTableIds=[table])["RouteTables"][0]["Routes"]
         return {r.get("DestinationCidrBlock") or r["DestinationIpv6CidrBlock"]: r for r in found}
 
     def delete_route(self, table: str, block: IPv4Network) -> None:
-        """Delete an entry behind cloudnet's back; that there is none is success."""
         if str(block) in self.routes(table):
             self.call("delete_route", RouteTableId=table, DestinationCidrBlock=str(block))
 

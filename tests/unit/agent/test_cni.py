@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cloudnet.agent.addresses import SharedLeases
-from cloudnet.agent.cni import Caretaker, new_mac
+from cloudnet.agent.cni import CachedCluster, Caretaker, new_mac
 from cloudnet.cni.handler import Handler
 from cloudnet.cni.repair import GRACE
 from cloudnet.ipam import picture
@@ -20,7 +20,7 @@ from cloudnet.ipam.warm import Warm
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.resources import IPAMBlock, Metadata, Node
 from cloudnet.policy.selectors import Matches
-from cloudnet.store.api import Event, EventType
+from cloudnet.store.api import Event, EventType, Revision
 from cloudnet.testing.cni import POD, CniNode
 
 RESYNC = 30.0
@@ -107,6 +107,35 @@ def test_a_link_that_no_endpoint_owns_goes_after_its_grace(agent):
 
     assert kept == {endpoint.interface}
     assert not agent.pods.wired
+
+
+def test_a_link_of_an_endpoint_that_only_the_cache_does_not_know_stays(agent):
+    agent.add(args=POD)
+    (endpoint,) = agent.endpoints().values()
+    agent.cluster.behind = frozenset({endpoint.meta.name})
+
+    for seconds in (0, GRACE, GRACE):
+        agent.look_after(seconds)
+
+    assert set(agent.pods.wired) == {endpoint.interface}
+
+
+def test_the_cache_knows_the_endpoints_of_its_node_and_says_nothing_before_it_knows_all(agent):
+    agent.add(args=POD)
+    (mine,) = agent.endpoints().values()
+    other = replace(mine, meta=replace(mine.meta, name="other"), node=NodeName("n2"))
+    cache = CachedCluster("n1", agent.store)
+    put = [Event(EventType.PUT, value, Revision(1)) for value in (mine, other)]
+
+    cache.hear(put, synced=False)
+    early = cache.endpoints()
+    cache.hear((), synced=True)
+    known = cache.endpoints()
+    cache.hear([Event(EventType.DELETED, mine, Revision(2))], synced=False)
+
+    assert early is None
+    assert known == (mine,)
+    assert cache.endpoints() == ()
 
 
 def test_a_caretaker_that_was_started_looks_and_ends(agent):

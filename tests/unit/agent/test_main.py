@@ -1,4 +1,6 @@
+import contextlib
 import queue
+import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
@@ -7,15 +9,18 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from cloudnet.agent import loop
-from cloudnet.agent.main import Agent, Stop, answer
+from cloudnet.agent.main import Agent, Stop, answer, unreadable_policies
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
 from cloudnet.kernel.api import Gateway, KernelError, Link
 from cloudnet.kernel.memory import MemoryKernel
+from cloudnet.model import policies as documents
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import BlockAffinity, Metadata, Node, Vtep
 from cloudnet.store.api import Event, EventType, Revision
+from cloudnet.store.informer import Informer
+from cloudnet.store.sqlite import SqliteStore
 
 CONFIG = AgentConfig(node="n1")
 BLOCK = ip_network("10.65.2.0/26")
@@ -101,6 +106,32 @@ def test_what_the_store_says_reaches_kernel_report_and_snapshot(agent, kernel):
         "mtu": 1450,
         "detail": "no cloud provider speaks for node 'n1'",
     }
+
+
+def test_a_policy_that_cannot_be_read_is_named_with_the_remedy_and_nodes_are_not(tmp_path):
+    store = SqliteStore(tmp_path / "store.sqlite")
+    store.create(Node(Metadata("n1")))
+    store.create(documents.NetworkPolicy(Metadata("web", "shop")))
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
+        connection.execute("""UPDATE resources SET document = '{"spec": 7}'""")
+    informer = Informer(store, [Node, documents.NetworkPolicy], lambda _: None)
+
+    informer.step()
+
+    (said,) = unreadable_policies(informer)
+    assert said.startswith("NetworkPolicy 'shop/web' cannot be read, what it said last stays in force: ")
+    assert said.endswith("mend or delete it")
+    store.close()
+
+
+def test_an_agent_with_such_a_policy_is_not_ready(agent):
+    hear(agent, *RESOURCES)
+    agent.inbox.put(loop.ResourcesChanged((), synced=True))
+    eventually(lambda: not agent.not_ready())
+
+    agent.unreadable = lambda: ("NetworkPolicy shop/web cannot be read",)
+
+    assert agent.not_ready() == "NetworkPolicy shop/web cannot be read"
 
 
 def test_an_unknown_verb_is_refused(agent):

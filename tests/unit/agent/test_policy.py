@@ -98,12 +98,14 @@ def test_a_kernel_in_trouble_is_told_to_the_waiting_pod_and_in_readiness_and_tri
     with pytest.raises(NotInForce, match="no memory"):
         asked.answer.result(0)
     assert "no memory" in kept.problem
+    assert kept.is_out_of_force
     assert again == 1.0
 
     nft.refuse = lambda _: None
     kept.work(again)
 
     assert kept.problem == ""
+    assert not kept.is_out_of_force
     assert ways(nft) == {"cali1"}
 
 
@@ -120,6 +122,7 @@ def test_a_policy_that_the_kernel_refuses_keeps_its_pods_out_and_is_named():
     with pytest.raises(NotInForce, match="no memory"):
         asked.answer.result(0)
     assert "GlobalNetworkPolicy closed" in kept.problem
+    assert not kept.is_out_of_force
 
 
 def test_a_host_endpoint_without_interface_is_found_by_its_address_also_when_that_comes_later():

@@ -11,7 +11,7 @@ from cloudnet.clock import ManualClock
 from cloudnet.provider.budget import Budget
 from cloudnet_aws import AwsProvider
 from cloudnet_aws.client import Client, Connection, connect
-from cloudnet_aws.config import AwsConfig
+from cloudnet_aws.config import READ, WRITE, AwsConfig
 
 KEY, SECRET = "AKIAEXAMPLE", "very-secret"
 
@@ -91,7 +91,9 @@ def make_provider(connection, clock, script):
 
     def make(config, **changes):
         changed = dataclasses.replace(config, **changes)
-        client = Client(changed, connection, clock=clock, budget=Budget(clock), rng=random.Random(1))
+        client = Client(
+            changed, connection, clock=clock, budget=Budget(clock, read=READ, write=WRITE), rng=random.Random(1)
+        )
         return AwsProvider(changed, client, clock)
 
     return make

@@ -9,7 +9,7 @@ from cloudnet.errors import BadInput, MissingTool
 from cloudnet.model.addresses import InterfaceId, TableId
 from cloudnet.model.resources import NextHop
 from cloudnet.provider.api import RouteChange, Verb
-from cloudnet.provider.budget import EC2_WRITE, Kind
+from cloudnet.provider.budget import Kind
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -20,6 +20,7 @@ from cloudnet.provider.errors import (
     Unsupported,
 )
 from cloudnet_aws import make
+from cloudnet_aws.config import WRITE
 
 URL = "https://ec2.eu-west-1.amazonaws.com"
 CHANGE = {
@@ -111,7 +112,7 @@ def test_a_throttled_call_is_repeated_and_slows_the_budget(script, client):
     client.create_route({"RouteTableId": "rtb-1"})
 
     assert len(script.requests) == 2
-    assert client.budget.rate(Kind.WRITE) < EC2_WRITE.rate
+    assert client.budget.rate(Kind.WRITE) < WRITE.rate
     assert client.budget.calls == {("ec2:CreateRoute", "throttled"): 1, ("ec2:CreateRoute", "ok"): 1}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cloudnet.errors import BadInput
-from cloudnet_aws.config import AwsConfig, parse
+from cloudnet_aws.config import READ, WRITE, AwsConfig, parse
 
 GOOD = {"region": "eu-west-1", "vpc_id": "vpc-1"}
 
@@ -54,3 +54,8 @@ def test_every_setting_is_in_the_reference(setting):
     page = Path(__file__).parents[3] / "docs" / "reference" / "aws.md"
 
     assert f"| `{setting}` |" in page.read_text(encoding="utf-8")
+
+
+def test_the_defaults_are_the_buckets_that_ec2_publishes():
+    assert (READ.rate, READ.burst) == (20.0, 100.0)
+    assert (WRITE.rate, WRITE.burst) == (5.0, 50.0)

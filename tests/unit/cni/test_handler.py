@@ -389,6 +389,16 @@ def test_a_node_that_can_add_says_nothing(node):
     assert node.ask("STATUS") == (0, {})
 
 
+def test_a_node_whose_pods_may_be_cut_off_says_so_and_adds_all_the_same_where_it_can(node):
+    node.impairment = "outgoing NAT is not in force: no memory"
+
+    code, answer = node.ask("STATUS")
+
+    assert code == 51
+    assert answer["msg"] == "pods of this node may be cut off: outgoing NAT is not in force: no memory"
+    assert node.add()[0] == 0
+
+
 def test_a_node_that_cannot_add_says_why(node):
     node.problem = "waiting for the kernel"
     assert node.ask("STATUS")[0] == 50

@@ -1,12 +1,14 @@
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
-from cloudnet.ipam import picture
+from cloudnet.ipam import native, picture
+from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.audit import problems
 from cloudnet.ipam.collect import EmptyHandle, IdleBlock, LeakedAddress, LoneAffinity, review
 from cloudnet.ipam.sweep import sweep
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import InterfaceId, NodeName
 from cloudnet.model.calico import affinity_name
 from cloudnet.model.calico_ipam import handle_name
 from cloudnet.model.resources import AffinityState, BlockAffinity, IPAMBlock, IPAMHandle, Metadata, Node
@@ -182,6 +184,18 @@ def test_an_idle_block_beside_one_in_use_is_what_the_node_keeps_ready(books, rev
     books.give("many", count=20)
     books.ipam.release_by_handle("net.many")
     books.pod("web", count=13)
+    reviews(0)
+
+    assert reviews(GRACE) == ()
+
+
+def test_free_addresses_of_the_clouds_are_none_that_a_node_has_at_hand(books, reviews):
+    books.give("many", count=20)
+    books.ipam.release_by_handle("net.many")
+    books.pod("web", count=13)
+    native.adopt(
+        books.store, NodeName("n1"), ip_network("10.0.1.16/28"), InterfaceId("eni-1"), Moment(books.now(), 1)
+    )
     reviews(0)
 
     assert reviews(GRACE) == ()

@@ -11,8 +11,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cloudnet.lab.clouds.aws import Follower, Listener, StrictEc2
-from cloudnet.lab.clouds.ec2 import Conditions
+from cloudnet.lab.clouds.aws import StrictEc2, server
+from cloudnet.lab.clouds.conditions import Conditions
+from cloudnet.lab.clouds.follower import Follower
+from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.fabric import FabricState
 
 REGION = "eu-west-1"
@@ -26,7 +28,7 @@ def strict():
 
 @pytest.fixture(scope="module")
 def listeners(strict):
-    both = Listener(0, strict.account), Listener(0, strict.outsider)
+    both = Listener(0, server(strict.account)), Listener(0, server(strict.outsider))
     for each in both:
         each.open()
     yield both
@@ -272,7 +274,7 @@ def test_an_unavailable_api_answers_503(account, net, strict):
 
 
 def test_a_closed_listener_refuses_connections_and_comes_back(account, strict, net):
-    listener = Listener(0, strict.account)
+    listener = Listener(0, server(strict.account))
     listener.open()
     caller = client(listener)
     create(caller, net)
@@ -308,7 +310,7 @@ def test_with_two_replicas_a_route_that_was_shown_may_be_missing_again(account, 
 
 def test_a_caller_that_outruns_its_bucket_is_throttled(account, net, listeners):
     impatient = StrictEc2(REGION, Conditions(), changed=lambda: None)
-    listener = Listener(0, impatient.account)
+    listener = Listener(0, server(impatient.account))
     listener.open()
     caller = client(listener)
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from cloudnet.lab.clouds import ec2
-from cloudnet.lab.clouds.ec2 import Conditions, Eni, Entry, Machine, Subnet, Table, Views, Vpcs
+from cloudnet.lab.clouds.conditions import Conditions
+from cloudnet.lab.clouds.ec2 import Eni, Entry, Machine, Subnet, Table, Views, Vpcs
 
 TABLE = "rtb-1"
 
@@ -205,13 +205,3 @@ def test_states_that_no_reader_can_see_are_forgotten():
         views.add(float(second), world(), keep=60)
 
     assert len(views._states) <= 62
-
-
-def test_unknown_conditions_are_an_error():
-    with pytest.raises(TypeError):
-        ec2.change(Conditions(), nonsense=1)
-
-
-def test_values_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        world().tables[TABLE].id = "x"

@@ -77,6 +77,13 @@ def test_only_interfaces_with_their_check_on_are_guarded():
     assert "p-n2" not in sets
 
 
+def test_protocols_that_the_fabric_refuses_are_dropped_by_number():
+    sets = fabric.render_sets(replace(state(), refused=frozenset({47, 4})))
+
+    assert "refused { 4, 47 }" in sets or "refused { 47, 4 }" in sets
+    assert "ip protocol @refused counter name refused_protocol drop" in fabric.RULES
+
+
 def test_both_families_have_sets_of_their_own():
     both = replace(N1, addresses=(ip_address("10.0.1.11"), ip_address("fd00::11")))
 

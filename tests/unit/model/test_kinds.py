@@ -43,6 +43,22 @@ def test_what_we_do_not_know_survives_at_every_level(value, extra):
     assert written == document
 
 
+@given(strategies.resources(), strategies.resources(), st.dictionaries(st.just("theirs"), st.integers(), min_size=1))
+def test_a_value_that_brings_its_document_is_written_whole_and_takes_the_place_of_another(value, other, extra):
+    kind = kinds.of(type(value))
+    document = json.loads(kind.encode(value))
+    document.setdefault("spec", {}).update(extra)
+    before = json.loads(kind.encode(other)) if type(other) is type(value) else document
+    before = {**before, "metadata": {**before["metadata"], "creationTimestamp": "t0"}, "theirs": 1}
+
+    whole = kinds.keeping(value, json.dumps(document).encode())
+    written = json.loads(kind.encode(whole, onto=json.dumps(before).encode()))
+
+    assert written["metadata"].pop("creationTimestamp") == "t0"
+    assert written == {**({"status": before["status"]} if "status" in before else {}), **document}
+    assert json.loads(kind.encode(whole)) == document
+
+
 @pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.name)
 def test_a_kind_is_found_by_class_and_by_what_people_type(kind):
     assert kinds.of(kind.type) is kind

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from cloudnet.errors import BadInput
 from cloudnet.model import kinds
+from cloudnet.model.addresses import Family
+from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix, PrefixState
 from cloudnet.model.resources import (
     AgentReport,
     Cause,
@@ -61,6 +63,33 @@ def test_a_route_is_spelt_with_intent_in_spec_and_findings_in_status():
             {
                 "spec": {"instance": "i-1", "interface": "eni-1", "subnet": "subnet-1", "zone": "a"},
                 "status": {"tables": ["rtb-1"], "forwarding": True, "l2Adjacent": True, "mtu": 1500},
+            },
+        ),
+        (
+            CloudAddresses(
+                Metadata("n1"),
+                (CloudInterface("eni-2", 1, "06:00:00:00:00:02", "subnet-1", (ip_interface("10.0.1.20/24"),)),),
+                (CloudPrefix(ip_network("10.0.1.32/28"), "eni-2", PrefixState.LEAVING, 9.0),),
+                {Family.IPV4: 110},
+                Cause.EXHAUSTED,
+                "subnet-1 is full",
+            ),
+            {
+                "status": {
+                    "interfaces": [
+                        {
+                            "id": "eni-2",
+                            "number": 1,
+                            "mac": "06:00:00:00:00:02",
+                            "subnet": "subnet-1",
+                            "addresses": ["10.0.1.20/24"],
+                        }
+                    ],
+                    "prefixes": [{"cidr": "10.0.1.32/28", "interface": "eni-2", "state": "leaving", "since": 9.0}],
+                    "capacity": {"ipv4": 110},
+                    "cause": "exhausted",
+                    "detail": "subnet-1 is full",
+                }
             },
         ),
         (

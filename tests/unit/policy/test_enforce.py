@@ -73,6 +73,37 @@ def test_a_policy_that_the_kernel_refuses_is_named_and_everything_else_goes_in()
     assert sum(name.startswith("policy-in") for name in standing.chains) == 4
 
 
+def test_a_new_table_lacks_the_policy_that_the_kernel_refuses_and_nothing_else():
+    policies = [{"name": f"p{n}", "ingress": [WEB if n != 2 else EVIL], "order": n} for n in range(5)]
+    case = policy_cases.parse({"says": "", "policies": policies, "packets": []})
+    nft = MemoryNft()
+    nft.refuse = a_rule_that_is_refused
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(case.state))
+
+    assert enforcer.resync()
+
+    assert [key.name for key in enforcer.refused] == ["p2"]
+    assert sum(name.startswith("policy-in") for name in nft.list(TABLE).chains) == 4
+
+
+def test_a_new_table_that_is_refused_whole_is_made_when_the_kernel_takes_it():
+    case = one_policy(WEB)
+    nft = MemoryNft()
+    nft.refuse = lambda _: "no memory"
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(case.state))
+    with pytest.raises(NftError, match="no memory"):
+        enforcer.resync()
+    nft.refuse = lambda _: None
+
+    assert enforcer.resync()
+
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(case.state))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
 def test_a_refused_change_of_a_policy_leaves_its_old_rules_in_force_until_a_better_one_comes():
     nft = MemoryNft()
     enforcer = Enforcer(nft)

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudnet.clock import ManualClock
-from cloudnet.provider.budget import EC2_READ, EC2_WRITE, Bucket, Budget, Kind, TokenBucket
+from cloudnet.provider.budget import Bucket, Budget, Kind, TokenBucket
 from cloudnet.provider.errors import PermissionDenied, Throttled
+
+READ, WRITE = Bucket(rate=20.0, burst=100.0), Bucket(rate=5.0, burst=50.0)
 
 
 @pytest.fixture
@@ -24,10 +26,10 @@ def throttle(retry_after=None):
 
 
 def test_a_burst_is_free_and_the_rest_comes_at_the_rate(clock):
-    spend(Budget(clock, write=Bucket(rate=5.0, burst=50.0)), Kind.WRITE, 50)
+    spend(Budget(clock, read=READ, write=Bucket(rate=5.0, burst=50.0)), Kind.WRITE, 50)
     assert clock.now() == 0.0
 
-    spend(Budget(clock, write=Bucket(rate=5.0, burst=50.0)), Kind.WRITE, 100)
+    spend(Budget(clock, read=READ, write=Bucket(rate=5.0, burst=50.0)), Kind.WRITE, 100)
     assert clock.now() == pytest.approx(10.0)
 
 
@@ -40,13 +42,8 @@ def test_reads_and_writes_are_paid_from_different_buckets(clock):
     assert clock.now() == 0.0
 
 
-def test_the_defaults_are_the_buckets_that_ec2_publishes():
-    assert (EC2_READ.rate, EC2_READ.burst) == (20.0, 100.0)
-    assert (EC2_WRITE.rate, EC2_WRITE.burst) == (5.0, 50.0)
-
-
 def test_a_throttled_answer_empties_the_bucket_and_halves_the_rate(clock):
-    budget = Budget(clock, write=Bucket(rate=8.0, burst=50.0))
+    budget = Budget(clock, read=READ, write=Bucket(rate=8.0, burst=50.0))
 
     budget.throttled(Kind.WRITE)
     assert budget.rate(Kind.WRITE) == 4.0
@@ -56,7 +53,7 @@ def test_a_throttled_answer_empties_the_bucket_and_halves_the_rate(clock):
 
 
 def test_the_full_rate_comes_back_bit_by_bit(clock):
-    budget = Budget(clock, write=Bucket(rate=6.0, burst=50.0))
+    budget = Budget(clock, read=READ, write=Bucket(rate=6.0, burst=50.0))
     budget.throttled(Kind.WRITE)
 
     clock.advance(10.0)
@@ -75,7 +72,7 @@ def test_a_recovering_bucket_fills_by_what_the_rate_was_meanwhile():
 
 
 def test_the_rate_never_falls_to_nothing(clock):
-    budget = Budget(clock, write=Bucket(rate=6.4, burst=50.0))
+    budget = Budget(clock, read=READ, write=Bucket(rate=6.4, burst=50.0))
 
     for _ in range(100):
         budget.throttled(Kind.WRITE)
@@ -84,16 +81,16 @@ def test_the_rate_never_falls_to_nothing(clock):
 
 
 def test_throttled_writes_leave_the_rate_of_reads_alone(clock):
-    budget = Budget(clock)
+    budget = Budget(clock, read=READ, write=WRITE)
 
     budget.throttled(Kind.WRITE)
 
-    assert budget.rate(Kind.READ) == EC2_READ.rate
+    assert budget.rate(Kind.READ) == READ.rate
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_named_delay_holds_everybody(clock, kind):
-    budget = Budget(clock)
+    budget = Budget(clock, read=READ, write=WRITE)
 
     budget.throttled(Kind.WRITE, retry_after=30.0)
     budget.acquire(kind)
@@ -103,7 +100,9 @@ def test_a_named_delay_holds_everybody(clock, kind):
 
 def test_every_attempt_is_counted_and_observed(clock):
     seen = []
-    budget = Budget(clock, observe=lambda verb, outcome, seconds: seen.append((verb, outcome, seconds)))
+    budget = Budget(
+        clock, read=READ, write=WRITE, observe=lambda verb, outcome, seconds: seen.append((verb, outcome, seconds))
+    )
 
     def deny():
         raise PermissionDenied("no", provider="test")
@@ -116,12 +115,12 @@ def test_every_attempt_is_counted_and_observed(clock):
 
     assert budget.calls == {("read", "ok"): 1, ("write", "permission"): 1, ("write", "throttled"): 1}
     assert seen == [("read", "ok", 0.25), ("write", "permission", 0.0), ("write", "throttled", 0.0)]
-    assert budget.rate(Kind.WRITE) == EC2_WRITE.rate / 2
+    assert budget.rate(Kind.WRITE) == WRITE.rate / 2
 
 
 def test_an_observer_can_be_set_later(clock):
     seen = []
-    budget = Budget(clock)
+    budget = Budget(clock, read=READ, write=WRITE)
     budget.observe = lambda *call: seen.append(call)
 
     budget.call("read", Kind.READ, lambda: None)
@@ -130,7 +129,7 @@ def test_an_observer_can_be_set_later(clock):
 
 
 def test_a_thousand_nodes_at_once_lose_no_call_and_no_time(clock):
-    ours, theirs = Budget(clock), TokenBucket(EC2_WRITE, clock.now())
+    ours, theirs = Budget(clock, read=READ, write=WRITE), TokenBucket(WRITE, clock.now())
 
     refused = 0
     for _ in range(3000):
@@ -142,7 +141,7 @@ def test_a_thousand_nodes_at_once_lose_no_call_and_no_time(clock):
 
 
 def test_threads_share_one_bucket(clock):
-    budget = Budget(clock, write=Bucket(rate=100.0, burst=10.0))
+    budget = Budget(clock, read=READ, write=Bucket(rate=100.0, burst=10.0))
     threads = [threading.Thread(target=spend, args=(budget, Kind.WRITE, 20)) for _ in range(4)]
 
     for thread in threads:

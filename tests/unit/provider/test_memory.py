@@ -7,9 +7,9 @@ from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Family, InterfaceId, TableId
 from cloudnet.model.resources import Metadata, NextHop, Node
 from cloudnet.provider.api import RouteChange, Verb
-from cloudnet.provider.budget import EC2_WRITE, Bucket, Budget, Kind
+from cloudnet.provider.budget import Bucket, Budget, Kind
 from cloudnet.provider.errors import Conflict, NotFound, PermissionDenied, QuotaExceeded, Throttled, Unavailable
-from cloudnet.provider.memory import Fault, MemoryCloud, MemoryProvider, make
+from cloudnet.provider.memory import READ, WRITE, Fault, MemoryCloud, MemoryProvider, make
 
 TABLE = TableId("rtb-1")
 BLOCK = ip_network("10.65.1.0/26")
@@ -102,7 +102,7 @@ def test_an_empty_bucket_throttles_and_the_call_does_nothing(clock, cloud, hop):
 
     with pytest.raises(Throttled):
         cloud.create_route(TABLE, ip_network("10.66.0.0/26"), hop)
-    clock.advance(1 / EC2_WRITE.rate)
+    clock.advance(1 / WRITE.rate)
     cloud.create_route(TABLE, ip_network("10.66.0.0/26"), hop)
 
 
@@ -211,13 +211,13 @@ def test_throttling_by_the_cloud_slows_the_provider_down(clock):
     cloud = MemoryCloud(clock, write=Bucket(rate=1.0, burst=1.0))
     cloud.add_table(TABLE, subnets=["subnet-1"])
     hop = cloud.add_instance("i-1", "subnet-1", [ip_address("10.0.1.11")]).next_hop
-    provider = MemoryProvider(cloud, clock, budget=Budget(clock))
+    provider = MemoryProvider(cloud, clock, budget=Budget(clock, read=READ, write=WRITE))
     changes = [RouteChange(Verb.CREATE, TABLE, ip_network(f"10.65.{k}.0/26"), hop) for k in range(5)]
 
     results = provider.routes.apply(changes)
 
     assert [r.error for r in results] == [None] * 5
-    assert provider.budget.rate(Kind.WRITE) < EC2_WRITE.rate
+    assert provider.budget.rate(Kind.WRITE) < WRITE.rate
 
 
 def test_nodes_are_found_by_id_before_address(clock, cloud):

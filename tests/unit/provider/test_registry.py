@@ -5,7 +5,7 @@ import pytest
 from cloudnet.clock import ManualClock
 from cloudnet.errors import BadInput, MissingTool
 from cloudnet.provider import registry
-from cloudnet.provider.budget import Budget
+from cloudnet.provider.budget import Bucket, Budget
 
 
 def test_the_core_and_the_clouds_are_installed():
@@ -13,7 +13,7 @@ def test_the_core_and_the_clouds_are_installed():
 
 
 def test_a_provider_is_made_by_name_with_the_budget_it_is_given():
-    budget = Budget(ManualClock())
+    budget = Budget(ManualClock(), read=Bucket(1.0, 1.0), write=Bucket(1.0, 1.0))
 
     provider = registry.load("memory", {}, clock=ManualClock(), budget=budget)
 

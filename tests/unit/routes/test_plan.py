@@ -249,3 +249,77 @@ def test_a_key_is_the_prefix_in_another_form(text) -> None:
 def test_keys_order_as_prefixes_do() -> None:
     texts = ["10.0.0.0/8", "10.0.0.0/26", "10.65.0.0/26", "::/0", "fd00::/64", "fd00::/122"]
     assert sorted(map(key, map(ip_network, texts))) == list(map(key, map(ip_network, texts)))
+
+
+# --- tables that nobody here writes, and tables of one zone ------------------------------------------------------
+
+
+def declared_route(text: str, to: int | None = None) -> TableRoute:
+    return TableRoute(ip_network(text), hop(to) if to else NextHop(), Owner.DECLARED, target="the router of rack-1")
+
+
+def planned_with(*routes: TableRoute, ledger: Mapping[int, TableStatus] | None = None, **standing: object) -> Plan:
+    wanted = {w.key: w for w in (wish(1, 1), wish(2, 2))}
+    held = {key(r.destination): r for r in routes}
+    return plan(Standing(T, routes=held, **standing), wanted, ledger or {})
+
+
+def test_a_declared_route_serves_every_block_inside_and_is_never_written():
+    planned = planned_with(declared_route("10.65.0.0/24"), read_only=True)
+
+    assert planned.changes == ()
+    assert {s.state for s in planned.statuses.values()} == {RouteState.PROGRAMMED}
+    assert all("served by 10.65.0.0/24" in s.detail for s in planned.statuses.values())
+
+
+def test_what_a_declared_route_serves_is_told_once():
+    first = planned_with(declared_route("10.65.0.0/24"), read_only=True)
+
+    assert planned_with(declared_route("10.65.0.0/24"), ledger=first.statuses, read_only=True).statuses == {}
+
+
+def test_the_longest_declared_route_decides():
+    planned = planned_with(declared_route("10.65.0.0/16", 1), declared_route("10.65.0.128/26", 2), read_only=True)
+
+    assert planned.statuses[key(block(1))].state is RouteState.PROGRAMMED
+    assert planned.statuses[key(block(2))].state is RouteState.PROGRAMMED
+
+
+@pytest.mark.parametrize("text", ["10.65.0.128/26", "10.65.0.0/16", "10.65.0.132/32"], ids=["whole", "wider", "part"])
+def test_a_declared_route_to_another_node_is_a_conflict(text):
+    planned = planned_with(declared_route(text, 1), read_only=True)
+
+    status = planned.statuses[key(block(2))]
+    assert (status.state, status.cause) == (RouteState.CONFLICT, Cause.CONFLICT)
+    assert text in status.detail
+    assert "node 'n2'" in status.detail
+
+
+def test_a_block_leaves_when_its_declared_route_does():
+    before = planned_with(declared_route("10.65.0.0/24"), read_only=True)
+
+    planned = planned_with(ledger=before.statuses, read_only=True)
+
+    assert {(s.state, s.cause) for s in planned.statuses.values()} == {(RouteState.REFUSED, Cause.UNSUPPORTED)}
+
+
+def test_nothing_is_sent_to_a_table_that_is_read_only():
+    first = planned_with(read_only=True)
+    second = planned_with(ledger=first.statuses, read_only=True)
+
+    assert first.changes == second.changes == ()
+    assert all("declare one" in s.detail for s in first.statuses.values())
+
+
+def test_a_table_of_a_zone_takes_the_blocks_of_its_zone_only():
+    wanted = {
+        w.key: w for w in (replace(wish(1, 1), zone="z-1"), replace(wish(2, 2), zone="z-2"), replace(wish(3, 3)))
+    }
+    standing = Standing(T, zone="z-1")
+    first = plan(standing, wanted, {})
+    second = plan(standing, wanted, first.statuses)
+
+    assert [c.destination for c in second.changes] == [block(1)]
+    assert first.statuses[key(block(2))].cause is Cause.UNSUPPORTED
+    assert "node 'n2' is in z-2" in first.statuses[key(block(2))].detail
+    assert "is in no zone" in first.statuses[key(block(3))].detail

@@ -41,9 +41,9 @@ from cloudnet.store.api import (
     StoreUnavailable,
     Update,
 )
+from cloudnet.store.connection import Endpoint
 from cloudnet.store.etcd import EtcdStore
 from cloudnet.store.etcd_client import Client
-from cloudnet.store.etcd_http import Endpoint
 from cloudnet.store.etcd_settings import Settings, parse
 from cloudnet.store.etcd_watch import EtcdWatch
 from cloudnet.store.registry import open_store
@@ -172,12 +172,16 @@ def test_a_spoilt_value_is_named_and_hides_no_other(etcd, store, caplog):
     put(etcd, AFFINITY, {"state": "sideways"})
     put(etcd, AFFINITY.replace("n1", "n2"), "")
 
-    with store.watch([BlockAffinity], since=Revision(0)) as watch:
-        seen = [event.value.node for event in collect(watch, 1)]
+    with (
+        store.watch([BlockAffinity], since=Revision(0)) as watch,
+        pytest.raises(Compacted, match=f"a change of a BlockAffinity cannot be read .{AFFINITY}.: spec.state"),
+    ):
+        collect(watch, 1)
 
-    assert seen == ["n2"]
-    assert [item.value.node for item in store.list(BlockAffinity).items] == ["n2"]
-    assert f"name={AFFINITY} problem=" in caplog.text
+    listing = store.list(BlockAffinity)
+    assert [item.value.node for item in listing.items] == ["n2"]
+    assert list(listing.unreadable) == [("", "n1-10-65-1-0-26")]
+    assert "name=n1-10-65-1-0-26 problem=" in caplog.text
     with pytest.raises(StoreDamaged, match=f"{AFFINITY} .*spec.state.* found 'sideways'.*: delete it"):
         store.get(BlockAffinity, "n1-10-65-1-0-26")
 

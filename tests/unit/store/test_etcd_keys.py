@@ -11,6 +11,15 @@ from hypothesis import given
 from cloudnet.errors import BadInput
 from cloudnet.model import kinds
 from cloudnet.model.addresses import InstanceId, InterfaceId, NodeName, SubnetId, TableId
+from cloudnet.model.calico_bgp import BGPConfiguration, BGPPeer
+from cloudnet.model.calico_bgp_filter import BGPFilter
+from cloudnet.model.calico_cluster import (
+    CalicoNodeStatus,
+    ClusterInformation,
+    FelixConfiguration,
+    KubeControllersConfiguration,
+)
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
@@ -355,6 +364,14 @@ def test_every_kind_has_a_golden_or_at_least_its_key_written_down(kind):
 
 
 KEYS = {
+    BGPConfiguration: f"{CALICO}/bgpconfigurations/a",
+    BGPPeer: f"{CALICO}/bgppeers/a",
+    BGPFilter: f"{CALICO}/bgpfilters/a",
+    ClusterInformation: f"{CALICO}/clusterinformations/a",
+    FelixConfiguration: f"{CALICO}/felixconfigurations/a",
+    KubeControllersConfiguration: f"{CALICO}/kubecontrollersconfigurations/a",
+    CalicoNodeStatus: f"{CALICO}/caliconodestatuses/a",
+    CloudAddresses: f"{OURS}/cloudaddresses/a",
     StagedKubernetesNetworkPolicy: f"{CALICO}/stagedkubernetesnetworkpolicies/b/a",
     KubernetesNetworkPolicy: "/cloudnet/resources/v1/networking.k8s.io/kubernetesnetworkpolicies/b/a",
     ClusterNetworkPolicy: "/cloudnet/resources/v1alpha2/policy.networking.k8s.io/clusternetworkpolicies/a",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cloudnet.errors import BadInput
-from cloudnet.store.etcd_http import Endpoint
+from cloudnet.store.connection import Endpoint
 from cloudnet.store.etcd_settings import parse
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import queue
+import sqlite3
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -10,6 +13,7 @@ from cloudnet.model.resources import AgentReport, Lease, Metadata, Node
 from cloudnet.store.api import EventType
 from cloudnet.store.informer import RETRY_FIRST, RETRY_LIMIT, Batch, Informer
 from cloudnet.store.memory import MemoryData, MemoryStore
+from cloudnet.store.sqlite import SqliteStore
 
 
 @pytest.fixture
@@ -55,6 +59,64 @@ def test_an_empty_store_is_synced_too(store):
     receiver = Receiver(store, Node)
 
     assert receiver.step() == ["synced"]
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    """Return a store in a file, and what spoils a node's document in it, as a program of another version would."""
+    path = tmp_path / "store.sqlite"
+    store = SqliteStore(path)
+
+    def spoil(name):
+        bad = json.dumps({"metadata": {"name": name}, "spec": {"bgp": 7}})
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE resources SET document = ? WHERE name = ?", (bad, name))
+            connection.execute("INSERT INTO changes SELECT max(revision) + 1, 'Node', 'put', ? FROM changes", (bad,))
+
+    yield store, spoil
+    store.close()
+
+
+def test_what_cannot_be_read_any_more_stays_as_it_was_and_is_named(spoilt):
+    store, spoil = spoilt
+    store.create(Node(Metadata("n1")))
+    store.create(Node(Metadata("n2")))
+    receiver = Receiver(store, Node)
+    receiver.step()
+
+    spoil("n1")
+
+    assert receiver.step() == []
+    assert receiver.step() == ["synced", "n1", "n2"]
+    assert list(receiver.informer.unreadable) == [(Node, ("", "n1"))]
+
+
+def test_what_can_be_read_again_is_news_and_is_no_longer_named(spoilt):
+    store, spoil = spoilt
+    node = store.create(Node(Metadata("n1")))
+    receiver = Receiver(store, Node)
+    receiver.step()
+    spoil("n1")
+    receiver.step()
+    receiver.step()
+
+    store.delete(Node, "n1")
+    store.create(node.value)
+
+    heard = receiver.step() + receiver.step()
+    assert heard[-1] == "n1"
+    assert not receiver.informer.unreadable
+
+
+def test_what_could_never_be_read_is_named_and_hides_no_other(spoilt):
+    store, spoil = spoilt
+    store.create(Node(Metadata("n1")))
+    store.create(Node(Metadata("n2")))
+    spoil("n1")
+    receiver = Receiver(store, Node)
+
+    assert receiver.step() == ["synced", "n2"]
+    assert list(receiver.informer.unreadable.values()) == ["spec.bgp: expected an object, found 7"]
 
 
 def test_later_batches_are_the_changes(store):

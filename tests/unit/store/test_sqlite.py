@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from cloudnet.model.resources import AgentReport, BlockAffinity, IPPool, Lease, Metadata, Node
-from cloudnet.store.api import NotFound, Revision, StoreDamaged, StoreUnavailable
+from cloudnet.store.api import Compacted, NotFound, Revision, StoreDamaged, StoreUnavailable
 from cloudnet.store.sqlite import SCHEMA_VERSION, SqliteStore
 
 POOL = IPPool(Metadata("default"), ip_network("10.65.0.0/16"))
@@ -220,12 +220,17 @@ def test_one_spoilt_document_does_not_hide_the_others(store, path, caplog):
         bad = b'{"metadata": {"name": "spoilt"}, "spec": {"bgp": {"ipv4Address": 7}}}'
         run(path, ("UPDATE resources SET document = ? WHERE name = 'spoilt'", (bad,)))
         run(path, ("INSERT INTO changes VALUES (?, 'Node', 'put', ?)", (since + 1, bad)))
-        good = store.create(Node(Metadata("better")))
+        store.create(Node(Metadata("better")))
 
-        assert [event.value.name for event in watch.next(0)] == ["better"]
-        assert good.revision == since + 2
-    assert [item.value.name for item in store.list(Node).items] == ["better", "good"]
+        with pytest.raises(Compacted, match=r"a change of a Node cannot be read .*spec\.bgp\.ipv4Address"):
+            watch.next(0)
+    listing = store.list(Node)
+    assert [item.value.name for item in listing.items] == ["better", "good"]
+    assert listing.unreadable == {("", "spoilt"): "spec.bgp.ipv4Address: expected a string, found 7"}
     assert "name=spoilt problem='spec.bgp.ipv4Address: expected a string, found 7'" in caplog.text
+    with store.watch([Node], since=listing.revision) as watch:
+        store.create(Node(Metadata("best")))
+        assert [event.value.name for event in watch.next(0)] == ["best"]
     with pytest.raises(StoreDamaged, match=r"Node 'spoilt' .*spec\.bgp\.ipv4Address"):
         store.get(Node, "spoilt")
     store.delete(Node, "spoilt")

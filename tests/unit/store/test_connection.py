@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudnet.store.etcd_http import Chunks, Connection, Endpoint, ProtocolError, dial
+from cloudnet.store.connection import Chunks, Connection, Endpoint, ProtocolError, dial
 
 HERE = Endpoint("127.0.0.1", 1)
 

@@ -1,8 +1,10 @@
-"""HTTP/1.1 as far as etcd's JSON gateway needs it: one request at a time on a kept connection, or a two-way stream.
+"""HTTP/1.1 as far as etcd's JSON gateway and Kubernetes' API need it: one request at a time on a kept connection, or a
+stream.
 
-The standard library's client cannot write to a request while it reads the answer, which a watch needs, and
-takes half as long again for a small request (docs/decisions/etcd-over-http.md). No redirects, no cookies, no
-compression; the other side is etcd or a proxy before it.
+The standard library's client cannot write to a request while it reads the answer, which etcd's watches need, cannot
+be read with a deadline or stopped by another thread, which all watches need, and takes half as long again for a small
+request (docs/decisions/etcd-over-http.md, docs/decisions/kubernetes-over-http.md). No redirects, no cookies, no
+compression; the other side is the server or a proxy before it.
 
 Whatever goes wrong on the wire leaves as ``OSError`` (``ssl.SSLError`` and ``TimeoutError`` are some).
 """
@@ -15,9 +17,10 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+_JSON: Final = "application/json"
 _READ: Final = 65536  # bytes at a time
 _LARGEST_HEAD: Final = 65536  # bytes; etcd's answers have a few hundred
 _SILENT_AFTER: Final = (
@@ -40,11 +43,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request came to."""
+    """What a request came to; ``retry_after`` is the seconds that the server wants us to wait, if it says so."""
 
     status: int
     body: bytes
     reusable: bool
+    retry_after: float | None = None
 
 
 class ProtocolError(OSError):
@@ -106,16 +110,29 @@ class Connection:
         self._rest = b""  # read, but not of the answer before
         self._chunks: Chunks | None = None
 
-    def request(self, path: str, headers: Sequence[str], body: bytes, *, deadline: float) -> Answer:
+    def request(
+        self,
+        path: str,
+        headers: Sequence[str],
+        body: bytes,
+        *,
+        deadline: float,
+        method: str = "POST",
+        content_type: str = _JSON,
+    ) -> Answer:
         """Send one request and return its answer."""
-        self._send(self._head(path, [*headers, f"Content-Length: {len(body)}"]) + body, deadline)
+        lines = [f"Content-Type: {content_type}", *headers, f"Content-Length: {len(body)}"]
+        self._send(self._head(method, path, lines) + body, deadline)
+        return self._answer(*self._read_head(deadline), deadline)
+
+    def open_reading(self, path: str, headers: Sequence[str], *, deadline: float) -> Answer | None:
+        """Begin to read an answer that goes on, or return the one that refuses it."""
+        self._send(self._head("GET", path, headers), deadline)
         status, fields = self._read_head(deadline)
-        close = fields.get("connection") == "close"
-        if fields.get("transfer-encoding") == "chunked":
-            return Answer(status, self._read_chunks(Chunks(), deadline), not close)
-        if (length := fields.get("content-length")) is None:
-            return Answer(status, self._read_rest(deadline), reusable=False)
-        return Answer(status, self._read_exactly(int(length), deadline), not close)
+        if status == 200 and fields.get("transfer-encoding") == "chunked":  # noqa: PLR2004 - OK
+            self._chunks = Chunks()
+            return None
+        return self._answer(status, fields, deadline)
 
     def open_stream(self, path: str, headers: Sequence[str], *messages: bytes, deadline: float) -> Answer | None:
         """Begin a request that goes on both ways, or return the answer that refuses it.
@@ -123,7 +140,8 @@ class Connection:
         ``Connection: close`` is what makes Go's server answer while the request has not ended (``net/http``
         server.go: otherwise it first reads the request to its end).
         """
-        self._send(self._head(path, [*headers, "Transfer-Encoding: chunked", "Connection: close"]), deadline)
+        lines = [f"Content-Type: {_JSON}", *headers, "Transfer-Encoding: chunked", "Connection: close"]
+        self._send(self._head("POST", path, lines), deadline)
         for message in messages:
             self.send_message(message, deadline=deadline)
         status, fields = self._read_head(deadline)
@@ -161,6 +179,15 @@ class Connection:
             raise ConnectionResetError("the stream was ended")
         return body
 
+    def fileno(self) -> int:
+        """Return the socket's number, to wait for several streams at once."""
+        return self._socket.fileno()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has been read from the socket that no one was given yet."""
+        return bool(self._rest) or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+
     def is_stale(self) -> bool:
         """Tell whether the other side has closed the connection, or said something unasked."""
         try:
@@ -180,8 +207,18 @@ class Connection:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _head(self, path: str, headers: Sequence[str]) -> bytes:
-        lines = [f"POST {path} HTTP/1.1", f"Host: {self.endpoint}", "Content-Type: application/json", *headers]
+    def _answer(self, status: int, fields: dict[str, str], deadline: float) -> Answer:
+        close = fields.get("connection") == "close"
+        wait = fields.get("retry-after", "")
+        retry_after = float(wait) if wait.isdecimal() else None
+        if fields.get("transfer-encoding") == "chunked":
+            return Answer(status, self._read_chunks(Chunks(), deadline), not close, retry_after)
+        if (length := fields.get("content-length")) is None:
+            return Answer(status, self._read_rest(deadline), reusable=False, retry_after=retry_after)
+        return Answer(status, self._read_exactly(int(length), deadline), not close, retry_after)
+
+    def _head(self, method: str, path: str, headers: Sequence[str]) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.endpoint}", *headers]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _send(self, data: bytes, deadline: float) -> None:
@@ -242,17 +279,51 @@ def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 1e-4)
 
 
-def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, *, timeout: float) -> Connection:
-    """Return a new connection."""
-    plain = socket.create_connection((endpoint.host, endpoint.port), timeout)
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that tunnels to whatever ``CONNECT`` names; ``authorization`` is its header's value, if it wants one."""
+
+    endpoint: Endpoint
+    authorization: str = field(default="", repr=False)
+
+
+def dial(
+    endpoint: Endpoint,
+    tls: ssl.SSLContext | None,
+    *,
+    timeout: float,
+    server_name: str = "",
+    proxy: Proxy | None = None,
+) -> Connection:
+    """Return a new connection. ``server_name`` is whose certificate is expected, if not the endpoint's host's."""
+    first = proxy.endpoint if proxy else endpoint
+    plain = socket.create_connection((first.host, first.port), timeout)
     try:
+        if proxy:
+            _tunnel(plain, endpoint, proxy)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _SILENT_AFTER:
             plain.setsockopt(socket.IPPROTO_TCP, option, value)
         if tls is None:
             return Connection(plain, endpoint)
-        return Connection(tls.wrap_socket(plain, server_hostname=endpoint.host), endpoint)
+        return Connection(tls.wrap_socket(plain, server_hostname=server_name or endpoint.host), endpoint)
     except BaseException:
         plain.close()
         raise
+
+
+def _tunnel(plain: socket.socket, endpoint: Endpoint, proxy: Proxy) -> None:
+    """Ask a proxy for a tunnel (RFC 9110 section 9.3.6); it sends nothing after its answer's head."""
+    lines = [f"CONNECT {endpoint} HTTP/1.1", f"Host: {endpoint}"]
+    if proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    plain.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = plain.recv(1)
+        if not byte or len(head) > _LARGEST_HEAD:
+            raise ProtocolError(f"proxy {proxy.endpoint} gives no tunnel")
+        head += byte
+    if head.split(b" ", 2)[1:2] != [b"200"]:
+        raise ProtocolError(f"proxy {proxy.endpoint} refuses a tunnel: {head.splitlines()[0][:80].decode('latin-1')}")

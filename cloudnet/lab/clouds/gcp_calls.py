@@ -1,0 +1,367 @@
+"""What the calls of Compute Engine do to a lab's project: the handler of its simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial as bound
+from ipaddress import ip_address, ip_network
+from types import MappingProxyType
+from typing import Any
+
+from cloudnet.clock import Clock
+from cloudnet.lab.clouds import gcp_dialect, gcp_filter, gcp_rules
+from cloudnet.lab.clouds.gcp_rules import Refusal
+from cloudnet.lab.clouds.gcp_state import URL, Document, Failure, Project, fingerprint, last, partial
+from cloudnet.lab.clouds.history import History
+from cloudnet.lab.clouds.simulator import Answer, Request
+
+KEEP = 60.0  # seconds of old states, for readers that lag
+
+_LISTS: Mapping[str, str] = MappingProxyType(
+    {"routes": "routeList", "instances": "instanceAggregatedList", "operations": "operationList"}
+)
+
+
+@dataclass(slots=True)
+class Manners:
+    """How this Google behaves where the real one may be either way; tests vary it.
+
+    ``operation_seconds`` is how long a write of the account is under way. ``quota_at_once``: whether a full quota
+    refuses the call, or lets its operation fail. ``no_room`` is the code of a range without a free block.
+    """
+
+    operation_seconds: float = 0.3
+    quota_at_once: bool = False
+    no_room: str = "IP_SPACE_EXHAUSTED"
+
+
+@dataclass(slots=True)
+class Calls:
+    """The handler. ``limit`` tells how many static routes fit now, ``lag`` how many seconds a read of routes lags."""
+
+    project: Project
+    clock: Clock
+    limit: Callable[[], int]
+    lag: Callable[[], float] = lambda: 0.0
+    manners: Manners = field(default_factory=Manners)
+    changed: Callable[[], None] = lambda: None
+    _routes: History[Mapping[str, Document]] = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        self._remember()
+
+    def __call__(self, request: Request) -> Answer:
+        self.advance()
+        verb = getattr(self, "_" + request.call.removeprefix("compute.").replace(".", "_"))
+        try:
+            answer: Answer = verb(request)
+        except gcp_dialect.Refused as error:
+            return gcp_dialect.error(error.refusal)
+        if request.outsider:
+            self.advance(at_once=True)
+        return answer
+
+    def advance(self, *, at_once: bool = False) -> None:
+        """End the operations that are due, or all; tell whoever listens when that changed something."""
+        if self.project.advance(float("inf") if at_once else self.clock.now()):
+            self._remember()
+            self.changed()
+
+    def _remember(self) -> None:
+        routes = {path: document for path, document in self.project.resources.items() if "/routes/" in path}
+        self._routes.add(self.clock.now(), MappingProxyType(routes), keep=KEEP)
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _get(self, request: Request) -> Answer:
+        path = partial(request.path)
+        if path not in self.project.resources:
+            raise gcp_dialect.Refused(gcp_rules.not_found(path))
+        return gcp_dialect.good(self.project.resources[path])
+
+    _networks_get = _subnetworks_get = _instances_get = _get
+
+    def _routes_get(self, request: Request) -> Answer:
+        path = partial(request.path)
+        seen = self._seen(request)
+        if path not in seen:
+            raise gcp_dialect.Refused(gcp_rules.not_found(path))
+        return gcp_dialect.good(self._with_warnings(seen[path]))
+
+    def _seen(self, request: Request) -> Mapping[str, Document]:
+        lag = 0.0 if request.outsider else self.lag()
+        return self._routes.at(self.clock.now() - lag)
+
+    def _routes_list(self, request: Request) -> Answer:
+        found = [self._with_warnings(document) for _, document in sorted(self._seen(request).items())]
+        return self._page(request, "routes", _chosen(request, found))
+
+    def _with_warnings(self, route: Document) -> Document:
+        """Return a route with what the API says of a next hop that does not work."""
+        if not (instance := route.get("nextHopInstance")):
+            return dict(route)
+        found = self.project.find(instance)
+        code = hop_warning(found[1] if found else None, route)
+        return {**route, "warnings": [{"code": code, "message": f"Next hop '{instance}'"}]} if code else dict(route)
+
+    def _instances_aggregatedList(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        found = _chosen(request, [document for _, document in self.project.of("instances")])
+        found.sort(key=lambda machine: (machine["zone"], machine["name"]))
+        page, token = _cut(request, found)
+        zones: dict[str, Document] = {}
+        for machine in page:
+            zones.setdefault("zones/" + last(machine["zone"]), {"instances": []})["instances"].append(machine)
+        return gcp_dialect.good(self._list(request, "instances", zones, token))
+
+    def _globalOperations_list(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        scope = partial(request.path).removesuffix("/operations")
+        found = [o for o in self.project.operations.values() if o["selfLink"].startswith(f"{URL}{scope}/operations/")]
+        return self._page(request, "operations", _chosen(request, found))
+
+    def _globalOperations_get(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        found = self.project.operations.get(request.parameters["operation"])
+        if found is None or partial(found["selfLink"]) != partial(request.path):
+            raise gcp_dialect.Refused(gcp_rules.not_found(partial(request.path)))
+        return gcp_dialect.good(found)
+
+    _zoneOperations_list = _globalOperations_list  # noqa: N815 - the API's name
+    _zoneOperations_get = _regionOperations_get = _globalOperations_get  # noqa: N815 - the API's name
+
+    def _projects_get(self, request: Request) -> Answer:
+        used = sum(gcp_rules.static(document) for _, document in self.project.of("routes"))
+        if request.parameters["project"] != self.project.name:
+            raise gcp_dialect.Refused(gcp_rules.not_found(partial(request.path)))
+        shown = self.project.server_fields(partial(request.path), "project") | {
+            "name": self.project.name,
+            "quotas": [
+                {"metric": "NETWORKS", "limit": 15.0, "usage": float(len(list(self.project.of("networks"))))},
+                {"metric": "ROUTES", "limit": float(self.limit()), "usage": float(used)},
+            ],
+        }
+        return gcp_dialect.good(shown)
+
+    def _page(self, request: Request, collection: str, found: Sequence[Document]) -> Answer:
+        page, token = _cut(request, found)
+        return gcp_dialect.good(self._list(request, collection, list(page), token))
+
+    def _list(self, request: Request, collection: str, items: object, token: str) -> Document:
+        path = partial(request.path)
+        shown: Document = {"kind": f"compute#{_LISTS[collection]}", "id": path, "selfLink": URL + path}
+        if items:
+            shown["items"] = items
+        if token:
+            shown["nextPageToken"] = token
+        return shown
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _insert(self, request: Request, document: Document, kind: str, *, failure: Failure | None = None) -> Answer:
+        """Accept a new resource: the document, what the server adds, and everything once more as whole URLs."""
+        path = f"{partial(request.path)}/{document['name']}"
+        made = document | self.project.server_fields(path, kind)
+        effect = bound(self.project.resources.__setitem__, path, made)
+        return self._begin(request, "insert", path, effect, target_id=made["id"], failure=failure)
+
+    def _begin(
+        self,
+        request: Request,
+        kind: str,
+        target: str,
+        effect: Callable[[], object],
+        *,
+        target_id: str = "",
+        failure: Failure | None = None,
+    ) -> Answer:
+        wait = 0.0 if request.outsider else self.manners.operation_seconds
+        operation = self.project.begin(
+            kind,
+            target,
+            effect,
+            ends_at=self.clock.now() + wait,
+            target_id=target_id,
+            request_id=request.query.get("requestId", ""),
+            failure=failure,
+        )
+        return gcp_dialect.good(operation)
+
+    def _repeated(self, request: Request) -> Answer | None:
+        """Return the operation of a request that was sent before: a second attempt writes nothing."""
+        name = self.project.requests.get(request.query.get("requestId", ""))
+        return gcp_dialect.good(self.project.operations[name]) if name else None
+
+    def _check(self, *refusals: Refusal | None) -> None:
+        for refusal in refusals:
+            if refusal:
+                raise gcp_dialect.Refused(refusal)
+
+    def _networks_insert(self, request: Request) -> Answer:
+        path = f"{partial(request.path)}/{request.body.get('name')}"
+        self._check(gcp_rules.make(self.project, path, request.body))
+        made = {**request.body, "selfLinkWithId": URL + path}
+        if "routingConfig" in made:
+            made["routingConfig"] = {"bgpBestPathSelectionMode": "LEGACY", **made["routingConfig"]}
+        return self._insert(request, made, "network")
+
+    def _subnetworks_insert(self, request: Request) -> Answer:
+        body = request.body
+        path = f"{partial(request.path)}/{body.get('name')}"
+        self._check(gcp_rules.make(self.project, path, body))
+        network = self.project.find(body["network"])
+        if network is None:
+            raise gcp_dialect.Refused(gcp_rules.not_found(partial(body["network"])))
+        cidr = ip_network(body.get("ipCidrRange") or "10.128.0.0/20")  # a reserved range names none
+        region = {"region": URL + partial(request.path).rsplit("/", 1)[0], "network": URL + network[0]}
+        made = _SUBNET | body | region | {"ipCidrRange": str(cidr), "gatewayAddress": str(cidr[1])}
+        return self._insert(request, made | {"fingerprint": fingerprint(made)}, "subnetwork")
+
+    def _routes_insert(self, request: Request) -> Answer:
+        if again := self._repeated(request):
+            return again
+        body = request.body
+        path = f"{partial(request.path)}/{body.get('name')}"
+        self._check(gcp_rules.make(self.project, path, body), gcp_rules.route(self.project, body))
+        failure = self._over_quota()
+        if failure and self.manners.quota_at_once:
+            raise gcp_dialect.Refused(Refusal(failure.status, "quotaExceeded", failure.message))
+        references = {name: URL + partial(body[name]) for name in ("network", "nextHopInstance") if name in body}
+        return self._insert(request, {"priority": 1000} | body | references, "route", failure=failure)
+
+    def _over_quota(self) -> Failure | None:
+        held = sum(gcp_rules.static(document) for _, document in self.project.of("routes"))
+        coming = sum(
+            "/routes/" in each.target and each.target not in self.project.resources for each in self.project.pending
+        )
+        if held + coming < self.limit():
+            return None
+        return Failure(403, "QUOTA_EXCEEDED", f"Quota 'ROUTES' exceeded. Limit: {self.limit()}.0 globally.")
+
+    def _instances_insert(self, request: Request) -> Answer:
+        body = request.body
+        path = f"{partial(request.path)}/{body.get('name')}"
+        self._check(gcp_rules.make(self.project, path, body))
+        zone = partial(request.path).rsplit("/", 1)[0]
+        nics = [self._nic(at, nic) for at, nic in enumerate(body.get("networkInterfaces", []))]
+        made = {"labelFingerprint": fingerprint({})} | body
+        made |= {"zone": URL + zone, "status": "RUNNING", "networkInterfaces": nics}
+        return self._insert(request, made, "instance")
+
+    def _nic(self, number: int, wanted: Document) -> Document:
+        made = {"kind": "compute#networkInterface", "name": f"nic{number}", "stackType": "IPV4_ONLY"} | wanted
+        if subnet := self.project.find(wanted.get("subnetwork", "")):
+            made |= {"subnetwork": URL + subnet[0], "network": subnet[1]["network"]}
+        return made | {"fingerprint": fingerprint(made)}
+
+    def _instances_stop(self, request: Request) -> Answer:
+        return self._set_status(request, "stop", "TERMINATED")
+
+    def _instances_start(self, request: Request) -> Answer:
+        return self._set_status(request, "start", "RUNNING")
+
+    def _set_status(self, request: Request, kind: str, status: str) -> Answer:
+        path = partial(request.path).removesuffix(f"/{kind}")
+        self._check(gcp_rules.change(self.project, path))
+        document = self.project.resources[path]
+        effect = bound(document.__setitem__, "status", status)
+        return self._begin(request, kind, path, effect, target_id=document["id"])
+
+    def _delete(self, request: Request) -> Answer:
+        if again := self._repeated(request):
+            return again
+        path = partial(request.path)
+        self._check(gcp_rules.change(self.project, path))
+        effect = bound(self.project.resources.pop, path, None)
+        return self._begin(request, "delete", path, effect, target_id=self.project.resources[path]["id"])
+
+    _networks_delete = _subnetworks_delete = _routes_delete = _instances_delete = _delete
+
+    def _instances_updateNetworkInterface(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        if again := self._repeated(request):
+            return again
+        path = partial(request.path).removesuffix("/updateNetworkInterface")
+        self._check(gcp_rules.change(self.project, path))
+        machine = self.project.resources[path]
+        name = request.query.get("networkInterface", "")
+        at = next((n for n, nic in enumerate(machine["networkInterfaces"]) if nic["name"] == name), None)
+        if at is None:
+            raise gcp_dialect.Refused(
+                gcp_rules.invalid("networkInterface", name, "The instance has none of that name.")
+            )
+        current = machine["networkInterfaces"][at]
+        self._check(gcp_rules.interface(current, request.body))
+        wanted, failure = self._aliases(current, request.body)
+        changed = current | ({"aliasIpRanges": wanted} if wanted is not None else {})
+        changed["fingerprint"] = fingerprint(changed)
+        effect = bound(machine["networkInterfaces"].__setitem__, at, changed)
+        return self._begin(request, "updateNetworkInterface", path, effect, target_id=machine["id"], failure=failure)
+
+    def _aliases(self, nic: Document, body: Mapping[str, Any]) -> tuple[list[Document] | None, Failure | None]:
+        """Return the alias ranges that a change asks for, each with its block; an absent list changes nothing."""
+        if "aliasIpRanges" not in body:
+            return None, None
+        subnet = self.project.find(nic["subnetwork"])
+        ranges = gcp_rules.ranges(subnet[1]) if subnet else {}
+        taken = list(self._taken(nic))
+        made: list[Document] = []
+        for alias in body["aliasIpRanges"]:
+            name = alias.get("subnetworkRangeName", "")
+            if name not in ranges:
+                raise gcp_dialect.Refused(gcp_rules.invalid("subnetworkRangeName", name, "No such secondary range."))
+            found = gcp_rules.allot(alias["ipCidrRange"], ranges[name], taken)
+            if found is None:
+                message = f"IP space of '{name}' in '{nic['subnetwork']}' is exhausted."
+                return None, Failure(400, self.manners.no_room, message)
+            taken.append(found)
+            made.append({**alias, "ipCidrRange": str(found)})
+        return made, None
+
+    def _taken(self, but: Document) -> Iterable[Any]:
+        """Yield what other interfaces hold, their own addresses and alias ranges, as networks."""
+        for _, machine in self.project.of("instances"):
+            for nic in machine["networkInterfaces"]:
+                if nic.get("subnetwork") == but.get("subnetwork") and nic["fingerprint"] != but["fingerprint"]:
+                    yield from (ip_network(a["ipCidrRange"]) for a in nic.get("aliasIpRanges", []))
+                if gcp_rules.network(nic.get("networkIP")):
+                    yield ip_network(ip_address(nic["networkIP"]))
+
+
+def hop_warning(machine: Document | None, route: Document) -> str:
+    """Return the API's code for what is wrong with a route's machine; '' when packets get there."""
+    if machine is None:
+        return "NEXT_HOP_INSTANCE_NOT_FOUND"
+    nics = [n for n in machine["networkInterfaces"] if last(n["network"]) == last(route["network"])]
+    if not nics:
+        return "NEXT_HOP_INSTANCE_NOT_ON_NETWORK"
+    if machine["status"] != "RUNNING":
+        return "NEXT_HOP_NOT_RUNNING"
+    if not machine.get("canIpForward"):
+        return "NEXT_HOP_CANNOT_IP_FORWARD"
+    if ":" in route["destRange"] and not any(n.get("ipv6Address") for n in nics):
+        return "NEXT_HOP_INSTANCE_HAS_NO_IPV6_INTERFACE"
+    return ""
+
+
+_SUBNET: Document = {
+    "privateIpGoogleAccess": False,
+    "privateIpv6GoogleAccess": "DISABLE_GOOGLE_ACCESS",
+    "purpose": "PRIVATE",
+    "stackType": "IPV4_ONLY",
+    "state": "READY",
+}
+
+
+def _chosen(request: Request, found: Sequence[Document]) -> list[Document]:
+    lets_through = gcp_filter.parse(request.query.get("filter", ""))
+    if lets_through is None:
+        raise gcp_dialect.Refused(
+            gcp_rules.invalid("filter", request.query["filter"], "Invalid list filter expression.")
+        )
+    return [document for document in found if lets_through(document)]
+
+
+def _cut(request: Request, found: Sequence[Document]) -> tuple[Sequence[Document], str]:
+    """Return one page and the token of the next; the token is a number here, and opaque to callers."""
+    size = int(request.query.get("maxResults") or 500)
+    start = int(request.query.get("pageToken") or 0)
+    end = start + size
+    return found[start:end], str(end) if end < len(found) else ""
