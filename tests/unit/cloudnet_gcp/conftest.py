@@ -13,9 +13,9 @@ import pytest
 
 from cloudnet.clock import ManualClock
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import PROJECT, Google
-from cloudnet.lab.clouds.gcp_calls import Manners
-from cloudnet.lab.clouds.gcp_state import URL, fingerprint
+from cloudnet.lab.clouds.gcp.calls import Manners
+from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
+from cloudnet.lab.clouds.gcp.state import URL, fingerprint
 from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.clouds.trouble import Fault as Hit
 from cloudnet.lab.clouds.trouble import Trouble
@@ -60,8 +60,8 @@ class GcpWorld:
     ``replace_route``, so that ``delete_route`` counts the calls after which a destination has no route.
     """
 
-    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, **config):
-        self.clock = ManualClock()
+    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, clock=None, **config):
+        self.clock = clock or ManualClock()
         self.given = judge
         self.made = Counter()
         self.google = Google(
