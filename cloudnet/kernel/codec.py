@@ -341,6 +341,18 @@ def read_link(body: bytes) -> Device:
     )
 
 
+def is_foreign_rule(body: bytes) -> bool:
+    """Tell whether a routing rule is neither ours nor one of those that the kernel begins with."""
+    protocol = wire.attributes(body, wire.RULE.size).get(wire.FRA_PROTOCOL, b"\0")[0]
+    return protocol not in {wire.RTPROT_KERNEL, ROUTE_PROTOCOL}
+
+
+def read_qdisc(body: bytes) -> tuple[int, str]:
+    """Return the device's index and the kind of one queueing discipline."""
+    _, index, _, _, _ = wire.QDISC.unpack_from(body)
+    return index, wire.attributes(body, wire.QDISC.size)[wire.TCA_KIND].rstrip(b"\0").decode()
+
+
 def _vxlan(info: Mapping[int, bytes]) -> Vxlan | None:
     if info.get(wire.IFLA_INFO_KIND, b"").rstrip(b"\0") != b"vxlan":
         return None
