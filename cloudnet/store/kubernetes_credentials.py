@@ -134,7 +134,7 @@ Run = Callable[[Sequence[str], Mapping[str, str]], bytes]
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> bytes:
-    return subprocess.run(  # noqa: PLW1510 - it says so
+    return subprocess.run(
         command, env=dict(env), capture_output=True, timeout=_EXEC_WITHIN, stdin=subprocess.DEVNULL, check=True
     ).stdout
 
@@ -183,7 +183,7 @@ class Asked:
         program = self._program
         if program.version not in _EXEC_VERSIONS:
             raise StoreUnavailable(
-                f"the kubeconfig wants {program.command!r} asked by {program.version}, which is gone from Kubernetes: "
+                f"the kubeconfig wants {program.command!r} asked by {program.version}, which Kubernetes has dropped: "
                 f"write the kubeconfig anew with your cloud's tool"
             )
         info: dict[str, Any] = {

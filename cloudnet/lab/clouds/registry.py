@@ -8,7 +8,7 @@ from types import MappingProxyType
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
 from cloudnet.lab.clouds.azure.hand import Azure
-from cloudnet.lab.clouds.gcp_hand import Google
+from cloudnet.lab.clouds.gcp.hand import Google
 from cloudnet.lab.clouds.ibm.hand import Ibm
 from cloudnet.lab.clouds.static.hand import NO_API, Static
 from cloudnet.lab.clouds.vpc import Aws
@@ -34,7 +34,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
             Kind(
                 "gcp",
-                "cloudnet.lab.clouds.gcp",
+                "cloudnet.lab.clouds.gcp.plane",
                 Google,
                 packages=("google.cloud.compute_v1",),
                 flat=False,

@@ -138,7 +138,13 @@ class AzureCloud:
             ip_network(p["addressPrefix"]): (r["name"], p.get("nextHopIpAddress", p["nextHopType"]))
             for r in found
             for p in [r["properties"]]
+            if p["addressPrefix"][0].isdigit()
         }
+
+    def outsider_routes(self, table):
+        """Return ``[(name, next hop), …]``, service tags included."""
+        found = self.outsider("GET", f"routeTables/{table}")["properties"]["routes"]
+        return [(r["name"], r["properties"].get("nextHopIpAddress", r["properties"]["nextHopType"])) for r in found]
 
     def count(self, *calls):
         return sum(self.simulator.counts[call] for call in calls) if calls else self.simulator.counts.total()

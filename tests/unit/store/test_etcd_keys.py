@@ -19,6 +19,7 @@ from cloudnet.model.calico_cluster import (
     FelixConfiguration,
     KubeControllersConfiguration,
 )
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
@@ -370,6 +371,7 @@ KEYS = {
     FelixConfiguration: f"{CALICO}/felixconfigurations/a",
     KubeControllersConfiguration: f"{CALICO}/kubecontrollersconfigurations/a",
     CalicoNodeStatus: f"{CALICO}/caliconodestatuses/a",
+    CloudAddresses: f"{OURS}/cloudaddresses/a",
     StagedKubernetesNetworkPolicy: f"{CALICO}/stagedkubernetesnetworkpolicies/b/a",
     KubernetesNetworkPolicy: "/cloudnet/resources/v1/networking.k8s.io/kubernetesnetworkpolicies/b/a",
     ClusterNetworkPolicy: "/cloudnet/resources/v1alpha2/policy.networking.k8s.io/clusternetworkpolicies/a",
