@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import random
 import re
@@ -12,9 +13,18 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from cloudnet.clock import ManualClock
+from cloudnet.lab.clouds.ibm.contract import ENDPOINTS
 from cloudnet.provider.budget import Budget
 from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import READ, WRITE, AwsConfig
+from cloudnet_azure import client as azure
+from cloudnet_azure.config import AzureConfig
+from cloudnet_gcp import client as google_client
+from cloudnet_gcp import errors as google
+from cloudnet_gcp.config import GcpConfig
+from cloudnet_ibm.client import Client as IbmClient
+from cloudnet_ibm.config import IbmConfig
+from cloudnet_ibm.errors import Refusal, translate
 
 TERRAFORM = Path(__file__).parents[2] / "terraform"
 FILES = sorted(TERRAFORM.rglob("*.tf"))
@@ -217,9 +227,68 @@ def test_aws_grants_no_write_without_a_scope():
         assert all(sid.startswith("Read") for sid in wide)
 
 
-def test_aws_configures_the_provider_with_settings_that_it_has():
-    text = (TERRAFORM / "aws" / "outputs.tf").read_text()
-    named = set(re.findall(r"(\w+) = (?:data|var)\.", text)) - {"value"}
+# --- the other clouds: what their plugins name ---------------------------------------------------------------------
 
-    assert named == {"region", "vpc_id", "cluster", "route_table_ids"}
-    assert named <= {f.name for f in AwsConfig.__dataclass_fields__.values()}
+
+def test_azure_grants_the_actions_that_the_plugin_names():
+    (role,) = blocks(parsed("azure", "main.tf"), "resource", "azurerm_role_definition", "controller")
+    (permissions,) = role["permissions"]
+    named = set(re.findall(r'"(Microsoft\.\w+/[\w/]+)"', inspect.getsource(azure)))
+    joined = {  # writing an interface that is in a subnet and a security group asks for these
+        "Microsoft.Network/virtualNetworks/subnets/join/action",
+        "Microsoft.Network/networkSecurityGroups/join/action",
+    }
+
+    assert set(permissions) == {"actions"}
+    assert set(permissions["actions"]) == named | joined
+
+
+def test_azure_grants_them_in_the_resource_groups_alone():
+    (assignment,) = blocks(parsed("azure", "main.tf"), "resource", "azurerm_role_assignment", "controller")
+
+    assert (assignment["for_each"], assignment["scope"]) == ("${local.scopes}", "${each.value}")
+
+
+FOR_ADDRESSES = {  # Google's calls that only native addresses make
+    "compute.instances.updateNetworkInterface",
+    "compute.subnetworks.get",
+    "compute.zoneOperations.list",
+}
+
+
+def test_google_grants_the_permissions_that_the_plugins_calls_need():
+    granted = {name: set(value) for one in parsed("gcp", "main.tf")["locals"] for name, value in one.items()}
+    needed = {call: set(permissions) for call, permissions in google.PERMISSIONS.items()}
+
+    assert granted["for_routes"] == set().union(*(p for call, p in needed.items() if call not in FOR_ADDRESSES))
+    assert granted["for_addresses"] == set().union(*(needed[call] for call in FOR_ADDRESSES))
+
+
+def test_google_knows_the_permissions_of_every_call():
+    called = set(re.findall(r'"(compute\.\w+\.\w+)"', inspect.getsource(google_client)))
+
+    assert called == set(google.PERMISSIONS)
+
+
+def test_ibm_grants_the_roles_that_the_plugins_calls_need():
+    (policy,) = blocks(parsed("ibm", "main.tf"), "resource", "ibm_iam_service_policy", "controller")
+    called = set(re.findall(r'"(\w+)"', inspect.getsource(IbmClient))) & {e.name for e in ENDPOINTS}
+    remedies = [str(translate(Refusal(call, 403, "not_authorized"))) for call in called]
+    needed = {re.search(r"grant the role ([\w ]+) on VPC", remedy).group(1) for remedy in remedies}
+
+    assert called == {e.name for e in ENDPOINTS}
+    assert set(policy["roles"]) == needed
+
+
+CONFIGS = {"aws": AwsConfig, "azure": AzureConfig, "gcp": GcpConfig, "ibm": IbmConfig}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_output_configures_the_provider_with_settings_that_it_has(module):
+    text = (TERRAFORM / module / "outputs.tf").read_text()
+    written = text[text.index("jsonencode(") : text.index('output "controller')]
+    named = set(re.findall(r"(\w+) += (?:data|var|local|\w+_\w+)\.", written))
+    fields = {f.name: f for f in dataclasses.fields(CONFIGS[module])}
+    required = {name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+
+    assert required <= named <= set(fields)
