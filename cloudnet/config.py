@@ -96,6 +96,9 @@ class AgentConfig:
         ),
     ] = "Drop"  # Calico's defaultEndpointToHostAction
     log_denied: Annotated[bool, Says("log packets that policy denies, a few a second of each policy")] = True
+    fast_path: Annotated[
+        bool, Says("let established connections of pods bypass netfilter on this node, where the kernel can (6.6)")
+    ] = True
     nat_outgoing_exclusions: Annotated[
         str,
         Says(
