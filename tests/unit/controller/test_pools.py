@@ -338,8 +338,7 @@ def test_an_interface_that_a_pod_still_uses_is_not_collected():
     cluster.run()
     for k in range(150):
         cluster.start_pod(1, f"p{k}")
-    cluster.run()
-    last = cluster.start_pod(1, "last")
+        cluster.run(1)
     cluster.leave(1, machine=False)
 
     cluster.run(4000)
@@ -348,7 +347,6 @@ def test_an_interface_that_a_pod_still_uses_is_not_collected():
         cluster.stop_pod(pod)
     cluster.run(10_000)
 
-    assert cluster.is_native(last)
     assert kept == 2
     assert cluster.interfaces(1) == 1
 
