@@ -37,7 +37,9 @@ class Says:
 
 _LEVELS = ("debug", "info", "warning", "error")
 _PORT = 65535
-_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,... or memory://")
+_STORE = Says(
+    "where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,..., kubernetes://, memory://"
+)
 _LEVEL = Says("log from this level up", choices=_LEVELS)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from cloudnet.cli.ask import AgentUnreachable
 from cloudnet.errors import BadInput, CloudnetError, MissingTool
 from cloudnet.store.api import AlreadyExists, Compacted, Conflict, NotFound, StoreUnavailable
+from cloudnet.store.migrate import MigrationRefused
 
 FAILED = 1
+UNAVAILABLE = 6
 CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (BadInput, 2),
     (MissingTool, 3),
@@ -16,8 +18,9 @@ CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (AlreadyExists, 5),
     (Conflict, 5),
     (Compacted, 5),
-    (StoreUnavailable, 6),
-    (AgentUnreachable, 6),
+    (MigrationRefused, 5),
+    (StoreUnavailable, UNAVAILABLE),
+    (AgentUnreachable, UNAVAILABLE),
     (CloudnetError, FAILED),
 )
 

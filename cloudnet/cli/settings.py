@@ -56,9 +56,14 @@ def read(named: Path | None, environment: Mapping[str, str], *, system: Path = S
     Raises:
         BadInput: one cannot be read, or the one that is named is not there.
     """
+    return [(str(path), _contents(path)) for path in files(named, environment, system=system)]
+
+
+def files(named: Path | None, environment: Mapping[str, str], *, system: Path = SYSTEM) -> list[Path]:
+    """Return the settings files that there are, and the one that is named, the weakest first."""
     home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "/")) / ".config")
     usual = [path for path in (system, Path(home) / "cloudnet" / "config.yaml") if path.exists()]
-    return [(str(path), _contents(path)) for path in [*usual, *([named] if named else [])]]
+    return [*usual, *([named] if named else [])]
 
 
 def _contents(path: Path) -> _Document:

@@ -39,7 +39,8 @@ class Plug:
 class Port:
     """A machine's interface: a veth in the bridge of its subnet. ``addresses``: the primary one first.
 
-    ``prefixes`` are delivered to it besides. The fabric itself makes and removes a port with a ``plug``.
+    ``ranges`` are delegated to it: the network delivers them from everywhere, before any route, and they are its own
+    like its addresses. The fabric itself makes and removes a port with a ``plug``.
     """
 
     device: str
@@ -48,7 +49,7 @@ class Port:
     addresses: tuple[Address, ...]
     check: bool = True
     up: bool = True
-    prefixes: tuple[Network, ...] = ()
+    ranges: tuple[Network, ...] = ()
     plug: Plug | None = None
 
 
@@ -140,6 +141,9 @@ def render(state: FabricState) -> dict[str, Item]:
         items |= _render_port(port)
     for subnet in state.subnets:
         items |= _render_subnet(subnet)
+        for port in state.ports:
+            for cidr in port.ranges:
+                items |= _render_route(subnet, FabricRoute(cidr, port if port.up else None))
     for gateway in state.gateways:
         each = family(gateway.address)
         rule = f"priority {RULE_PRIORITY} iif {gateway.device} lookup {gateway.table}"
@@ -264,9 +268,7 @@ VXLAN between nodes is addressed from node to node and passes; a silent black ho
 def render_sets(state: FabricState) -> str:
     """Return one transaction that fills the sets of ``RULES``."""
     guarded = [port for port in state.ports if port.check]
-    owned = [
-        (f'"{port.device}" . {each}', family(each)) for port in guarded for each in (*port.addresses, *port.prefixes)
-    ]
+    owned = [(f'"{p.device}" . {own}', family(own)) for p in guarded for own in (*p.addresses, *p.ranges)]
     return "".join(
         _fill(name, elements)
         for name, elements in (

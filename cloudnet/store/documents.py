@@ -7,6 +7,7 @@ other one we see what we understand.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 from cloudnet.model import kinds
@@ -40,7 +41,7 @@ def get(store: Store, kind: type[R], name: str, namespace: str = "") -> Stored[R
 def list_all(store: Store, kind: type[R], namespace: str | None = None) -> Listing[R]:
     """Return all resources of a kind with their documents, in the order of namespace and name."""
     found = store.all_whole(kind, namespace) if isinstance(store, Documents) else store.list(kind, namespace)
-    return Listing(tuple(_with_document(one) for one in found.items), found.revision)
+    return replace(found, items=tuple(_with_document(one) for one in found.items))
 
 
 def _with_document(found: Stored[R]) -> Stored[R]:

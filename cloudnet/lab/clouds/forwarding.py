@@ -5,7 +5,7 @@ Machines and subnets are matched to the fabric's devices by their ``Name`` tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cloudnet.lab import spec
@@ -37,7 +37,6 @@ def fabric_state(vpcs: Vpcs, vpc: str, *, silent: Iterable[Network] = (), site: 
         for name, subnet in vpcs.attachments.items()
         if subnet in numbers
     }
-    delegated = tuple(_delegated(vpcs, ports))
     neighbours = tuple((s.cidr, spec.bridge_name(s.name)) for s in subnets.values())
     rendered = []
     for name, number in numbers.items():
@@ -46,15 +45,8 @@ def fabric_state(vpcs: Vpcs, vpc: str, *, silent: Iterable[Network] = (), site: 
         routes = tuple(
             _route(entry, vpcs, ports, gateways) for entry in _entries(table, [s.cidr for s in subnets.values()])
         )
-        rendered.append(FabricSubnet(spec.bridge_name(subnet.name), number, neighbours, (*routes, *delegated)))
+        rendered.append(FabricSubnet(spec.bridge_name(subnet.name), number, neighbours, routes))
     return FabricState(tuple(rendered), tuple(ports.values()), frozenset(silent), tuple(gateways.values()))
-
-
-def _delegated(vpcs: Vpcs, ports: Mapping[InterfaceId, Port]) -> Iterator[FabricRoute]:
-    """Yield the way to each prefix: the VPC delivers it to its interface, from whatever subnet."""
-    for name, port in ports.items():
-        for prefix in port.prefixes:
-            yield FabricRoute(prefix, port if vpcs.delivers(vpcs.interfaces[name]) else None)
 
 
 def _entries(table: Table | None, subnets: list[Network]) -> list[Entry]:
@@ -81,7 +73,7 @@ def _port(interface: Eni, vpcs: Vpcs, site: Site) -> Port:
         addresses=interface.addresses,
         check=interface.check,
         up=vpcs.delivers(interface),
-        prefixes=interface.prefixes,
+        ranges=interface.prefixes,
         plug=_plug(interface, vpcs, site),
     )
 
