@@ -11,8 +11,8 @@
 
 The four IPAM kinds have no metadata in etcd. Their names follow from the key, a block affinity's labels from its
 node (our own, ``cloudnet.io/…``, stand in a field ``labels`` of the value), and the ``uid`` is the revision that the
-key was created with: like any uid it is another one when the key is deleted and created anew. A uid that the caller brings for one of them is not kept, and labels or annotations
-that cannot be kept are refused.
+key was created with: like any uid it is another one when the key is deleted and created anew. A uid that the caller
+brings for one of them is not kept, and labels or annotations that cannot be kept are refused.
 
 Sources: Calico ``libcalico-go/lib/backend/model/*.go``.
 """

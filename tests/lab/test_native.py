@@ -131,6 +131,23 @@ def test_native_blocks_are_reached_natively_once_probes_come_back(lab):
         eventually(lambda block=block: (p := path(lab, "n1", block)) is not None and p.kind is PathKind.NATIVE)
 
 
+@pytest.mark.parametrize("pod", ["p1", "p2"])
+def test_a_black_hole_that_the_cloud_does_not_know_of_is_passed_over_vxlan_by_pods_of_either_interface(lab, pod):
+    blocks = [lab.pod(place).block for place in (f"n1/{pod}", f"n2/{pod}")]
+    for block in blocks:
+        lab.break_("blackhole", target=str(block))
+    try:
+        eventually(lambda: path(lab, "n1", blocks[1]).kind is PathKind.VXLAN)
+        eventually(lambda: path(lab, "n2", blocks[0]).kind is PathKind.VXLAN)
+
+        assert reaches(lab, f"n1/{pod}", lab.pod(f"n2/{pod}").address)
+    finally:
+        for block in blocks:
+            lab.heal("blackhole", target=str(block))
+    eventually(lambda: path(lab, "n1", blocks[1]).kind is PathKind.NATIVE)
+    eventually(lambda: path(lab, "n2", blocks[0]).kind is PathKind.NATIVE)
+
+
 def test_answers_leave_by_the_interface_that_owns_the_address(lab):
     before = {device: sent(lab, "n1", device) for device in ("eth0", "eth1")}
     dropped = lab.cloud.stats()["drops"].get("not_owned_source", 0)
