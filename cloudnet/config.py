@@ -37,7 +37,9 @@ class Says:
 
 _LEVELS = ("debug", "info", "warning", "error")
 _PORT = 65535
-_STORE = Says("where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,... or memory://")
+_STORE = Says(
+    "where the cluster's resources are: sqlite:///ABSOLUTE/PATH, etcd(s)://HOST:PORT,..., kubernetes://, memory://"
+)
 _LEVEL = Says("log from this level up", choices=_LEVELS)
 
 
@@ -94,6 +96,9 @@ class AgentConfig:
         ),
     ] = "Drop"  # Calico's defaultEndpointToHostAction
     log_denied: Annotated[bool, Says("log packets that policy denies, a few a second of each policy")] = True
+    fast_path: Annotated[
+        bool, Says("let established connections of pods bypass netfilter on this node, where the kernel can (6.6)")
+    ] = True
     nat_outgoing_exclusions: Annotated[
         str,
         Says(
@@ -161,7 +166,7 @@ class ControllerConfig:
         float, Says("how long native addresses without a pod are kept from the next node", low=0)
     ] = 60.0  # connections to them are dead by then
     native_resync_seconds: Annotated[float, Says("how often native addresses are read again", low=1)] = (
-        1800.0  # four calls an hour
+        3600.0  # what others change is rare, and what we change we know
     )
 
 

@@ -22,6 +22,7 @@ from cloudnet.errors import BadInput
 from cloudnet.lab import lab as labs
 from cloudnet.lab import report as pages
 from cloudnet.lab import scenarios
+from cloudnet.lab.clouds import registry
 from cloudnet.lab.results import DemoResult, Story
 from cloudnet.lab.runner import Runner, Say
 from cloudnet.lab.spec import LabSpec
@@ -46,7 +47,8 @@ def demo(
     wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False)
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
-    steps = scenarios.story(nodes, subnets, only=only or ())
+    manners = registry.kind(cloud).manners
+    steps = scenarios.story(nodes, subnets, zones, only=only or (), manners=manners)
     if report:
         _try_out(report)
     say = teller(output)
@@ -69,7 +71,7 @@ def play(wanted: LabSpec, steps: tuple[scenarios.Step, ...], say: Say, *, keep: 
     with standing(wanted, say, keep=keep) as lab, Traffic() as traffic:
         watch = Watch(lambda: [node.name for node in lab.nodes()], lab.paths, clock=clock)
         with watch:
-            runner = Runner(lab, traffic, watch, clock=clock, say=say)
+            runner = Runner(lab, traffic, watch, clock=clock, say=say, manners=lab.kind.manners)
             runner.open_flows()
             say(f"{len(traffic.flows)} flows between the pods of every pair of nodes are up, all over VXLAN")
             return runner.play(steps)

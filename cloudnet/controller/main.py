@@ -228,6 +228,7 @@ class Controller:
                 self.metrics.show_native(self._pools.status())
 
     def _hand_out(self, action: Action | PoolAction) -> None:
+        leads, wall = self.leads, self._clock.wall
         match action:
             case Say():
                 log.log(logging.WARNING if action.level is Level.WARNING else logging.INFO, "%s", action.message)
@@ -238,7 +239,7 @@ class Controller:
                     self._adopter, lambda: carry_pools.store(action, self._store, self.leads, self._clock.wall)
                 )
             case WriteLedger():
-                self._work(self._writer, lambda: carry_pools.store(action, self._store, self.leads, self._clock.wall))
+                self._work(self._writer, lambda: carry_pools.store(action, self._store, leads, wall))
             case ReadAddresses() | GiveAddresses() | AddInterface() | TakeAddresses() | RemoveInterface():
                 allocator = self._provider.addresses
                 if allocator is not None:

@@ -54,6 +54,7 @@ from cloudnet.model.cloud_addresses import CloudAddresses, CloudPrefix, PrefixSt
 from cloudnet.model.resources import AffinityState, BlockAffinity, IPAMBlock, Node, Resource
 from cloudnet.provider.api import Instance, NetworkInterface
 from cloudnet.provider.errors import (
+    Conflict,
     Exhausted,
     NotFound,
     PermissionDenied,
@@ -81,7 +82,7 @@ NEVER = float("inf")
 class PoolOptions:
     """Settings of the loop; times are seconds."""
 
-    resync: float = 1800.0  # two reads of two calls an hour
+    resync: float = 3600.0  # what others change is rare, and what we change we know
     retry_first: float = 60.0  # quota, permission: a person has to act
     retry_limit: float = 600.0
     away_first: float = 1.0  # throttled or out of reach: the cloud comes back by itself
@@ -306,7 +307,7 @@ class Pools:
             case Unsupported() if isinstance(action, AddInterface):
                 pool.fixed = True
                 return
-            case QuotaExceeded() | NotFound() | Unsupported():
+            case QuotaExceeded() | NotFound() | Unsupported() | Conflict():
                 self._read_soon()
         tries = pool.trouble.tries + 1 if pool.trouble else 1
         until = self._now + growing(options.retry_first, options.retry_limit, tries)

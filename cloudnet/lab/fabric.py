@@ -28,7 +28,11 @@ RULE_PRIORITY = 1000  # behind the kernel's local table, before main
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A machine's interface: a veth in the bridge of its subnet. ``addresses``: the primary one first."""
+    """A machine's interface: a veth in the bridge of its subnet. ``addresses``: the primary one first.
+
+    ``ranges`` are delegated to it: the network delivers them from everywhere, before any route, and they are its own
+    like its addresses.
+    """
 
     device: str
     bridge: str
@@ -36,6 +40,7 @@ class Port:
     addresses: tuple[Address, ...]
     check: bool = True
     up: bool = True
+    ranges: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,9 @@ def render(state: FabricState) -> dict[str, Item]:
         items |= _render_port(port)
     for subnet in state.subnets:
         items |= _render_subnet(subnet)
+        for port in state.ports:
+            for cidr in port.ranges:
+                items |= _render_route(subnet, FabricRoute(cidr, port if port.up else None))
     for gateway in state.gateways:
         each = family(gateway.address)
         rule = f"priority {RULE_PRIORITY} iif {gateway.device} lookup {gateway.table}"
@@ -205,8 +213,8 @@ table bridge {TABLE} {{
   counter refused_protocol {{ }}
   set refused {{ type inet_proto; }}
   set guarded {{ type ifname; }}
-  set owned {{ type ifname . ipv4_addr; }}
-  set owned6 {{ type ifname . ipv6_addr; }}
+  set owned {{ type ifname . ipv4_addr; flags interval; }}
+  set owned6 {{ type ifname . ipv6_addr; flags interval; }}
   set silent {{ type ipv4_addr; flags interval; }}
   set silent6 {{ type ipv6_addr; flags interval; }}
   chain from_instance {{
@@ -236,7 +244,7 @@ VXLAN between nodes is addressed from node to node and passes; a silent black ho
 def render_sets(state: FabricState) -> str:
     """Return one transaction that fills the sets of ``RULES``."""
     guarded = [port for port in state.ports if port.check]
-    owned = [(f'"{port.device}" . {address}', family(address)) for port in guarded for address in port.addresses]
+    owned = [(f'"{p.device}" . {own}', family(own)) for p in guarded for own in (*p.addresses, *p.ranges)]
     return "".join(
         _fill(name, elements)
         for name, elements in (

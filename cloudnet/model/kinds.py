@@ -85,11 +85,11 @@ class Kind(Generic[R]):
     """One kind: what it is called, and its codec."""
 
     __slots__ = (
-        "_document",
         "_faults",
         "_read",
         "_write",
         "api_version",
+        "document",
         "name",
         "namespaced",
         "plural",
@@ -116,7 +116,7 @@ class Kind(Generic[R]):
         self.plural = plural
         self.api_version = api_version
         self.namespaced = namespaced
-        self._document = document
+        self.document = document
         self._read: Callable[[bytes], R] = lambda data: read(wire.decode(decoder, data))
         self._faults: Callable[[bytes], Problems] = lambda data: _faults(data, document, read)
         self._write: Callable[[R], msgspec.Struct] = write
@@ -140,7 +140,7 @@ class Kind(Generic[R]):
         """Return path and message of each field of ``spec`` that we do not know: of a newer version, or mistyped."""
         return tuple(
             (path, message)
-            for path, message in shape.unknown(document, self._document)
+            for path, message in shape.unknown(document, self.document)
             if path.startswith("spec.") or path == "spec"
         )
 

@@ -26,9 +26,15 @@ Write = Callable[[RouteChange, float | None], None]
 GIVE_UP_AFTER = 3  # changes in a row that found the cloud down or throttling: the rest is not sent
 
 
-def apply(changes: Sequence[RouteChange], *, read: Read, write: Write, provider: str) -> tuple[RouteResult, ...]:
-    """Return the outcome of each change, in order."""
-    batch = _Batch(changes, read, write, provider)
+def apply(
+    changes: Sequence[RouteChange], *, read: Read, write: Write, provider: str, look_first: bool = False
+) -> tuple[RouteResult, ...]:
+    """Return the outcome of each change, in order.
+
+    ``look_first`` is for clouds that take a second route to one destination without a word: a create is then
+    compared with what stands there before it is sent.
+    """
+    batch = _Batch(changes, read, write, provider, look_first=look_first)
     return tuple(RouteResult(change, batch.outcome(change)) for change in changes)
 
 
@@ -71,11 +77,14 @@ def in_the_way(
 class _Batch:
     """The changes of one ``apply`` and what has been learned of the cloud on the way."""
 
-    def __init__(self, changes: Sequence[RouteChange], read: Read, write: Write, provider: str) -> None:
+    def __init__(
+        self, changes: Sequence[RouteChange], read: Read, write: Write, provider: str, *, look_first: bool
+    ) -> None:
         self._tables = frozenset(change.table for change in changes)
         self._read = read
         self._write = write
         self._provider = provider
+        self._look_first = look_first
         self._standing: RouteTables | ProviderError | None = None
         self._failures = 0
         self._last: ProviderError | None = None
@@ -107,6 +116,10 @@ class _Batch:
         self._write(change, 0.0 if self._failures else None)
 
     def _create(self, change: RouteChange) -> None:
+        if self._look_first and (there := self._find(change)) is not None:
+            if not stands(there, change):
+                raise self._in_the_way(change, there)
+            return
         try:
             self._send(change)
         except Conflict as error:

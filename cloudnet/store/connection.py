@@ -1,5 +1,4 @@
-"""HTTP/1.1 as far as etcd's JSON gateway and Kubernetes' API need it: one request at a time on a kept connection, or a
-stream.
+"""HTTP/1.1 as far as etcd and Kubernetes' API need it: one request at a time on a kept connection, or a stream.
 
 The standard library's client cannot write to a request while it reads the answer, which etcd's watches need, cannot
 be read with a deadline or stopped by another thread, which all watches need, and takes half as long again for a small
@@ -281,7 +280,7 @@ def _left(deadline: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that tunnels to whatever ``CONNECT`` names; ``authorization`` is its header's value, if it wants one."""
+    """A proxy that tunnels to what ``CONNECT`` names; ``authorization`` is its header's value, if it wants one."""
 
     endpoint: Endpoint
     authorization: str = field(default="", repr=False)

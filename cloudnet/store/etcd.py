@@ -87,11 +87,7 @@ class EtcdStore:
 
     def all_whole(self, kind: type[R], namespace: str | None = None) -> Listing[R]:
         layout = etcd_keys.of(kind)
-        return self._list(
-            layout,
-            namespace,
-            lambda value, entry: keeping(value, layout.document(entry)),
-        )
+        return self._list(layout, namespace, lambda value, entry: keeping(value, layout.document(entry)))
 
     def _list(self, layout: Layout[R], namespace: str | None, view: Callable[[R, Entry], R]) -> Listing[R]:
         for attempt in range(_LISTING_TRIES):

@@ -1,8 +1,8 @@
 """Requests to a Kubernetes API: on kept connections, as whoever we are, patient where the API asks for patience.
 
 * A request that may have been carried out although no answer came is asked again only when that does no harm.
-* 429, and 503 with ``Retry-After``, mean that nothing was done (``apiserver/pkg/server/filters``): both are asked again
-  after the time that they name, for ``Settings.patience`` in all.
+* 429, and 503 with ``Retry-After``, mean that nothing was done (``apiserver/pkg/server/filters``): we ask again after
+  the time that they name, for ``Settings.patience`` in all.
 * A proof that is refused (401) is renewed once; nothing was done.
 """
 
@@ -85,7 +85,9 @@ class Client:
         try:
             return self._open(request, proof)
         except Refused as refused:
-            other = self.settings.credentials.renewed(proof) if refused.code == kubernetes_errors.UNAUTHORIZED else None
+            other = (
+                self.settings.credentials.renewed(proof) if refused.code == kubernetes_errors.UNAUTHORIZED else None
+            )
             if other is None:
                 raise
             return self._open(request, other)

@@ -20,7 +20,9 @@ import msgspec
 
 from cloudnet.store.api import StoreUnavailable
 
-_FILE_AGE: Final = 60.0  # seconds; the kubelet replaces a token when a fifth of its life is left, a year or an hour long
+_FILE_AGE: Final = (
+    60.0  # seconds; the kubelet replaces a token when a fifth of its life is left, a year or an hour long
+)
 _EXEC_WITHIN: Final = 60.0  # seconds; cloud vendors' programs ask their own API first
 _EXEC_EARLY: Final = 60.0  # seconds before it runs out that a proof is renewed
 _EXEC_VERSIONS: Final = frozenset({"client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"})
@@ -132,7 +134,7 @@ Run = Callable[[Sequence[str], Mapping[str, str]], bytes]
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> bytes:
-    return subprocess.run(  # noqa: PLW1510 - it says so
+    return subprocess.run(
         command, env=dict(env), capture_output=True, timeout=_EXEC_WITHIN, stdin=subprocess.DEVNULL, check=True
     ).stdout
 
@@ -181,10 +183,14 @@ class Asked:
         program = self._program
         if program.version not in _EXEC_VERSIONS:
             raise StoreUnavailable(
-                f"the kubeconfig wants {program.command!r} asked by {program.version}, which is gone from Kubernetes: "
+                f"the kubeconfig wants {program.command!r} asked by {program.version}, which Kubernetes has dropped: "
                 f"write the kubeconfig anew with your cloud's tool"
             )
-        info: dict[str, Any] = {"apiVersion": program.version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        info: dict[str, Any] = {
+            "apiVersion": program.version,
+            "kind": "ExecCredential",
+            "spec": {"interactive": False},
+        }
         if program.cluster is not None:
             info["spec"]["cluster"] = program.cluster
         env = {**self._environ, **program.env, "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()}

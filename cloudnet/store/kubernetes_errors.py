@@ -80,12 +80,12 @@ def read(code: int, body: bytes, retry_after: float | None = None) -> Refused:
     return Refused(status, retry_after)
 
 
-def explain(refused: Refused, verb: str, what: str) -> CloudnetError:
+def explain(refused: Refused, verb: str, what: str) -> CloudnetError:  # noqa: PLR0911 - a table
     """Return what a refusal means to whoever asked to ``verb`` a ``what``, such as ``ippools.projectcalico.org``."""
     said = refused.status.message
     if refused.code == UNAUTHORIZED:
         return StoreUnavailable(
-            "Kubernetes does not know who we are: see that the kubeconfig's user, or the service account, still exists"
+            "Kubernetes does not know who we are: see that the kubeconfig's user or the service account still exists"
         )
     if refused.code == FORBIDDEN:
         return StoreUnavailable(
@@ -94,7 +94,7 @@ def explain(refused: Refused, verb: str, what: str) -> CloudnetError:
         )
     if refused.code == NOT_FOUND:
         return StoreUnavailable(
-            f"this cluster has no {what}: install what 'cloudnet manifests' prints, its CustomResourceDefinitions first"
+            f"this cluster has no {what}: install what 'cloudnet manifests' prints, its definitions first"
         )
     if refused.code == GONE:
         return Compacted(f"Kubernetes no longer has the changes of {what} from there on ({said}): list again")

@@ -75,7 +75,8 @@ class Settings:
                 _load(context, certificate)
         except (ssl.SSLError, ValueError) as error:
             raise BadInput(
-                f"the certificates for {self.endpoint} are of no use ({error}): write the kubeconfig anew", path="store"
+                f"the certificates for {self.endpoint} are of no use ({error}): write the kubeconfig anew",
+                path="store",
             ) from error
         return context
 
@@ -195,9 +196,7 @@ def _file(path: str, environ: Mapping[str, str]) -> Path:
     return Path(named[0]) if named else Path(environ.get("HOME", "/root")) / ".kube" / "config"
 
 
-def _from_kubeconfig(
-    file: Path, wanted: str, namespace: str, group: str, environ: Mapping[str, str]
-) -> Settings:
+def _from_kubeconfig(file: Path, wanted: str, namespace: str, group: str, environ: Mapping[str, str]) -> Settings:
     config = _read(file)
     name = wanted or config.current_context
     context = next((one.context for one in config.contexts or () if one.name == name), None)
@@ -210,7 +209,9 @@ def _from_kubeconfig(
     user = next((one.user for one in config.users or () if one.name == context.user), None) or _User()
     parts = urlsplit(cluster.server)
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise BadInput(f"{file}: expected a URL as the server of {context.cluster!r}, found {cluster.server!r}", path="store")
+        raise BadInput(
+            f"{file}: expected a URL as the server of {context.cluster!r}, found {cluster.server!r}", path="store"
+        )
     return Settings(
         Endpoint(parts.hostname, parts.port or _PORTS[parts.scheme]),
         _credentials(user, cluster, file, environ),
@@ -231,7 +232,8 @@ def _read(file: Path) -> _Kubeconfig:
         return msgspec.convert(documents[0] if documents else {}, _Kubeconfig)
     except OSError as error:
         raise BadInput(
-            f"no kubeconfig at {file} ({error.strerror}): name one as kubernetes:///PATH or in KUBECONFIG", path="store"
+            f"no kubeconfig at {file} ({error.strerror}): name one as kubernetes:///PATH or in KUBECONFIG",
+            path="store",
         ) from error
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} is no kubeconfig: {error}", path="store") from error
@@ -288,7 +290,9 @@ def _text(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} cannot be read ({error}): see the kubeconfig or the pod's volumes", path="store") from error
+        raise BadInput(
+            f"{file} cannot be read ({error}): see the kubeconfig or the pod's volumes", path="store"
+        ) from error
 
 
 # --- proxies ------------------------------------------------------------------------------------------------

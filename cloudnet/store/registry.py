@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloudnet.errors import BadInput
-from cloudnet.store import etcd_settings
+from cloudnet.store import etcd_settings, kubernetes_client, kubernetes_settings
 from cloudnet.store.api import Store
 from cloudnet.store.etcd import EtcdStore
 from cloudnet.store.etcd_client import Client
+from cloudnet.store.kubernetes import KubernetesStore
 from cloudnet.store.memory import MemoryStore
 from cloudnet.store.sqlite import SqliteStore
 
 
 def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
-    """Return the store of a URL: ``sqlite:///var/lib/cloudnet/store.sqlite``, ``etcd://10.0.0.1:2379``, ``memory://``.
+    """Return the store of a URL: ``sqlite:///var/lib/cloudnet/store.sqlite``, ``etcd://10.0.0.1:2379``, ``kubernetes://``.
 
-    The environment says how to speak to etcd: TLS files, user, and the members where the URL names none.
+    The environment says how to speak to etcd (TLS files, user, and the members where the URL names none) and where a
+    Kubernetes API is (``KUBECONFIG``, or what a pod is given).
 
     Raises:
         BadInput: no store is called that, or the environment makes no sense with it.
@@ -32,7 +34,10 @@ def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
         return SqliteStore(Path(rest))
     if separator and scheme in {"etcd", "etcds"}:
         return EtcdStore(Client(etcd_settings.parse(url, environ)))
+    if scheme == "kubernetes":
+        return KubernetesStore(kubernetes_client.Client(kubernetes_settings.parse(url, environ)))
     raise BadInput(
-        f"expected sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, found {url!r}",
+        f"expected kubernetes://, sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, "
+        f"found {url!r}",
         path="store",
     )

@@ -19,15 +19,16 @@ from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.errors import IpamError
 from cloudnet.model.addresses import Address, Family, Network, NodeName
 from cloudnet.model.cloud_addresses import CloudAddresses, PrefixState
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPPool, Metadata, Node
+from cloudnet.model.resources import BlockAffinity, EncapMode, IPAMBlock, IPPool, Metadata, Node
 from cloudnet.policy.selectors import Matches
 from cloudnet.provider.api import Room
 from cloudnet.provider.memory import MemoryCloud, MemoryProvider
 from cloudnet.provider.memory_addresses import ROOM, AddressSpace
 from cloudnet.store.api import NotFound
-from cloudnet.store.memory import MemoryStore
+from cloudnet.store.memory import MemoryData, MemoryStore
 
 POOL = ip_network("10.65.0.0/16")
+_KEEP = 1_000_000  # changes: thousands of pods start before the controller looks
 
 
 class PoolCluster:
@@ -40,13 +41,13 @@ class PoolCluster:
         self.clock = ManualClock()
         self.cloud = MemoryCloud(self.clock)
         self.space = AddressSpace(self.clock)
-        self.store = MemoryStore()
+        self.store = MemoryStore(MemoryData(keep=_KEEP))
         self.room = room
         self.pods: dict[str, Address] = {}
         self.ipam = Allocator(
             self.store, now=lambda: datetime.fromtimestamp(self.clock.wall(), UTC), matches=Matches()
         )
-        self.store.create(IPPool(Metadata("overlay"), POOL))
+        self.store.create(IPPool(Metadata("overlay"), POOL, vxlan_mode=EncapMode.ALWAYS))
         for j in range(1, subnets + 1):
             network = ip_network(f"10.{j}.0.0/{size}")
             self.space.add_subnet(f"subnet-{j}", str(network), f"fd00:{j}::/64")
@@ -89,12 +90,11 @@ class PoolCluster:
     def start_pod(self, k: int, pod: str, of: Family = Family.IPV4) -> Address | None:
         """Start a pod on node ``k``: with a native address if there is one, else with one of the pool."""
         handle, node = f"net.{pod}", NodeName(f"n{k}")
-        for wanted in (True, False):
-            request = Request(node, handle, {"pod": pod, "namespace": "default", "node": node}, native=wanted)
-            with suppress(IpamError):
-                (given,) = self.ipam.auto_assign(of, 1, request)
-                self.pods[pod] = given.ip
-                return given.ip
+        request = Request(node, handle, {"pod": pod, "namespace": "default", "node": node}, native=True)
+        with suppress(IpamError):
+            (given,) = self.ipam.auto_assign(of, 1, request)
+            self.pods[pod] = given.ip
+            return given.ip
         return None
 
     def stop_pod(self, pod: str) -> None:

@@ -69,8 +69,12 @@ from cloudnet.model.workloads import EndpointPort, FloatingAddress, WorkloadEndp
 from cloudnet.testing import policy_strategies
 
 _EDGE = string.ascii_lowercase + string.digits
+_INT64 = 2**63 - 1  # what schemas of Kubernetes call int64
 _WORD = st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=12)
 _TEXT = st.text(max_size=20)
+_KEY = st.from_regex(r"([a-z]{1,4}\.io/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,8}[A-Za-z0-9])?", fullmatch=True)
+_VALUE = st.from_regex(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,8}[A-Za-z0-9])?)?", fullmatch=True)
+_NAMESPACE = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 _SECONDS = st.floats(min_value=0, max_value=4e9, allow_nan=False)
 
 
@@ -89,11 +93,19 @@ def node_names() -> SearchStrategy[NodeName]:
     return names().map(NodeName)
 
 
+def labels() -> SearchStrategy[Mapping[str, str]]:
+    """Labels as Kubernetes allows them."""
+    return st.dictionaries(_KEY, _VALUE, max_size=2)
+
+
 def metadata(*, namespaced: bool = False) -> SearchStrategy[Metadata]:
-    marks = st.dictionaries(_WORD, _TEXT, max_size=2)
-    namespace = names() if namespaced else st.just("")
     return st.builds(
-        Metadata, name=names(), namespace=namespace, uid=st.uuids().map(str), labels=marks, annotations=marks
+        Metadata,
+        name=names(),
+        namespace=_NAMESPACE if namespaced else st.just(""),
+        uid=st.uuids().map(str),
+        labels=labels(),
+        annotations=st.dictionaries(_KEY, _TEXT, max_size=2),
     )
 
 
@@ -138,7 +150,7 @@ def nodes() -> SearchStrategy[Node]:
         meta=metadata(),
         addresses=_one_a_family({of: interfaces(of) for of in Family}),
         vteps=_one_a_family(vteps),
-        pod_cidrs=st.lists(networks(), max_size=2).map(tuple),
+        pod_cidrs=_one_a_family({of: networks(of) for of in Family}),
         provider_id=st.just("") | st.builds("aws:///eu-west-1a/i-{}".format, _WORD),
     )
 
@@ -248,8 +260,8 @@ def ipam_blocks(draw: st.DrawFn) -> IPAMBlock:
         allocations=allocations,
         unallocated=tuple(draw(st.permutations(free))),
         attributes=attributes,
-        sequence_number=draw(st.integers(0, 2**63)),
-        sequence_numbers={ordinal: draw(st.integers(0, 2**63)) for ordinal in taken},
+        sequence_number=draw(st.integers(0, _INT64)),
+        sequence_numbers={ordinal: draw(st.integers(0, _INT64)) for ordinal in taken},
         deleted=draw(st.booleans()),
     )
 

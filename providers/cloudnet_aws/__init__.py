@@ -1,4 +1,4 @@
-"""The AWS provider: VPC route tables, by boto3. What it does and needs: docs/reference/aws.md."""
+"""The AWS provider: VPC route tables and pod addresses, by boto3. What it does and needs: docs/reference/aws.md."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cloudnet.clock import Clock
+from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
 from cloudnet_aws import instances
+from cloudnet_aws.addresses import AwsAddresses
 from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import AwsConfig, parse
 from cloudnet_aws.errors import NAME
@@ -31,6 +33,7 @@ class AwsProvider:
         self._client = client
         limits = Limits(client, clock, fallback=config.routes_per_table, keep=config.quota_seconds)
         self._routes = AwsRoutes(client, limits, clock, only=config.route_table_ids)
+        self._addresses = AwsAddresses(config, client, clock)
         self._capabilities = Capabilities(
             families=frozenset(Family),
             l2_adjacent=not config.every_route_in_every_table,
@@ -52,8 +55,15 @@ class AwsProvider:
         return self._routes
 
     @property
-    def addresses(self) -> None:
-        return None
+    def addresses(self) -> AwsAddresses:
+        """The VPC's own pod addresses.
+
+        Raises:
+            BadInput: the configuration names no cluster, and so interfaces of ours would have no mark.
+        """
+        if not self._config.cluster:
+            raise BadInput("name the cluster: the interfaces that cloudnet makes carry its name", path="cluster")
+        return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         found = instances.find(self._client, nodes, mtu=self._config.mtu)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudnet.clock import Clock
 from cloudnet.errors import BadInput, MissingTool
@@ -22,23 +22,37 @@ from cloudnet_aws.config import AwsConfig
 
 if TYPE_CHECKING:  # stubs, which exist only where the code is checked
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.literals import InstanceTypeType
     from mypy_boto3_ec2.type_defs import (
+        AssignIpv6AddressesRequestTypeDef,
+        AssignIpv6AddressesResultTypeDef,
+        AssignPrivateIpAddressesRequestTypeDef,
+        AssignPrivateIpAddressesResultTypeDef,
+        CreateNetworkInterfaceRequestTypeDef,
         CreateRouteRequestTypeDef,
         DeleteRouteRequestTypeDef,
         DescribeInstancesRequestTypeDef,
+        DescribeNetworkInterfacesRequestTypeDef,
         DescribeRouteTablesRequestTypeDef,
+        DescribeSubnetsRequestTypeDef,
         FilterTypeDef,
         InstanceTypeDef,
+        InstanceTypeInfoTypeDef,
         ManagedPrefixListTypeDef,
+        NetworkInterfaceTypeDef,
         ReplaceRouteRequestTypeDef,
         RouteTableTypeDef,
+        SubnetTypeDef,
+        UnassignIpv6AddressesRequestTypeDef,
+        UnassignPrivateIpAddressesRequestTypeDef,
     )
     from mypy_boto3_service_quotas import ServiceQuotasClient
 
 T = TypeVar("T")
 
 TABLES_A_PAGE = 100  # the most that DescribeRouteTables and DescribeManagedPrefixLists give
-INSTANCES_A_PAGE = 1000
+INSTANCES_A_PAGE = INTERFACES_A_PAGE = SUBNETS_A_PAGE = 1000
+TYPES_A_CALL = 100
 ROUTES_QUOTA = "L-93826ACB"  # Service Quotas' code of "Routes per route table"
 
 
@@ -127,11 +141,96 @@ class Client:
             ),
         )
 
+    # --- native addresses -----------------------------------------------------------------------------------
+
+    def interfaces(self, name: str = "", values: Sequence[str] = ()) -> list[NetworkInterfaceTypeDef]:
+        """Return the VPC's interfaces, only those that match the filter ``name`` when there is one."""
+        filters = [self._in_vpc()]
+        if name:
+            filters.append({"Name": name, "Values": list(values)})
+        request: DescribeNetworkInterfacesRequestTypeDef = {"Filters": filters, "MaxResults": INTERFACES_A_PAGE}
+        found: list[NetworkInterfaceTypeDef] = []
+        while True:
+            page = self._read(
+                "ec2:DescribeNetworkInterfaces", lambda: self._ec2.describe_network_interfaces(**request)
+            )
+            found += page["NetworkInterfaces"]
+            if not page.get("NextToken"):
+                return found
+            request["NextToken"] = page["NextToken"]
+
+    def subnets(self) -> list[SubnetTypeDef]:
+        """Return the VPC's subnets."""
+        request: DescribeSubnetsRequestTypeDef = {"Filters": [self._in_vpc()], "MaxResults": SUBNETS_A_PAGE}
+        found: list[SubnetTypeDef] = []
+        while True:
+            page = self._read("ec2:DescribeSubnets", lambda: self._ec2.describe_subnets(**request))
+            found += page["Subnets"]
+            if not page.get("NextToken"):
+                return found
+            request["NextToken"] = page["NextToken"]
+
+    def instance_types(self, names: Sequence[str]) -> list[InstanceTypeInfoTypeDef]:
+        """Return what EC2 says of these types, at most ``TYPES_A_CALL``."""
+        types = cast("list[InstanceTypeType]", list(names))  # any name will do: EC2 knows newer ones than the SDK
+        answer = self._read(
+            "ec2:DescribeInstanceTypes", lambda: self._ec2.describe_instance_types(InstanceTypes=types)
+        )
+        return answer["InstanceTypes"]
+
+    def assign_ipv4(self, request: AssignPrivateIpAddressesRequestTypeDef) -> AssignPrivateIpAddressesResultTypeDef:
+        return self._change("ec2:AssignPrivateIpAddresses", lambda: self._ec2.assign_private_ip_addresses(**request))
+
+    def assign_ipv6(self, request: AssignIpv6AddressesRequestTypeDef) -> AssignIpv6AddressesResultTypeDef:
+        return self._change("ec2:AssignIpv6Addresses", lambda: self._ec2.assign_ipv6_addresses(**request))
+
+    def unassign_ipv4(self, request: UnassignPrivateIpAddressesRequestTypeDef) -> None:
+        self._write("ec2:UnassignPrivateIpAddresses", lambda: self._ec2.unassign_private_ip_addresses(**request))
+
+    def unassign_ipv6(self, request: UnassignIpv6AddressesRequestTypeDef) -> None:
+        self._write("ec2:UnassignIpv6Addresses", lambda: self._ec2.unassign_ipv6_addresses(**request))
+
+    def create_interface(self, request: CreateNetworkInterfaceRequestTypeDef) -> NetworkInterfaceTypeDef:
+        answer = self._change("ec2:CreateNetworkInterface", lambda: self._ec2.create_network_interface(**request))
+        return answer["NetworkInterface"]
+
+    def attach_interface(self, interface: str, instance: str, index: int) -> str:
+        """Attach it and return the attachment's id."""
+        answer = self._change(
+            "ec2:AttachNetworkInterface",
+            lambda: self._ec2.attach_network_interface(
+                NetworkInterfaceId=interface, InstanceId=instance, DeviceIndex=index
+            ),
+        )
+        return answer["AttachmentId"]
+
+    def delete_with_instance(self, interface: str, attachment: str) -> None:
+        """Let the interface go when its instance goes."""
+        self._write(
+            "ec2:ModifyNetworkInterfaceAttribute",
+            lambda: self._ec2.modify_network_interface_attribute(
+                NetworkInterfaceId=interface, Attachment={"AttachmentId": attachment, "DeleteOnTermination": True}
+            ),
+        )
+
+    def detach_interface(self, attachment: str) -> None:
+        self._write("ec2:DetachNetworkInterface", lambda: self._ec2.detach_network_interface(AttachmentId=attachment))
+
+    def delete_interface(self, interface: str) -> None:
+        """Delete it; one that is being detached is tried again until the deadline."""
+        self._write(
+            "ec2:DeleteNetworkInterface", lambda: self._ec2.delete_network_interface(NetworkInterfaceId=interface)
+        )
+
     def _read(self, action: str, function: Callable[[], T], *, deadline: float | None = None) -> T:
         return self._call(action, Kind.READ, function, deadline)
 
     def _write(self, action: str, function: Callable[[], object], *, deadline: float | None = None) -> None:
         self._call(action, Kind.WRITE, function, deadline)
+
+    def _change(self, action: str, function: Callable[[], T]) -> T:
+        """Write, and return what was made."""
+        return self._call(action, Kind.WRITE, function, None)
 
     def _call(self, action: str, kind: Kind, function: Callable[[], T], deadline: float | None) -> T:
         def attempt() -> T:

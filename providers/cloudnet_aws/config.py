@@ -23,11 +23,13 @@ class AwsConfig:
 
     region: str
     vpc_id: str
-    cluster: str = ""  # shown in the user agent, so CloudTrail tells clusters apart
+    cluster: str = ""  # shown in the user agent, so CloudTrail tells clusters apart; the mark of our interfaces
     endpoint_url: str = ""  # instead of the region's own: a VPC endpoint, a lab
     access_key_id: str = field(default="", repr=False)
     secret_access_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
+    pod_subnet_ids: tuple[str, ...] = ()  # where further interfaces may be, beside the nodes' own subnets
+    security_group_ids: tuple[str, ...] = ()  # of further interfaces; empty: those of the node's primary one
     route_table_ids: tuple[str, ...] = ()  # empty: every table that serves a node's subnet
     routes_per_table: int = 500  # AWS' default, where the account's own quota cannot be read
     every_route_in_every_table: bool = False  # no shortcut inside a subnet: for clients that are not nodes
@@ -81,14 +83,24 @@ def parse(
     return parsed
 
 
+def check_ids(name: str, values: tuple[str, ...], prefix: str) -> None:
+    """Refuse ids that are not of their kind."""
+    for i, value in enumerate(values):
+        if not value.startswith(prefix):
+            raise BadInput(f"expected {prefix}…, found {value!r}", path=f"{name}[{i}]")
+
+
 def check(config: AwsConfig) -> None:
     """Refuse values that no call could work with."""
     for name, value, prefix in (("region", config.region, ""), ("vpc_id", config.vpc_id, "vpc-")):
         if not value or not value.startswith(prefix):
             raise BadInput(f"expected {prefix or 'a region, e.g. eu-west-1'}…, found {value!r}", path=name)
-    for i, table in enumerate(config.route_table_ids):
-        if not table.startswith("rtb-"):
-            raise BadInput(f"expected rtb-…, found {table!r}", path=f"route_table_ids[{i}]")
+    for name, values, prefix in (
+        ("route_table_ids", config.route_table_ids, "rtb-"),
+        ("pod_subnet_ids", config.pod_subnet_ids, "subnet-"),
+        ("security_group_ids", config.security_group_ids, "sg-"),
+    ):
+        check_ids(name, values, prefix)
     if bool(config.access_key_id) != bool(config.secret_access_key):
         raise BadInput("set both access_key_id and secret_access_key, or neither", path="access_key_id")
     for name in _POSITIVE:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cloudnet.provider.errors import (
     Conflict,
+    Exhausted,
     NotFound,
     PermissionDenied,
     ProviderError,
@@ -50,7 +51,8 @@ _FAMILIES: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = (
         ),
     ),
     (NotFound, re.compile(r"\.NotFound$|\.Malformed$|NotFound(Exception)?$|^NoSuchResource")),
-    (QuotaExceeded, re.compile(r"LimitExceeded|QuotaExceeded|^Insufficient(Free|Cidr)")),
+    (Exhausted, re.compile(r"^Insufficient(Free|Cidr)")),
+    (QuotaExceeded, re.compile(r"LimitExceeded|QuotaExceeded")),
     (Conflict, re.compile(r"AlreadyExists|\.Conflict$|^Concurrent|^Incorrect\w*State|\.InUse$|^DependencyViolation")),
     (Unavailable, re.compile(r"^Internal|^Unavailable|^ServiceUnavailable|^RequestTimeout|^ServerInternal")),
 )
@@ -73,6 +75,10 @@ def classify(refusal: Refusal) -> type[ProviderError]:
         return Throttled if family is Throttled else Unavailable
     if refusal.status in _STATUSES:
         return _STATUSES[refusal.status]
+    if refusal.action == "ec2:DeleteNetworkInterface" and re.search("in use", refusal.message):
+        return Unavailable  # detaching takes seconds, and until then it cannot be deleted
+    if refusal.action == "ec2:AttachNetworkInterface" and "device index" in refusal.message:
+        return Conflict  # somebody else attached an interface there meanwhile
     if refusal.action == "ec2:ReplaceRoute" and "no route defined" in refusal.message:
         return NotFound  # EC2 says InvalidParameterValue here
     return family or Unsupported
@@ -101,6 +107,7 @@ _WORDS: dict[type[ProviderError], str] = {
     PermissionDenied: "was not allowed",
     NotFound: "found nothing",
     QuotaExceeded: "reached a quota",
+    Exhausted: "found no free address",
     Conflict: "met a conflict",
     Unavailable: "failed",
     Unsupported: "was refused",

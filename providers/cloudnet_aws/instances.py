@@ -65,6 +65,7 @@ def parse(answer: InstanceTypeDef, node: Node, mtu: int) -> Instance | None:
         running=state in RUNNING,
         forwarding=not interface.get("SourceDestCheck", True),
         mtu=mtu,
+        type=answer.get("InstanceType", ""),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -16,6 +17,7 @@ from cloudnet_azure import forwarding, instances
 from cloudnet_azure.client import Client, connect
 from cloudnet_azure.config import AzureConfig, parse
 from cloudnet_azure.errors import NAME
+from cloudnet_azure.power import Power
 from cloudnet_azure.routes import AzureRoutes
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class AzureProvider:
         self.budget = client.budget
         self._config = config
         self._client = client
+        self._power = Power(client, clock, keep=config.power_seconds)
         self._routes = AzureRoutes(client, clock, config)
         self._capabilities = Capabilities(
             families=frozenset(Family),
@@ -58,6 +61,9 @@ class AzureProvider:
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         found = instances.find(self._client, nodes, self._config)
+        if found:
+            off = self._power.off(instance.id for instance in found.values())
+            found = {name: replace(i, running=i.running and i.id not in off) for name, i in found.items()}
         self._routes.serve(found)
         return found
 

@@ -43,6 +43,7 @@ class AzureConfig:
     write_burst: float = ARM_WRITE.burst
     deadline: float = 10.0  # seconds that one call may take, all its attempts together
     poll_seconds: float = 0.5  # to the first look at an operation; later ones come slower
+    power_seconds: float = 1800.0  # how long a power state that was read stays true
     operation_seconds: float = 120.0  # until an operation that does not end is given up
     connect_timeout: float = 3.0
     read_timeout: float = 10.0
@@ -67,7 +68,7 @@ class AzureConfig:
 
 _POSITIVE = (
     *("routes_per_table", "bulk", "mtu", "read_rate", "read_burst", "write_rate", "write_burst"),
-    *("poll_seconds", "operation_seconds", "connect_timeout", "read_timeout"),
+    *("poll_seconds", "power_seconds", "operation_seconds", "connect_timeout", "read_timeout"),
 )
 _CLUSTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,23}[A-Za-z0-9])?")  # with mark and prefix, 80 are Azure's limit
 

@@ -1,8 +1,7 @@
 """Find the machines of nodes, in bulk: a list of interfaces tells machines, subnets, addresses and forwarding.
 
 One call a resource group, and one a scale set whose machines are nodes: interfaces of uniform scale sets are in lists
-of their own. Power states are not among what these lists tell and would cost as many calls again; probes find a
-machine that is off in less than a second.
+of their own. Power states are not among what these lists tell: ``power`` has them.
 """
 
 from __future__ import annotations

@@ -40,6 +40,11 @@ class Machines:
         known = self.by_address.get(address)
         return NextHop(known.interface, known.id, address) if known else NextHop(address=address)
 
+    def off(self, address: Address) -> bool:
+        """Tell whether the machine at an address is known to be switched off."""
+        known = self.by_address.get(address)
+        return known is not None and not known.running
+
     def address(self, change: RouteChange) -> Address:
         """Return the address that a change's next hop has in the family of its destination.
 
@@ -103,6 +108,7 @@ def parse_route(body: Json, machines: Machines, *, cluster: str) -> TableRoute |
         destination,
         hop,
         Owner.OURS if ours else Owner.UNMARKED,
+        black_hole=machines.off(ip_address(text)),
         target=f"{who} (route {body.get('name', '')!r})",
     )
 

@@ -13,7 +13,8 @@ from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteSc
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.errors import Unsupported
 from cloudnet_gcp import instances, limits
-from cloudnet_gcp.client import Client, connect
+from cloudnet_gcp.addresses import GcpAddresses
+from cloudnet_gcp.client import A_PAGE, Client, connect
 from cloudnet_gcp.config import GcpConfig, parse
 from cloudnet_gcp.errors import NAME
 from cloudnet_gcp.routes import GcpRoutes
@@ -30,6 +31,7 @@ class GcpProvider:
         self._client = client
         known = limits.Limits(client, clock, fixed=config.routes_per_network, keep=config.quota_seconds)
         self._routes = GcpRoutes(client, known, clock, config)
+        self._addresses = GcpAddresses(client, clock, config) if config.pod_range else None
         self._capabilities = Capabilities(
             families=frozenset(Family),
             l2_adjacent=False,
@@ -38,6 +40,7 @@ class GcpProvider:
             routes_per_table=config.routes_per_network or limits.DEFAULT,
             forwarding_fixed=True,
             batch=BATCH,
+            page=A_PAGE,
         )
 
     @property
@@ -53,8 +56,8 @@ class GcpProvider:
         return self._routes
 
     @property
-    def addresses(self) -> None:
-        return None
+    def addresses(self) -> GcpAddresses | None:
+        return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         found = instances.find(self._client, tuple(nodes), self._config)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from cloudnet.provider.errors import (
     Conflict,
+    Exhausted,
     NotFound,
     PermissionDenied,
     ProviderError,
@@ -42,6 +43,7 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "compute.subnetworks.use",
         ),
         "compute.projects.get": ("compute.projects.get",),
+        "compute.subnetworks.get": ("compute.subnetworks.get",),
     }
 )
 """``{call: the IAM permissions that it needs}``: every call that this package makes, and nothing else."""
@@ -62,7 +64,8 @@ class Refusal:
 # The first family that matches decides: rateLimitExceeded is throttling before it is a limit.
 _FAMILIES: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = (
     (Throttled, re.compile(r"rate_?limit|RATE_EXCEEDED|CONCURRENT_OPERATIONS|tooManyRequests", re.IGNORECASE)),
-    (QuotaExceeded, re.compile(r"quota|limit_?exceeded|EXHAUSTED", re.IGNORECASE)),
+    (Exhausted, re.compile(r"IP_SPACE|exhausted", re.IGNORECASE)),
+    (QuotaExceeded, re.compile(r"quota|limit_?exceeded", re.IGNORECASE)),
     (Unavailable, re.compile(r"not_?ready|internal|backend_?error|unavailable|timeout|deadline", re.IGNORECASE)),
     (NotFound, re.compile(r"not_?found", re.IGNORECASE)),
     (Conflict, re.compile(r"already_?exists|in_?use|condition_?not_?met|precondition|conflict", re.IGNORECASE)),
@@ -92,7 +95,7 @@ def classify(refusal: Refusal) -> type[ProviderError]:
     if refusal.status in _STATUSES:
         return _STATUSES[refusal.status]
     if refusal.status == _FORBIDDEN:
-        return family if family in (Throttled, QuotaExceeded) else PermissionDenied
+        return family if family in (Throttled, QuotaExceeded, Exhausted) else PermissionDenied
     if refusal.status:
         return Unsupported if family in (None, PermissionDenied) else family  # 400 ``required`` is a missing field
     return family or Unavailable
@@ -121,19 +124,29 @@ _WORDS: dict[type[ProviderError], str] = {
     PermissionDenied: "was not allowed",
     NotFound: "found nothing",
     QuotaExceeded: "reached a quota",
+    Exhausted: "found no free range",
     Conflict: "met a conflict",
     Unavailable: "failed",
     Unsupported: "was refused",
 }
 
 
+_ROOM: Mapping[tuple[type[ProviderError], str], str] = MappingProxyType(
+    {
+        (QuotaExceeded, "compute.routes.insert"): (
+            "; raise the quota of static routes per VPC network, or remove routes"
+        ),
+        (QuotaExceeded, "compute.instances.updateNetworkInterface"): (
+            "; raise the quota of alias ranges per VPC network"
+        ),
+        (Exhausted, "compute.instances.updateNetworkInterface"): "; give the subnet a larger secondary range",
+    }
+)
+
+
 def _remedy(error: type[ProviderError], refusal: Refusal) -> str:
-    if error is QuotaExceeded and refusal.action == "compute.routes.insert":
-        return "; raise the quota of static routes per VPC network, or remove routes"
-    if error is QuotaExceeded and refusal.action == "compute.instances.updateNetworkInterface":
-        return "; add a secondary range to the subnet, or raise the quota of alias ranges"
     if error is not PermissionDenied:
-        return ""
+        return _ROOM.get((error, refusal.action), "")
     if refusal.status == 401:  # noqa: PLR2004  HTTP's own number
         return "; check the credentials and this machine's clock"
     if re.search("access_?not_?configured|SERVICE_DISABLED", refusal.code, re.IGNORECASE):

@@ -56,6 +56,7 @@ def parse(machine: wire.Machine, nic: wire.Nic, *, mtu: int) -> Instance:
         running=machine.status in RUNNING,
         forwarding=machine.can_ip_forward,
         mtu=mtu,
+        type=machine.type,
     )
 
 

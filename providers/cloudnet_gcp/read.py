@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from cloudnet_gcp import names, wire
@@ -47,6 +48,7 @@ def machine(message: Message) -> wire.Machine:
         name=message.name,
         zone=names.last(message.zone),
         status=message.status,
+        type=names.last(message.machine_type),
         can_ip_forward=message.can_ip_forward,
         nics=tuple(nic(each) for each in message.network_interfaces),
     )
@@ -60,6 +62,13 @@ def nic(message: Message) -> wire.Nic:
         addresses=tuple(filter(None, (message.network_i_p, message.ipv6_address))),
         fingerprint=message.fingerprint,
         aliases=tuple(wire.Alias(a.ip_cidr_range, a.subnetwork_range_name) for a in message.alias_ip_ranges),
+    )
+
+
+def subnet(message: Message) -> wire.Subnet:
+    return wire.Subnet(
+        message.ip_cidr_range,
+        MappingProxyType({r.range_name: r.ip_cidr_range for r in message.secondary_ip_ranges}),
     )
 
 

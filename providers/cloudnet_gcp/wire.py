@@ -5,7 +5,9 @@ Names are the API's own where it has a good one; URLs of other resources stay UR
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from cloudnet.model.addresses import Network
 
@@ -55,8 +57,17 @@ class Machine:
     name: str
     zone: str
     status: str
+    type: str = ""
     can_ip_forward: bool = False
     nics: tuple[Nic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet's ranges: the primary one, and the secondary ones by name."""
+
+    cidr: str
+    secondary: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 @dataclass(frozen=True, slots=True)

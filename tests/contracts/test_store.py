@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis.strategies import SearchStrategy
 
-from cloudnet.model.resources import Lease
+from cloudnet.manifests import crds
+from cloudnet.model import kinds
+from cloudnet.model.kubernetes import Pod
+from cloudnet.model.policies import Profile
+from cloudnet.model.resources import Lease, Resource
+from cloudnet.store import kubernetes_forms
 from cloudnet.store.api import Store
+from cloudnet.store.kubernetes import KubernetesStore
+from cloudnet.store.kubernetes_client import Client
 from cloudnet.store.memory import MemoryData, MemoryStore
 from cloudnet.store.registry import open_store
 from cloudnet.store.sqlite import SqliteStore
+from cloudnet.testing import kubernetes_strategies, strategies
 from cloudnet.testing.documents import DocumentsContract
 from cloudnet.testing.etcd import EtcdServer
+from cloudnet.testing.kube.server import ApiServer
+from cloudnet.testing.kube.status import Refusal
 from cloudnet.testing.store import Opener, StoreContract
 
 
@@ -46,3 +58,43 @@ class TestEtcd(StoreContract, DocumentsContract):
 
     def forget(self, store: Store, keep: int) -> None:
         self.etcd.ask("/v3/kv/compaction", {"revision": str(store.list(Lease).revision - keep)})
+
+
+class KubernetesContract(StoreContract):
+    """What both of Calico's groups have in common."""
+
+    group: str
+    read_only = (Pod, Profile)
+
+    @pytest.fixture(autouse=True)
+    def server(self) -> Iterator[ApiServer]:
+        with ApiServer() as self.api:
+            self.api.install(crds.own_crds())
+            self.api.install(crds.calico_crds(older=self.group == kubernetes_forms.OLDER))
+            self.api.install(crds.policy_crds())
+            yield self.api
+
+    def opener(self, directory: Path, keep: int) -> Opener:  # noqa: ARG002 - a server forgets when it is told to
+        return lambda: KubernetesStore(Client(self.api.settings()))
+
+    def forget(self, store: Store, keep: int) -> None:  # noqa: ARG002 - the server behind it does
+        self.api.objects.compact(keep=keep)
+
+    def values(self, kind: kinds.Kind[Resource]) -> SearchStrategy[Resource]:
+        return kubernetes_strategies.OF.get(kind.type, strategies.OF[kind.type])
+
+    def prepare(self, value: Resource) -> None:
+        for document in kubernetes_strategies.grounds(value):
+            if document["kind"] == "Namespace":
+                with contextlib.suppress(Refusal):  # it is there from the example before
+                    self.api.create(document)
+            else:
+                self.api.renew(document)
+
+
+class TestKubernetes(KubernetesContract):
+    group = kubernetes_forms.CALICO
+
+
+class TestOlderKubernetes(KubernetesContract):
+    group = kubernetes_forms.OLDER

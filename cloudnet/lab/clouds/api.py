@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from cloudnet.lab import control
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.spec import SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
@@ -81,9 +82,8 @@ class Kind:
     """One kind of cloud that a lab can be.
 
     ``process`` is the module that runs in the cloud's namespace, ``packages`` what it and the plugin import.
-    ``flat``: machines of one subnet reach each other's MACs, as
-    on a switch; without it everything between machines passes the subnet's router, which answers every ARP request.
-    ``listed`` is how many entries of a table are there before any route of ours and count against its limit.
+    The rest is as in ``Manners``; where a subnet is not flat, all that passes between
+    machines goes by its router, which answers every ARP request.
     """
 
     name: str
@@ -92,7 +92,17 @@ class Kind:
     packages: tuple[str, ...] = ()
     flat: bool = True
     listed: int = 0
+    tells_quota: bool = True
+    tells_death: bool = True
+    zonal: bool = False
+    without: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    @property
+    def manners(self) -> Manners:
+        return Manners(
+            self.flat, self.listed, self.tells_quota, self.tells_death, zonal=self.zonal, without=self.without
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,13 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
 from cloudnet.lab import control
-from cloudnet.lab.clouds import ec2, moto, process, wire
+from cloudnet.lab.clouds import ec2, ec2_addresses, moto, process, wire
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.forwarding import fabric_state
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.process import Verb
 from cloudnet.lab.fabric import FabricState
+from cloudnet.model.addresses import Family
 from cloudnet.provider.budget import Bucket, Kind, TokenBucket
 
 REGION = "eu-west-1"
@@ -38,6 +39,14 @@ Environ: TypeAlias = dict[str, Any]  # PEP 3333's environ
 StartResponse: TypeAlias = Callable[[str, list[tuple[str, str]]], object]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 Answer: TypeAlias = tuple[int, list[tuple[str, str]], bytes]
+
+
+_ADDRESS_VERBS = {
+    "AssignPrivateIpAddresses": (ec2_addresses.assign, Family.IPV4),
+    "AssignIpv6Addresses": (ec2_addresses.assign, Family.IPV6),
+    "UnassignPrivateIpAddresses": (ec2_addresses.unassign, Family.IPV4),
+    "UnassignIpv6Addresses": (ec2_addresses.unassign, Family.IPV6),
+}
 
 
 class StrictEc2:
@@ -88,9 +97,15 @@ class StrictEc2:
         return None if bucket.take(time.monotonic()) else ec2.throttled()
 
     def _ec2(self, action: str, parameters: ec2.Parameters, environ: Environ, *, outsider: bool) -> Answer:
-        limit = self.conditions.routes_per_table
-        if refusal := ec2.judge(action, parameters, self._region.read(), routes_per_table=limit):
+        limit, vpcs = self.conditions.routes_per_table, self._region.read()
+        if refusal := ec2.judge(action, parameters, vpcs, routes_per_table=limit, more=ec2_addresses.RULES):
             return _refuse(refusal)
+        if action in _ADDRESS_VERBS:
+            return self._addresses(action, parameters, vpcs)
+        if action == "CreateNetworkInterface":
+            return self._create_interface(parameters, vpcs, environ)
+        if action == "DeleteNetworkInterface":
+            self._region.release(parameters.get("NetworkInterfaceId", ""))
         status, headers, body = self._pass_on(environ)
         if status >= 400:  # noqa: PLR2004 - HTTP's errors
             return status, headers, body
@@ -100,9 +115,40 @@ class StrictEc2:
             return status, headers, wire.with_routes(body, tables, self._region.read())
         if not action.startswith("Describe"):
             self._mend(action, parameters)
-            self._views.add(time.monotonic(), self._region.read(), keep=60)
-            self._changed()
+            self._happened()
         return status, headers, body
+
+    def _addresses(self, action: str, parameters: ec2.Parameters, vpcs: ec2.Vpcs) -> Answer:
+        """Give or take addresses of an interface: moto would give without limit, and knows no prefixes."""
+        decide, version = _ADDRESS_VERBS[action]
+        decided = decide(version, parameters, vpcs)
+        if isinstance(decided, ec2.Refusal):
+            return _refuse(decided)
+        interface = parameters["NetworkInterfaceId"]
+        if decide is ec2_addresses.assign:
+            self._region.give(interface, decided.cidrs)
+        else:
+            self._region.take(interface, decided.cidrs)
+        self._happened()
+        return 200, [("Content-Type", "text/xml;charset=UTF-8")], wire.addresses(action, interface, decided)
+
+    def _create_interface(self, parameters: ec2.Parameters, vpcs: ec2.Vpcs, environ: Environ) -> Answer:
+        """Let moto make an interface with the address that we choose: it does not know what is taken."""
+        decided = ec2_addresses.create(parameters, vpcs)
+        if isinstance(decided, ec2.Refusal):
+            return _refuse(decided)
+        kept = {k: v for k, v in parameters.items() if not k.endswith(("PrefixCount", "AddressCount"))}
+        status, headers, body = self._pass_on(wire.replaced(environ, kept | {"PrivateIpAddress": str(decided.own)}))
+        if status < 400:  # noqa: PLR2004 - HTTP's errors
+            self._region.give(wire.interface_made(body), decided.cidrs)
+            body = wire.with_addresses(body, decided)
+            self._happened()
+        return status, headers, body
+
+    def _happened(self) -> None:
+        """Remember what readers see from now on, and let the fabric follow."""
+        self._views.add(time.monotonic(), self._region.read(), keep=60)
+        self._changed()
 
     def _pass_on(self, environ: Environ) -> Answer:
         parts, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
@@ -114,6 +160,8 @@ class StrictEc2:
         if action == "TerminateInstances":
             for name in [v for k, v in parameters.items() if k.startswith("InstanceId.")]:
                 self._region.drop_interfaces(name)
+        if wanted := parameters.get("Attachment.DeleteOnTermination"):
+            self._region.delete_with_instance(parameters["NetworkInterfaceId"], wanted=wanted.lower() == "true")
         if not any(name.startswith("SourceDestCheck") for name in parameters):
             return
         if action == "ModifyInstanceAttribute":

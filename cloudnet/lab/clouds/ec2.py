@@ -20,13 +20,16 @@ from cloudnet.model.addresses import Address, Family, InstanceId, InterfaceId, N
 Parameters: TypeAlias = Mapping[str, str]
 """The form fields of a request: ``{name: value}``, as the EC2 query protocol sends them."""
 
+Rule: TypeAlias = "Callable[[Parameters, Vpcs, int], Refusal | None]"
+_NO_RULES: Mapping[str, Rule] = MappingProxyType({})
+
 ROUTE_WRITES = frozenset({"CreateRoute", "ReplaceRoute", "DeleteRoute"})
 LIVE = frozenset({"pending", "running"})  # an instance in another state takes no packets
 
 
 @dataclass(frozen=True, slots=True)
 class Eni:
-    """A network interface. ``addresses``: the primary one first."""
+    """A network interface. ``addresses``: the primary one first, then single secondary ones."""
 
     id: InterfaceId
     subnet: SubnetId
@@ -36,17 +39,32 @@ class Eni:
     instance: InstanceId | None = None
     primary: bool = False
     check: bool = True
+    prefixes: tuple[Network, ...] = ()
+    attachment: str = ""
+    index: int = 0
+
+    @property
+    def delivered(self) -> tuple[Network, ...]:
+        """What packets reach it for: its addresses as prefixes, and its prefixes."""
+        return (*(ip_network(a) for a in self.addresses), *self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An instance. ``interfaces``: the primary one first."""
+    """An instance. ``interfaces``: the primary one first. The limits are its type's: addresses of one interface."""
 
     id: InstanceId
     name: str
     state: str
     interfaces: tuple[InterfaceId, ...] = ()
     check: bool = True
+    type: str = ""
+    nitro: bool = True
+    most_interfaces: int = 1
+    most_addresses: Mapping[Family, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    def slots(self, version: Family) -> int:
+        return self.most_addresses.get(version, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,8 @@ class Subnet:
     vpc: str
     cidr: Network
     table: TableId | None
+    zone: str = ""
+    cidr6: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +169,11 @@ def throttled(retry_after: float | None = None) -> Refusal:
     return Refusal(503, "RequestLimitExceeded", "Request limit exceeded.", retry_after)
 
 
-def judge(action: str, parameters: Parameters, vpcs: Vpcs, *, routes_per_table: int) -> Refusal | None:
+def judge(
+    action: str, parameters: Parameters, vpcs: Vpcs, *, routes_per_table: int, more: Mapping[str, Rule] = _NO_RULES
+) -> Refusal | None:
     """Return why EC2 refuses the request; nothing when it (or moto behind us) carries it out."""
-    rule = _RULES.get(action)
+    rule = _RULES.get(action) or more.get(action)
     refusal = rule(parameters, vpcs, routes_per_table) if rule else None
     if refusal is None and parameters.get("DryRun", "").lower() == "true":
         return Refusal(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
@@ -209,7 +231,7 @@ def _delete_interface(parameters: Parameters, vpcs: Vpcs, _limit: int) -> Refusa
     return _invalid(f"Network interface '{interface.id}' is currently in use.")
 
 
-_RULES: Mapping[str, Callable[[Parameters, Vpcs, int], Refusal | None]] = MappingProxyType(
+_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "CreateRoute": _create,
         "ReplaceRoute": _replace,

@@ -6,13 +6,15 @@ ten times as much and could not show what moto's answers leave out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from cloudnet.lab.clouds.ec2 import Eni, Entry, Machine, Subnet, Table, Vpcs
-from cloudnet.model.addresses import InstanceId, InterfaceId, SubnetId, TableId
+from cloudnet.model.addresses import Family, InstanceId, InterfaceId, Network, SubnetId, TableId, family
 
 ACCOUNT = "123456789012"  # moto's own
 
@@ -44,8 +46,30 @@ class Region:
         main = next((t.id for t in tables if t.vpc_id == subnet.vpc_id and t.main_association_id), None)
         table = own or main
         return Subnet(
-            SubnetId(subnet.id), _name(subnet), subnet.vpc_id, ip_network(subnet.cidr_block), table and TableId(table)
+            SubnetId(subnet.id),
+            _name(subnet),
+            subnet.vpc_id,
+            ip_network(subnet.cidr_block),
+            table and TableId(table),
+            subnet.availability_zone,
+            next((ip_network(a["ipv6CidrBlock"]) for a in subnet.ipv6_cidr_block_associations.values()), None),
         )
+
+    def give(self, interface: str, cidrs: Iterable[Network]) -> None:
+        """Let an interface have prefixes and single addresses; moto's describes show them from now on."""
+        eni = self._backend.enis[interface]
+        for cidr in cidrs:
+            _shelf(eni, cidr).append(_item(cidr))
+            if cidr.num_addresses > 1 and family(cidr) is Family.IPV4:
+                eni.subnet._available_ip_addresses -= cidr.num_addresses  # noqa: SLF001 - it counts single ones only
+
+    def take(self, interface: str, cidrs: Iterable[Network]) -> None:
+        """Take prefixes and single addresses from an interface."""
+        _take(self._backend.enis[interface], cidrs)
+
+    def delete_with_instance(self, interface: str, *, wanted: bool) -> None:
+        """Note whether an interface goes with its instance; moto does not listen."""
+        self._backend.enis[interface].delete_on_termination = wanted
 
     def link_check_of_instance(self, instance: str) -> None:
         """Copy the instance's source/destination check to its primary interface: in EC2 they are one."""
@@ -59,13 +83,54 @@ class Region:
             eni.instance.source_dest_check = _true(eni.source_dest_check)
 
     def drop_interfaces(self, instance: str) -> None:
-        """Delete the primary interface of a terminated instance, as EC2 does; further ones are only detached."""
+        """Delete the interfaces of a terminated instance that go with it, the primary one always; detach the rest."""
         machine = self._backend.get_instance(instance)
         for index, eni in list(machine.nics.items()):
-            if index == 0:
+            if index == 0 or eni.delete_on_termination:
+                _release(eni)
                 self._backend.enis.pop(eni.id, None)
             else:
                 eni.instance, eni.attachment_id, eni.status = None, None, "available"
+
+    def release(self, interface: str) -> None:
+        """Give the prefixes of an interface that is about to be deleted back to its subnet."""
+        if interface in self._backend.enis:
+            _release(self._backend.enis[interface])
+
+
+def _take(eni: Any, cidrs: Iterable[Network]) -> None:
+    for cidr in cidrs:
+        _shelf(eni, cidr).remove(_item(cidr))
+        if cidr.num_addresses > 1 and family(cidr) is Family.IPV4:
+            eni.subnet._available_ip_addresses += cidr.num_addresses  # noqa: SLF001 - it counts single ones only
+
+
+def _release(eni: Any) -> None:
+    _take(eni, [ip_network(p["Ipv4Prefix"]) for p in _prefixes(eni, Family.IPV4)])
+
+
+def _prefixes(eni: Any, version: Family) -> list[Any]:
+    """Return the list that moto shows as the interface's prefixes; moto itself has none."""
+    name = f"ipv{version:d}_prefixes"
+    if not hasattr(eni, name):
+        setattr(eni, name, [])
+    found: list[Any] = getattr(eni, name)
+    return found
+
+
+def _shelf(eni: Any, cidr: Network) -> list[Any]:
+    """Return where moto keeps what is like this."""
+    if cidr.num_addresses > 1:
+        return _prefixes(eni, family(cidr))
+    shelf: list[Any] = eni.private_ip_addresses if family(cidr) is Family.IPV4 else eni.ipv6_addresses
+    return shelf
+
+
+def _item(cidr: Network) -> object:
+    if cidr.num_addresses > 1:
+        return {f"Ipv{cidr.version}Prefix": str(cidr)}
+    address = str(cidr.network_address)
+    return {"Primary": False, "PrivateIpAddress": address} if family(cidr) is Family.IPV4 else address
 
 
 def _machine(machine: Any) -> Machine:
@@ -76,7 +141,22 @@ def _machine(machine: Any) -> Machine:
         machine._state.name,  # noqa: SLF001 - moto has no public reader
         tuple(InterfaceId(nic.id) for nic in nics),
         _true(machine.source_dest_check),
+        machine.instance_type,
+        **_limits(machine.instance_type),
     )
+
+
+def _limits(name: str) -> dict[str, Any]:
+    known = INSTANCE_TYPES.get(name, {})
+    network = known.get("NetworkInfo", {})
+    return {
+        "nitro": known.get("Hypervisor") == "nitro" or bool(known.get("BareMetal")),
+        "most_interfaces": network.get("MaximumNetworkInterfaces", 1),
+        "most_addresses": {
+            Family.IPV4: network.get("Ipv4AddressesPerInterface", 1),
+            Family.IPV6: network.get("Ipv6AddressesPerInterface", 0),
+        },
+    }
 
 
 def _eni(eni: Any) -> Eni:
@@ -91,6 +171,9 @@ def _eni(eni: Any) -> Eni:
         InstanceId(eni.instance.id) if eni.instance else None,
         bool(eni.instance) and eni.instance.nics.get(0) is eni,
         _true(eni.source_dest_check),
+        tuple(ip_network(p[f"Ipv{v:d}Prefix"]) for v in Family for p in _prefixes(eni, v)),
+        eni.attachment_id or "",
+        eni.device_index or 0,
     )
 
 

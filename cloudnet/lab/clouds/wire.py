@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from cloudnet.lab.clouds.ec2 import Entry, Refusal, Table, Vpcs
+from cloudnet.lab.clouds.ec2_addresses import Given
 from cloudnet.model.addresses import Family, TableId, family
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
@@ -37,6 +40,71 @@ def error(refusal: Refusal) -> bytes:
         f"<Message>{escape(refusal.message)}</Message></Error></Errors>"
         f"<RequestID>{uuid4()}</RequestID></Response>"
     ).encode()
+
+
+def replaced(environ: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return a request like this one with other form fields."""
+    body = urlencode(parameters).encode()
+    return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def interface_made(body: bytes) -> str:
+    """Return the id in a CreateNetworkInterface answer."""
+    root = ET.fromstring(body)  # noqa: S314 - moto's own answer
+    return root.findtext(f"{{{NAMESPACE}}}networkInterface/{{{NAMESPACE}}}networkInterfaceId", "")
+
+
+_LISTS = (
+    ("ipv4PrefixSet", "ipv4Prefix", Family.IPV4, True),
+    ("privateIpAddressesSet", "privateIpAddress", Family.IPV4, False),
+    ("ipv6PrefixSet", "ipv6Prefix", Family.IPV6, True),
+    ("ipv6AddressesSet", "ipv6Address", Family.IPV6, False),
+)
+"""Where botocore's model has prefixes and addresses of an interface: list, member."""
+
+
+def with_addresses(body: bytes, given: Given) -> bytes:
+    """Return a CreateNetworkInterface answer that shows what the interface was given besides its own address."""
+    ET.register_namespace("", NAMESPACE)
+    root = ET.fromstring(body)  # noqa: S314 - moto's own answer
+    interface = root.find(f"{{{NAMESPACE}}}networkInterface")
+    if interface is None:
+        return body
+    for name, member, version, prefixes in _LISTS:
+        shelf = interface.find(f"{{{NAMESPACE}}}{name}")
+        if shelf is None:
+            shelf = ET.SubElement(interface, f"{{{NAMESPACE}}}{name}")
+        for text in given.of(version, prefixes=prefixes):
+            ET.SubElement(ET.SubElement(shelf, f"{{{NAMESPACE}}}item"), f"{{{NAMESPACE}}}{member}").text = text
+    text_: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text_
+
+
+_ASSIGNED = {
+    "AssignPrivateIpAddresses": (
+        ("assignedIpv4PrefixSet", "ipv4Prefix", Family.IPV4, True),
+        ("assignedPrivateIpAddressesSet", "privateIpAddress", Family.IPV4, False),
+    ),
+    "AssignIpv6Addresses": (
+        ("assignedIpv6PrefixSet", "", Family.IPV6, True),
+        ("assignedIpv6Addresses", "", Family.IPV6, False),
+    ),
+}
+
+
+def addresses(action: str, interface: str, given: Given) -> bytes:
+    """Return the answer to a request that gave an interface addresses, or took some."""
+    root = ET.Element(f"{action}Response", {"xmlns": NAMESPACE})
+    ET.SubElement(root, "requestId").text = str(uuid4())
+    ET.SubElement(root, "networkInterfaceId").text = interface
+    ET.SubElement(root, "return").text = "true"
+    for name, member, version, prefixes in _ASSIGNED.get(action, ()):
+        shelf = ET.SubElement(root, name)
+        for text in given.of(version, prefixes=prefixes):
+            item = ET.SubElement(shelf, "item")
+            (ET.SubElement(item, member) if member else item).text = text
+    text_: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text_
 
 
 def quota(value: int) -> bytes:

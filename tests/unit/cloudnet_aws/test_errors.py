@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from cloudnet.provider.errors import (
     Conflict,
+    Exhausted,
     NotFound,
     PermissionDenied,
     ProviderError,
@@ -34,7 +35,10 @@ CASES = [
     (400, "OptInRequired", PermissionDenied),
     (400, "RouteLimitExceeded", QuotaExceeded),
     (400, "NetworkAddressUsageLimitExceeded", QuotaExceeded),
-    (400, "InsufficientFreeAddressesInSubnet", QuotaExceeded),
+    (400, "InsufficientFreeAddressesInSubnet", Exhausted),
+    (400, "InsufficientCidrBlocks", Exhausted),
+    (400, "PrivateIpAddressLimitExceeded", QuotaExceeded),
+    (400, "AttachmentLimitExceeded", QuotaExceeded),
     (400, "InvalidRouteTableID.NotFound", NotFound),
     (400, "InvalidRoute.NotFound", NotFound),
     (400, "InvalidNetworkInterfaceID.NotFound", NotFound),

@@ -1,24 +1,30 @@
 """A Google project for the provider contract: the real SDK over loopback, against the lab's simulator."""
 
 import dataclasses
+import functools
 import gc
+import json
 import random
 from collections import Counter
+from importlib.resources import files
 from ipaddress import ip_interface, ip_network
 
 import pytest
 
 from cloudnet.clock import ManualClock
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import PROJECT, Google
-from cloudnet.lab.clouds.gcp_calls import Manners
-from cloudnet.lab.clouds.gcp_state import URL, fingerprint
+from cloudnet.lab.clouds.gcp.calls import Manners
+from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
+from cloudnet.lab.clouds.gcp.state import URL, fingerprint
 from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.clouds.trouble import Fault as Hit
 from cloudnet.lab.clouds.trouble import Trouble
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Metadata, NextHop, Node
+from cloudnet.provider.api import Wanted
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.memory import Fault
+from cloudnet.testing.discovery import Description
 from cloudnet_gcp import GcpProvider
 from cloudnet_gcp.client import Client, connect
 from cloudnet_gcp.config import GcpConfig
@@ -39,6 +45,9 @@ CALLS = {
     "replace_route": "compute.routes.insert",
     "delete_route": "compute.routes.delete",
     "modify_interface": "compute.instances.updateNetworkInterface",
+    "describe_interfaces": "compute.instances.aggregatedList",
+    "assign_addresses": "compute.instances.updateNetworkInterface",
+    "release_addresses": "compute.instances.updateNetworkInterface",
 }
 ROUTE_WRITES = ("create_route", "replace_route", "delete_route")
 OPERATIONS = ("compute.globalOperations.list", "compute.zoneOperations.list")
@@ -51,8 +60,8 @@ class GcpWorld:
     ``replace_route``, so that ``delete_route`` counts the calls after which a destination has no route.
     """
 
-    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, **config):
-        self.clock = ManualClock()
+    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, clock=None, **config):
+        self.clock = clock or ManualClock()
         self.given = judge
         self.made = Counter()
         self.google = Google(
@@ -111,13 +120,14 @@ class GcpWorld:
                 },
             )
 
-    def add_node(self, k, *, name="", zone="here-a"):
+    def add_node(self, k, *, name="", zone="here-a", number=1):
+        """Add a machine to subnet ``k``; ``number`` sets its address apart from the others'."""
         nic = {
             "name": "nic0",
             "network": URL + f"projects/{PROJECT}/global/networks/{NETWORK}",
             "subnetwork": URL + f"projects/{PROJECT}/regions/here/subnetworks/s{k}",
-            "networkIP": f"10.0.{k}.11",
-            "ipv6Address": f"fd00:{k}::11",
+            "networkIP": f"10.0.{k}.{10 + number}",
+            "ipv6Address": f"fd00:{k}::{number}",
         }
         name = name or f"vm-{k}"
         machine = {
@@ -128,7 +138,8 @@ class GcpWorld:
         }
         self.put(f"zones/{zone}/instances/{name}", machine)
         provider_id = "" if k == 3 else f"gce://{PROJECT}/{zone}/{name}"
-        return Node(Metadata(f"n{k}"), (ip_interface(f"10.0.{k}.11/24"),), provider_id=provider_id)
+        address = ip_interface(f"10.0.{k}.{10 + number}/24")
+        return Node(Metadata(f"n{k + number - 1}"), (address,), provider_id=provider_id)
 
     def let_everybody_forward(self):
         for _, machine in self.google.project.of("instances"):
@@ -160,6 +171,24 @@ class GcpWorld:
         route = {"network": URL + f"projects/{PROJECT}/global/networks/{NETWORK}", "priority": priority}
         self.put(f"global/routes/{name}", route | fields | {"destRange": str(destination)})
 
+    # --- native addresses ---------------------------------------------------------------------------------------
+
+    def interface(self, name):
+        machine = self.provider.instances(self.nodes)[NodeName(name)]
+        (found,) = self.provider.addresses.read([machine]).interfaces
+        return found
+
+    def holds(self, name):
+        return self.interface(name).cidrs
+
+    def assign(self, name, count):
+        return self.provider.addresses.assign(self.interface(name), Wanted(Family.IPV4, 28, count))
+
+    def release(self, name, cidrs):
+        self.provider.addresses.release(self.interface(name), cidrs)
+
+    # --- faults and figures -------------------------------------------------------------------------------------
+
     def fail(self, call, fault, *, times=None, skip=0):
         hit = dataclasses.replace(TROUBLES[fault], calls=CALLS[call], times=times, skip=skip)
         self.google.simulator.faults.add(hit)
@@ -179,11 +208,23 @@ class GcpWorld:
             held = self.google.project.resources.get(f"projects/{PROJECT}/global/routes/{name}")
             spare = held and self.others(held["destRange"], name)
             self.made["replace_route" if spare else "delete_route"] += 1
-        return self.given(request, answer) if self.given else ()
+        return (*described().judge(request, answer), *(self.given(request, answer) if self.given else ()))
 
     def others(self, destination, name):
         routes = (d for _, d in self.google.project.of("routes"))
         return [r for r in routes if r["destRange"] == destination and r["name"] != name]
+
+
+@functools.cache
+def described():
+    """Return Google's description of Compute Engine; reading its five megabytes takes a moment."""
+    page = files("googleapiclient") / "discovery_cache" / "documents" / "compute.v1.json"
+    return Description(json.loads(page.read_text()))
+
+
+@pytest.fixture
+def description():
+    return described()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_a_memory_url_gives_a_store_of_its_own_each_time():
 @pytest.mark.parametrize("url", ["", "sqlite://relative/path", "/just/a/path", "etc://host", "memory:///x"])
 def test_other_urls_are_refused_with_the_form_to_use(url):
     with pytest.raises(
-        BadInput, match=r"store: expected sqlite:///ABSOLUTE/PATH, etcd://.* or memory://, found"
+        BadInput, match=r"store: expected kubernetes://, sqlite:///ABSOLUTE/PATH, etcd://.* or memory://, found"
     ) as caught:
         open_store(url)
 

@@ -193,3 +193,30 @@ def scale_set_machine(resource: str, number: str, configuration: Mapping[str, An
             "timeCreated": "2001-02-03T04:05:06Z",
         },
     }
+
+
+def machine(resource: str, name: str, interface: str) -> Json:
+    """Return a virtual machine, as far as its network goes."""
+    return {
+        "name": name,
+        "id": resource,
+        "type": "Microsoft.Compute/virtualMachines",
+        "location": LOCATION,
+        "properties": {
+            "hardwareProfile": {"vmSize": "Standard_D2s_v3"},
+            "provisioningState": "Succeeded",
+            "vmId": guid(resource),
+            "networkProfile": {"networkInterfaces": [reference(interface)]},
+            "timeCreated": "2001-02-03T04:05:06Z",
+        },
+    }
+
+
+def instance_view(*, running: bool) -> Json:
+    state, said = ("running", "VM running") if running else ("deallocated", "VM deallocated")
+    return {
+        "statuses": [
+            {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"},
+            {"code": f"PowerState/{state}", "level": "Info", "displayStatus": said},
+        ]
+    }

@@ -67,6 +67,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _SET + "/networkInterfaces",
         SCALE_SET_NICS,
     ),
+    _endpoint("VirtualMachines_List", "GET", _GROUP + "/providers/Microsoft.Compute/virtualMachines", COMPUTE),
+    _endpoint("VirtualMachineScaleSetVMs_List", "GET", _SET + "/virtualMachines", COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_Get", "GET", _SET_MACHINE, COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_Update", "PUT", _SET_MACHINE, COMPUTE),
     # What Azure-AsyncOperation leads to; the URL is Azure's own, so no version is asked for.

@@ -92,6 +92,8 @@ class Azure(Socket):
             "scale_sets": [SCALE_SET],
             "mtu": mtu,
             "poll_seconds": 0.2,
+            "power_seconds": 1.0,  # a machine that somebody stops is seen at the next look
+            "deadline": 3.0,  # a person who watches does not wait for the last try
         }
 
     def routes(self, table: str) -> Mapping[str, Mapping[str, Any]]:

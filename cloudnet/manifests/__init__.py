@@ -1,0 +1,1 @@
+"""What a cluster is given to run cloudnet: pure builders of Kubernetes objects, as plain documents."""
