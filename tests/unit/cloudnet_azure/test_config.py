@@ -63,7 +63,7 @@ def test_every_setting_is_on_its_page():
 
 def test_the_role_on_the_page_allows_what_the_plugin_calls_and_nothing_else():
     written = set(re.findall(r'^    "(Microsoft\.[\w./]+)"', PAGE.read_text(), re.MULTILINE))
-    constants = {value for name, value in vars(client).items() if name.endswith(("_READ", "_WRITE", "_DELETE"))}
+    constants = [value for name, value in vars(client).items() if name.endswith(("_READ", "_WRITE", "_DELETE"))]
     called = {c for c in constants if isinstance(c, str)} | set(client.OPERATIONS_READ.values())
 
     linked = {"subnets", "networkSecurityGroups"}  # what an interface refers to is checked when it is written
