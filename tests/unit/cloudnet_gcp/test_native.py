@@ -16,6 +16,7 @@ from cloudnet.model.resources import Cause, EncapMode, IPPool, Metadata
 from cloudnet.policy.selectors import Matches
 from cloudnet.store.memory import MemoryStore
 
+POOL = ip_network("10.65.0.0/16")
 QUICK = Settings(warm=4, pod_limit=40, idle=20.0, quarantine=10.0, leak=60.0)
 
 
@@ -24,7 +25,7 @@ class Cluster:
 
     def __init__(self, world):
         self.world, self.store = world, MemoryStore()
-        self.store.create(IPPool(Metadata("overlay"), ip_network("10.65.0.0/16"), vxlan_mode=EncapMode.ALWAYS))
+        self.store.create(IPPool(Metadata("overlay"), POOL, vxlan_mode=EncapMode.ALWAYS))
         self.store.create(world.nodes[0])
         wall = world.clock.wall
         self.ipam = Allocator(self.store, now=lambda: datetime.fromtimestamp(wall(), UTC), matches=Matches())
@@ -40,10 +41,10 @@ class Cluster:
         for native in (True, False):
             request = Request(node, f"net.{pod}", {"pod": pod, "namespace": "default", "node": node}, native=native)
             try:
-                self.ipam.auto_assign(Family.IPV4, 1, request)
+                (given,) = self.ipam.auto_assign(Family.IPV4, 1, request)
             except IpamError:
                 continue
-            return native
+            return given.ip not in POOL
         raise AssertionError(f"{pod} has no address at all")
 
     def stop(self, *pods):
