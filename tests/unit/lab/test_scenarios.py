@@ -6,7 +6,7 @@ from cloudnet.errors import BadInput
 from cloudnet.lab import faults, scenarios
 from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
-from cloudnet.lab.scenarios import ALL_NATIVE, NATIVE, VXLAN, Break, Expect, Heal, Pair, Standing
+from cloudnet.lab.scenarios import ALL_NATIVE, NATIVE, VXLAN, Break, Expect, Heal, NewBlock, Pair, Standing
 from cloudnet.model.paths import PathKind, Reason
 
 PAIRS = (Pair("n1", "b2", adjacent=False), Pair("n1", "b3", adjacent=False), Pair("n1", "b4", adjacent=True))
@@ -85,6 +85,26 @@ def test_the_lowered_quota_spares_some_routes_and_not_others(nodes, subnets, lim
     quota = next(a for step in scenarios.story(nodes, subnets) for a in step.do if isinstance(a, Break))
 
     assert (quota.fault, quota.value) == ("quota", limit)
+
+
+@pytest.mark.parametrize(("nodes", "subnets", "limit"), [(6, 3, "6"), (3, 2, "3")])
+def test_where_no_quota_is_told_the_tables_are_full_and_a_new_block_is_refused(nodes, subnets, limit) -> None:
+    steps = scenarios.story(nodes, subnets, manners=Manners(flat=False, listed=0, tells_quota=False))
+
+    quota = next(step for step in steps if step.fault == "quota")
+    assert quota.do == (Break("quota", value=limit), NewBlock("n1"))
+    assert quota.until == Expect(VXLAN, block="10.65.1.64/26", reasons=frozenset({Reason.QUOTA}))
+    claim = next(step for step in steps if step.fault == "foreign-route")
+    assert claim.until.block == "10.65.1.128/26"
+
+
+def test_the_lowered_quota_counts_neighbours_where_they_have_routes() -> None:
+    quotas = [
+        next(a.value for step in scenarios.story(4, 2, manners=manners) for a in step.do if isinstance(a, Break))
+        for manners in (Manners(), Manners(flat=False), Manners(flat=False, listed=0))
+    ]
+
+    assert quotas == ["2", "3", "2"]
 
 
 def test_only_the_chosen_faults_are_played_after_the_beginning() -> None:
