@@ -28,7 +28,7 @@ from cloudnet import logs, metrics
 from cloudnet.addresses.plan import Settings
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
-from cloudnet.controller import carry, carry_pools, lease, pools
+from cloudnet.controller import books, carry, carry_pools, lease
 from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
 from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
@@ -301,7 +301,7 @@ def run(config: ControllerConfig) -> int:
         controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
         controller.metrics = measured
         holder.controller = controller
-        kinds = dict.fromkeys((*KINDS, *(pools.KINDS if native else ()), Lease))
+        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease))
         informer = Informer(store, tuple(kinds), inbox.put)
         collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
         with informer, collecting(collector, controller.leads, clock):
