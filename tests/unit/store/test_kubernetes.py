@@ -613,6 +613,14 @@ def test_the_user_may_say_which_group_it_is(older, open_at):
     assert older.find("crd.projectcalico.org/v1", "ippools", "pool")
 
 
+def test_the_newer_group_is_used_where_the_cluster_has_both(older, open_at):
+    older.install(crds.calico_crds())
+
+    open_at(older).create(POOL)
+
+    assert older.find(CALICO, "ippools", "pool")
+
+
 # --- leases, and writing together ---------------------------------------------------------------------------
 
 
