@@ -286,7 +286,11 @@ class _Handler(BaseHTTPRequestHandler):
             case "update":
                 return 200, api.replace(target.type, target.namespace, target.name, body, sub=target.sub)
             case "patch":
-                return 200, api.patch(target.type, target.namespace, target.name, body, sub=target.sub)
+                strategic = self.headers.get("Content-Type", "").startswith("application/strategic")
+                patched = api.patch(
+                    target.type, target.namespace, target.name, body, sub=target.sub, strategic=strategic
+                )
+                return 200, patched
             case _:
                 return 200, api.delete(target.type, target.namespace, target.name, body)
 

@@ -26,6 +26,7 @@ from cloudnet.model.resources import (
     Lease,
     Metadata,
     Node,
+    NodeCondition,
     Vtep,
 )
 from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
@@ -471,6 +472,28 @@ def test_calicos_own_labels_of_a_node_are_shown_and_stay_where_they_are(api, sto
 
     assert api.find("v1", "nodes", "n1")["metadata"]["annotations"]["projectcalico.org/labels"] == '{"rack":"r1"}'
     assert "rack" not in api.find("v1", "nodes", "n1")["metadata"]["labels"]
+
+
+def test_a_verdict_on_a_nodes_network_is_shown_where_the_scheduler_looks(api, store):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    api.patch_status("v1", "nodes", "n1", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+    made = store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute", since=60.0))
+
+    ready, network = api.find("v1", "nodes", "n1")["status"]["conditions"]
+    assert ready == {"type": "Ready", "status": "True"}
+    assert (network["type"], network["status"], network["reason"]) == ("NetworkUnavailable", "True", "NoRoute")
+    assert network["lastTransitionTime"] == "1970-01-01T00:01:00Z"
+
+    store.update(replace(made.value, ready=True, reason="RouteCreated"), expected=made.revision)
+
+    ready, network = api.find("v1", "nodes", "n1")["status"]["conditions"]
+    assert (network["status"], network["reason"]) == ("False", "RouteCreated")
+
+
+def test_a_verdict_on_a_node_that_is_gone_is_kept_all_the_same(store):
+    store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute"))
+
+    assert store.get(NodeCondition, "n1").value.reason == "NoRoute"
 
 
 # --- pods ---------------------------------------------------------------------------------------------------
