@@ -1,8 +1,9 @@
-"""The one thing about the build that pyproject.toml cannot say: the CNI plugin is compiled, for every architecture.
+"""The one thing about the build that pyproject.toml cannot say: what is written in C is compiled.
 
-``cloudnet/cni/shim/cni.c`` becomes ``cloudnet/cni/bin/cloudnet-ARCHITECTURE``, in the checkout, from where an
-editable installation uses it and a wheel copies it. The same source and the same ziglang give the same bytes. A
-source distribution carries the source only.
+``cloudnet/cni/shim/cni.c`` becomes ``cloudnet/cni/bin/cloudnet-ARCHITECTURE``, for every architecture, and
+``cloudnet/kernel/programs/fastpath.c`` becomes ``cloudnet/kernel/bin/fastpath.o``, for the kernel's own machine; in
+the checkout, from where an editable installation uses them and a wheel copies them. The same source and the same
+ziglang give the same bytes. A source distribution carries the source only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from setuptools.errors import ExecError
 ARCHITECTURES = ("x86_64", "aarch64")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 FLAGS = ("-std=c11", "-Oz", "-static", "-s", "-fno-ident", *WARNINGS)
+KERNEL_FLAGS = ("-std=gnu11", "-O2", "-g0", "-c", "-Wno-unused-command-line-argument", *WARNINGS)
+HEADERS = ("any-linux-any", "aarch64-linux-any")  # of Linux, among ziglang's; the second for the order of bytes
 
 
 class Build(build_py):
@@ -32,7 +35,10 @@ class Build(build_py):
         folder.mkdir(exist_ok=True)
         for architecture in ARCHITECTURES:
             program = folder / f"cloudnet-{architecture}"
-            compile_static(source, program, [*compiler(), "-target", f"{architecture}-linux-musl", *FLAGS])
+            compile_one(source, program, [*compiler(), "-target", f"{architecture}-linux-musl", *FLAGS])
+        program = root / "cloudnet/kernel/bin/fastpath.o"
+        program.parent.mkdir(exist_ok=True)
+        compile_one(root / "cloudnet/kernel/programs/fastpath.c", program, [*kernel_compiler(), *KERNEL_FLAGS])
         super().run()
 
 
@@ -44,13 +50,25 @@ def compiler(module: str = "ziglang") -> list[str]:
     """
     if importlib.util.find_spec(module) is None:
         raise ExecError(
-            f"there is no {module} to compile the CNI plugin with: let pip install what pyproject.toml requires for "
+            f"there is no {module} to compile what is written in C: let pip install what pyproject.toml requires for "
             f"a build, or `pip install {module}` first if that is switched off; a wheel of cloudnet needs neither"
         )
     return [sys.executable, "-m", module, "cc"]
 
 
-def compile_static(source: Path, program: Path, command: Sequence[str]) -> None:
+def kernel_compiler(module: str = "ziglang") -> list[str]:
+    """Return the command that compiles C for the kernel's own machine (BPF), Linux's headers included.
+
+    Raises:
+        ExecError: it is not installed.
+    """
+    command = compiler(module)
+    spec = importlib.util.find_spec(module)
+    includes = Path(str(spec and spec.origin)).parent / "lib/libc/include"
+    return [*command, "-target", "bpfel-freestanding", *(f"-isystem{includes / name}" for name in HEADERS)]
+
+
+def compile_one(source: Path, program: Path, command: Sequence[str]) -> None:
     """Compile one file; an older program is replaced only when the new one is complete.
 
     Raises:

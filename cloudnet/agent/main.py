@@ -25,14 +25,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, loop, nat, policy, policy_only, tunnel
+from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
+from cloudnet.agent.fastpath import FastPathKeeper
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
-from cloudnet.agent.service import measuring, stopping_on_signals
+from cloudnet.agent.service import Measuring, measuring, stopping_on_signals
 from cloudnet.agent.socket import SocketServer
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.cni.gate import Gate
@@ -42,10 +43,11 @@ from cloudnet.errors import BadInput
 from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
+from cloudnet.kernel.fastpath import FastPathKernel
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
-from cloudnet.model.addresses import NodeName, order
+from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
 from cloudnet.policy import feed
@@ -185,6 +187,8 @@ class Agent:
                 return self._read()
             case loop.ApplyKernel(changes):
                 return self._apply(changes)
+            case loop.SetUpDevices(devices):
+                return self._set_up(devices)
             case loop.SetSysctls(settings):
                 self._set_sysctls(settings)
             case loop.SendProbes(probes):
@@ -199,6 +203,17 @@ class Agent:
             case loop.PathChanged():
                 self._tell(action)
         return None
+
+    def _set_up(self, devices: Sequence[tuple[str, tuple[Address, ...]]]) -> loop.Input | None:
+        """Set devices up; look at them again, unless one could not be: the next resync tries again."""
+        try:
+            for name, addresses in devices:
+                self._kernel.set_up(name, addresses)
+                log.info("set up interface=%s addresses=%s", name, ",".join(map(str, addresses)))
+        except KernelError as e:
+            log.warning("an interface for pods cannot be set up, trying again by itself: %s", e)
+            return None
+        return loop.KernelStirred()
 
     def _read(self) -> loop.Input:
         try:
@@ -318,6 +333,7 @@ def run(config: AgentConfig) -> int:
     with ExitStack() as stack:
         found = features.detect()
         features.require(found, "net_admin", "vxlan", "policy_rules")
+        uninstall.remember(config)
         kernel = NetlinkKernel(
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
@@ -337,7 +353,11 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
-        policing = stack.enter_context(enforcing(config, policy.options(config), clock))
+        has_fast_path = config.fast_path and found.fast_path
+        if config.fast_path and not has_fast_path:
+            log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+        wanted = policy.options(config, fast_path=has_fast_path)
+        policing = stack.enter_context(enforcing(config, wanted, clock))
         agent.policy_problem = lambda: policing.problem
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
@@ -354,7 +374,10 @@ def run(config: AgentConfig) -> int:
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
-        stack.enter_context(measuring(config, agent, clock, (outgoing, policing)))
+        measured: list[Measuring] = [outgoing, policing]
+        if has_fast_path:
+            measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
+        stack.enter_context(measuring(config, agent, clock, measured))
         stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
@@ -392,6 +415,20 @@ def nat_thread(config: AgentConfig, clock: Clock) -> NatThread:
             resync=config.resync_seconds,
         ),
         clock,
+    )
+
+
+def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPathKeeper:
+    """Return what lets devices take the fast path: those of pods, and those that this node's own addresses are on."""
+
+    def own() -> frozenset[Address]:
+        node = cluster.own()
+        return frozenset(address.ip for address in node.addresses) if node else frozenset()
+
+    return FastPathKeeper(
+        (config.interface_prefix,),
+        own,
+        lambda: FastPathKernel(allow_host_network=config.allow_host_network),
     )
 
 

@@ -99,6 +99,11 @@ class Metrics:
             ["kind", "namespace", "name", "direction", "action", "staged"],
             registry=registry,
         )
+        self.fast_path_devices = Gauge(
+            "cloudnet_fast_path_devices",
+            "Devices between which established connections bypass netfilter.",
+            registry=registry,
+        )
         self._policy = PolicyCounts()
         self._shown: set[tuple[str, str]] = set()
         self._repairs = 0

@@ -80,14 +80,15 @@ Addresses: TypeAlias = Callable[[], Mapping[Address, str]]
 """Which of the node's interfaces has which address; for host endpoints that name addresses only."""
 
 
-def options(config: AgentConfig) -> Options:
-    """Return the settings of enforcement."""
+def options(config: AgentConfig, *, fast_path: bool = False) -> Options:
+    """Return the settings of enforcement; ``fast_path``: somebody is there to take what is offered."""
     return Options(
         pod_prefixes=(config.interface_prefix,),
         to_host=ToHost(config.endpoint_to_host),
         vxlan_port=config.vxlan_port,
         overlay_ports=(config.vxlan_port, config.probe_port),
         log_denied=config.log_denied,
+        fast_path=fast_path,
     )
 
 

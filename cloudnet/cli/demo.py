@@ -48,7 +48,7 @@ def demo(
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
     manners = registry.kind(cloud).manners
-    steps = scenarios.story(nodes, subnets, only=only or (), manners=manners)
+    steps = scenarios.story(nodes, subnets, zones, only=only or (), manners=manners)
     if report:
         _try_out(report)
     say = teller(output)
@@ -71,7 +71,7 @@ def play(wanted: LabSpec, steps: tuple[scenarios.Step, ...], say: Say, *, keep: 
     with standing(wanted, say, keep=keep) as lab, Traffic() as traffic:
         watch = Watch(lambda: [node.name for node in lab.nodes()], lab.paths, clock=clock)
         with watch:
-            runner = Runner(lab, traffic, watch, clock=clock, say=say, flat=lab.kind.flat)
+            runner = Runner(lab, traffic, watch, clock=clock, say=say, manners=lab.kind.manners)
             runner.open_flows()
             say(f"{len(traffic.flows)} flows between the pods of every pair of nodes are up, all over VXLAN")
             return runner.play(steps)

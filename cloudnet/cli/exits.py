@@ -10,6 +10,7 @@ from cloudnet.store.api import AlreadyExists, Compacted, Conflict, NotFound, Sto
 from cloudnet.store.migrate import MigrationRefused
 
 FAILED = 1
+UNAVAILABLE = 6
 CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (BadInput, 2),
     (MissingTool, 3),
@@ -18,8 +19,8 @@ CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (Conflict, 5),
     (Compacted, 5),
     (MigrationRefused, 5),
-    (StoreUnavailable, 6),
-    (AgentUnreachable, 6),
+    (StoreUnavailable, UNAVAILABLE),
+    (AgentUnreachable, UNAVAILABLE),
     (CloudnetError, FAILED),
 )
 

@@ -28,6 +28,7 @@ ENTRIES = (
     Entry("label", "cloudnet.cli.resources:label", "Set or remove labels of one resource."),
     Entry("delete", "cloudnet.cli.resources:delete", "Remove resources, by name or as documents name them."),
     Entry("agent", "cloudnet.cli.agent:run", "Run the agent of one node: VXLAN ground, native paths, pods, policy."),
+    Entry("node", "cloudnet.cli.node:app", "How this node does, and a bundle of all that support asks for."),
     Entry("store", "cloudnet.cli.store:app", "Copy a store into another, and lock one meanwhile."),
     Entry(
         "controller",

@@ -24,11 +24,15 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="table for people
 
 
 def print_json(document: object) -> None:
-    """Print any of our values as JSON: dataclasses as objects, enums by value, addresses as text."""
+    """Print any of our values as JSON."""
+    sys.stdout.write(as_json(document) + "\n")
+
+
+def as_json(document: object) -> str:
+    """Return any of our values as JSON: dataclasses as objects, enums by value, addresses as text."""
     import msgspec  # noqa: PLC0415 - `cloudnet --help` needs no JSON
 
-    text = msgspec.json.format(msgspec.json.encode(document, enc_hook=_plain), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    return msgspec.json.format(msgspec.json.encode(document, enc_hook=_plain), indent=2).decode()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "nothing to show") -> None:

@@ -97,13 +97,22 @@ def _found(
     for kind in kind_names.find_all(words):
         space = (namespace or resource_input.DEFAULT_NAMESPACE) if kind.namespaced else ""
         if not names:
-            found += documents.list_all(store, kind.type, None if everywhere else space or None).items
+            listing = documents.list_all(store, kind.type, None if everywhere else space or None)
+            found += listing.items
+            results += [_unreadable(kind, *place, problem) for place, problem in listing.unreadable.items()]
         for name in names:
             try:
                 found.append(documents.get(store, kind.type, name, space))
             except CloudnetError as error:
                 results.append(resource_write.failed(f"{kind.name.lower()}/{name}", error))
     return found, results
+
+
+def _unreadable(kind: kinds.Kind[Any], namespace: str, name: str, problem: str) -> Result:
+    where = f" in {namespace}" if namespace else ""
+    return Result(
+        f"{kind.name.lower()}/{name}{where}", "failed", f"makes no sense as it is stored: {problem}", exits.FAILED
+    )
 
 
 def _named_in(store: Store, given: Iterable[Given | Bad]) -> tuple[list[Stored[Resource]], list[Result]]:

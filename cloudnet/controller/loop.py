@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 from cloudnet.controller import ledger as ledgers
 from cloudnet.controller import words
@@ -87,6 +88,7 @@ KINDS: tuple[type[Resource], ...] = (
 """What the loop must be told of."""
 
 NEVER = float("inf")
+FORWARD_AT_ONCE = 10  # interfaces: they are written one by one, and the first need not wait for the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ class Loop:
         self._tables_tries, self._last_read = 0, started
         changed = self._take_tables(event.tables.tables, started)
         self._blocked_tries = 0 if changed else self._blocked_tries + 1
-        self._tables_due = self._now + self.options.resync
+        self._tables_due = self._now + self._resync()
         self._look_again_where_blocked()
         self._tables_read = True
         self._after_lost_read(changed=changed)
@@ -333,7 +335,7 @@ class Loop:
         self._instances_tries = self._instances_tries + 1 if missing else 0
         self._unknown_due = self._now
         if everything:
-            self._instances_due = self._now + self.options.resync
+            self._instances_due = self._now + self._resync()
         if missing:
             wait = growing(self.options.away_first * 5, self.options.resync, self._instances_tries)
             self._instances_due = min(self._instances_due, self._now + wait)
@@ -491,7 +493,7 @@ class Loop:
             return
         if self._now >= self._instances_due:
             wanted = self.nodes.values()
-            self._instances_due = self._now + self.options.resync
+            self._instances_due = self._now + self._resync()
         elif self._now >= self._unknown_due and not self._waiting():
             wanted = self.nodes.unknown()
         else:
@@ -637,7 +639,7 @@ class Loop:
     def _allow_forwarding(self) -> Iterator[Action]:
         if self._forwarding_busy or not self._tables_read:
             return
-        closed = tuple(self.nodes.closed(self._now))[: self.capabilities.batch]
+        closed = tuple(self.nodes.closed(self._now))[:FORWARD_AT_ONCE]
         if closed:
             self._forwarding_busy = True
             yield AllowForwarding(closed)
@@ -670,6 +672,15 @@ class Loop:
         else:
             due = self._now + self.options.settle
         self._verify_due = min(self._verify_due, due)
+
+    def _resync(self) -> float:
+        """Return how long what was read stays good: longer in proportion when it takes more than one call each."""
+        page = self.capabilities.page
+        if not page:
+            return self.options.resync
+        routes = sum(len(table.seen.routes) for table in self.tables.values())
+        pages = max(1, ceil(routes / page)) + max(1, ceil(len(self.nodes.names()) / page))
+        return self.options.resync * pages / 2
 
     def _wait_after(self, error: ProviderError | None, tries: int) -> float:
         away = isinstance(error, Throttled | Unavailable)

@@ -12,13 +12,14 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 
 from cloudnet.errors import MissingTool
-from cloudnet.kernel import codec, netns, wire
+from cloudnet.kernel import bpf, codec, fastpath, netns, wire
 from cloudnet.kernel.api import OVERLAY_DEVICES, KernelError, Rule, VxlanDevice
 from cloudnet.kernel.rtnetlink import Socket
 from cloudnet.kernel.wire import Request
@@ -42,6 +43,7 @@ class Features:
     nft_program: bool = False
     nft_library: bool = False
     tun: bool = False
+    fast_path: bool = False
     vxlan_checksum_broken: bool = False
 
 
@@ -55,6 +57,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "nft_program": "there is no program 'nft': apt-get install nftables",
         "nft_library": f"there is no {NFT_LIBRARY}: apt-get install libnftables1",
         "tun": "no /dev/net/tun: modprobe tun",
+        "fast_path": "no fast path for established connections: it takes Linux 6.6 with CONFIG_BPF_SYSCALL and TCX",
     }
 )
 
@@ -97,6 +100,7 @@ def detect(*, vxlan_checksum_broken: bool | None = None) -> Features:
         nft_program=shutil.which("nft") is not None,
         nft_library=_works(lambda: ctypes.CDLL(NFT_LIBRARY)),
         tun=Path("/dev/net/tun").exists(),
+        fast_path=tried.fast_path,
         vxlan_checksum_broken=vxlan_checksum_broken,
     )
 
@@ -121,6 +125,7 @@ def _try() -> Features:
             vxlan=_takes(through, codec.create_vxlan(device, 1)),  # lo is device 1 in every namespace
             policy_rules=_takes(through, codec.put_rule(Rule(Family.IPV4, 98, 98, socket.IPPROTO_UDP, 98))),
             nftables=_works(_list_tables),
+            fast_path=_works(_try_fast_path),
         )
     finally:
         through.close()
@@ -133,9 +138,15 @@ def _takes(through: Socket, request: Request) -> bool:
 def _works(work: Callable[[], object]) -> bool:
     try:
         work()
-    except OSError:
+    except (OSError, KernelError):
         return False
     return True
+
+
+def _try_fast_path() -> None:
+    """Load the programs and hang one on the loopback device."""
+    with closing(bpf.Loaded(fastpath.programs())) as loaded:
+        os.close(loaded.attach("forward", 1))
 
 
 def _list_tables() -> None:

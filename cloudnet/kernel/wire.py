@@ -35,6 +35,9 @@ RULE = Struct("=8BI")
 PORT_RANGE = Struct("=HH")
 # struct rtnexthop { unsigned short rtnh_len; unsigned char rtnh_flags, rtnh_hops; int rtnh_ifindex; };
 NEXT_HOP = Struct("=HBBi")
+# struct tcmsg { unsigned char tcm_family, tcm__pad1; unsigned short tcm__pad2; int tcm_ifindex;
+#                __u32 tcm_handle, tcm_parent, tcm_info; };
+QDISC = Struct("=B3xiIII")
 # struct rtgenmsg { unsigned char rtgen_family; }; padded to four
 GENERIC = Struct("=B3x")
 # struct ndtmsg { __u8 ndtm_family, ndtm_pad1; __u16 ndtm_pad2; };
@@ -58,6 +61,7 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_GETQDISC = 38
 RTM_SETNEIGHTBL, RTM_GETNSID = 67, 90
 
 # nlmsg_flags
@@ -107,12 +111,15 @@ DEVCONF_FORWARDING, DEVCONF_ACCEPT_RA, DEVCONF_PROXY_NDP, DEVCONF_DISABLE_IPV6 =
 # network namespaces by number, linux/net_namespace.h
 NETNSA_NSID, NETNSA_FD = 1, 3
 
+TCA_KIND = 1  # of a queueing discipline
+
 # neighbour tables, linux/neighbour.h
 NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_PROXY_DELAY = 1, 6, 1, 13
 
 # rule attributes and actions
-FRA_PRIORITY, FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE = 6, 15, 21, 22, 24
+FRA_DST, FRA_SRC, FRA_PRIORITY, FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 2, 6, 15, 21, 22, 24
 FR_ACT_TO_TBL = 1
+RTPROT_KERNEL = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class LabNode:
     agent_socket: Path
     pods: tuple[LabPod, ...]
     blocks: tuple[Network, ...] = ()
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,12 @@ class Lab:
     # --- looking ------------------------------------------------------------------------------------------------
 
     def nodes(self) -> tuple[LabNode, ...]:
-        return tuple(self._view(record) for record in self.state.nodes)
+        now = self.state
+        return tuple(self._view(record, now) for record in now.nodes)
 
     def node(self, name: str) -> LabNode:
-        return self._view(self.state.node(name))
+        now = self.state
+        return self._view(now.node(name), now)
 
     def namespace(self, place: str) -> str:
         """Return the namespace of ``NODE``, ``NODE/POD``, ``cloud`` or ``outside``.
@@ -193,7 +196,6 @@ class Lab:
 
     def status(self) -> LabStatus:
         now = self.state
-        zones = {subnet.name: subnet.zone for subnet in spec.subnets(now.spec)}
         try:
             stats = self.cloud.stats()
         except LabError:
@@ -202,7 +204,7 @@ class Lab:
             name=self.name,
             cloud=now.spec.cloud,
             directory=self.directory,
-            nodes=tuple(self._node_status(record, now, zones[record.subnet]) for record in now.nodes),
+            nodes=tuple(self._node_status(record, now) for record in now.nodes),
             controller=_alive(now, "controller"),
             control_plane=_alive(now, "cloud"),
             faults=now.faults,
@@ -210,13 +212,13 @@ class Lab:
             drops=stats.get("drops", {}),
         )
 
-    def _node_status(self, record: NodeRecord, now: LabState, zone: str) -> NodeStatus:
-        view = self._view(record)
+    def _node_status(self, record: NodeRecord, now: LabState) -> NodeStatus:
+        view = self._view(record, now)
         return NodeStatus(
             name=view.name,
             namespace=view.namespace,
             subnet=view.subnet,
-            zone=zone,
+            zone=view.zone,
             addresses=view.addresses,
             instance=record.instance,
             blocks=record.blocks,
@@ -234,7 +236,7 @@ class Lab:
         return tuple(_path(item) for item in answer["paths"])
 
     def wait_native(self, timeout: float = 30.0) -> None:
-        """Wait until every agent reaches every remote block natively or directly.
+        """Wait until every agent reaches every remote block natively or directly, where the cloud has such a way.
 
         Raises:
             LabError: one does not within ``timeout`` seconds; the message says which and why.
@@ -246,9 +248,11 @@ class Lab:
             time.sleep(_POLL_SECONDS)
 
     def _not_native(self) -> str:
-        now = self.state
-        blocks = {block: record.name for record in now.nodes for block in record.blocks}
+        now, zonal = self.state, self.kind.zonal
+        zones = {record.name: _zone(record, now) for record in now.nodes}
         for record in now.nodes:
+            near = [r for r in now.nodes if not zonal or zones[r.name] == zones[record.name]]
+            blocks = {block: other.name for other in near for block in other.blocks}
             if _alive(now, _agent_role(record.name)) != "running":
                 continue
             try:
@@ -300,7 +304,7 @@ class Lab:
             cluster.join(store, record, provider_id=self.cloud.provider_id(record.instance, plan.zone))
         if agent:
             self.start_agent(name)
-        return self._view(record)
+        return self._view(record, now)
 
     def remove_node(self, name: str) -> None:
         """Take a node away: its agent, its machine, its pods and what the store knows of it."""
@@ -335,6 +339,22 @@ class Lab:
         pod = PodRecord(f"p{len(record.pods) + 1}", address, chosen)
         with cluster.opened(self.name) as store:
             cluster.add_pod(store, node, pod)
+        nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
+        self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
+        return self._pod_view(record, pod)
+
+    def add_native_pod(self, node: str, block: Network) -> LabPod:
+        """Start a pod with an address of a block that the cloud gave the node.
+
+        Raises:
+            LabError: the block has no free address, or is not the node's.
+        """
+        now = self.state
+        record = now.node(node)
+        if not isinstance(block, IPv4Network):
+            raise BadInput(f"expected an IPv4 block, found {block}", path="block")
+        with cluster.opened(self.name) as store:
+            pod = cluster.add_native_pod(store, node, f"p{len(record.pods) + 1}", block)
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
@@ -449,7 +469,12 @@ class Lab:
             BadInput: the fault is unknown, or its target or value is wrong.
         """
         made = Fault(fault, target, value)
-        faults.kind(made).make(self, made)
+        found = faults.kind(made)
+        if fault in self.kind.without:
+            raise BadInput(
+                f"{fault} cannot be where nobody programs routes: not in a {self.kind.name} lab", path="fault"
+            )
+        found.make(self, made)
         others = [f for f in self.state.faults if (f.name, f.target) != (fault, target)]
         self._edit(lambda s: replace(s, faults=(*others, made)))
 
@@ -534,7 +559,7 @@ class Lab:
     def _socket(self, node: str) -> Path:
         return self.directory / f"{node}.sock"
 
-    def _view(self, record: NodeRecord) -> LabNode:
+    def _view(self, record: NodeRecord, now: LabState) -> LabNode:
         return LabNode(
             name=record.name,
             namespace=spec.node_namespace(self.name, record.name),
@@ -543,6 +568,7 @@ class Lab:
             agent_socket=self._socket(record.name),
             pods=tuple(self._pod_view(record, pod) for pod in record.pods),
             blocks=record.blocks,
+            zone=_zone(record, now),
         )
 
     def _pod_view(self, record: NodeRecord, pod: PodRecord) -> LabPod:
@@ -610,6 +636,10 @@ def _program(*arguments: str) -> list[str]:
 
 def _agent_role(node: str) -> str:
     return f"agent {node}"
+
+
+def _zone(record: NodeRecord, now: LabState) -> str:
+    return next(plan.zone for plan in spec.subnets(now.spec) if plan.name == record.subnet)
 
 
 def _alive(now: LabState, role: str) -> str:

@@ -10,6 +10,7 @@ from cloudnet.clock import Clock
 from cloudnet.lab import processes, scenarios
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.lab import LabNode, LabPod
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import Losses, PathChange, PathMoment, StepRecord, StepResult, Story
 from cloudnet.lab.scenarios import Pair, Step
 from cloudnet.lab.state import LabState
@@ -77,14 +78,21 @@ class Runner:
     """Plays steps one after the other; each packet is counted in the step in which it was sent."""
 
     def __init__(
-        self, stage: Stage, traffic: Meter, watch: Watch, *, clock: Clock, say: Say, flat: bool = True
+        self,
+        stage: Stage,
+        traffic: Meter,
+        watch: Watch,
+        *,
+        clock: Clock,
+        say: Say,
+        manners: Manners = Manners(),  # noqa: B008 - a frozen value
     ) -> None:
         self._stage = stage
         self._traffic = traffic
         self._watch = watch
         self._clock = clock
         self._say = say
-        self._flat = flat
+        self._manners = manners
         self._began = clock.now()
         self._joining = _Joining()
         self._losses: list[Losses] = []
@@ -213,7 +221,7 @@ class Runner:
 
     def _missing(self, step: Step, *, started: float, acted: float) -> str:
         here = [node for node in self._stage.nodes() if node.name not in step.without]
-        pairs = list(_pairs(here, self._stage.nodes(), flat=self._flat))
+        pairs = list(_pairs(here, self._stage.nodes(), self._manners))
         since = [
             (Pair(change.node, change.block, adjacent=False), change.after) for change in self._watch.changes(started)
         ]
@@ -265,9 +273,14 @@ def _endpoint(node: LabNode, index: int) -> Endpoint:
     return Endpoint(node.name, pod.namespace, pod.address)
 
 
-def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], *, flat: bool) -> Iterator[Pair]:
+def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], manners: Manners) -> Iterator[Pair]:
     return (
-        Pair(source.name, str(block), adjacent=flat and source.subnet == node.subnet)
+        Pair(
+            source.name,
+            str(block),
+            adjacent=manners.flat and source.subnet == node.subnet,
+            native=not manners.zonal or source.zone == node.zone,
+        )
         for source in sources
         for node in nodes
         if node.name != source.name

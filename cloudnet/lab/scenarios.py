@@ -6,7 +6,6 @@ to do, what to wait for, and whose packets do not count. ``runner`` plays the st
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -85,11 +84,12 @@ Action: TypeAlias = Break | Heal | NewBlock | Join | Reopen | Restart | Wait
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A node and somebody else's block. Inside one subnet no cloud route is needed."""
+    """A node and somebody else's block. ``adjacent``: no route is needed; ``native``: one can be made at all."""
 
     node: str
     block: str
     adjacent: bool
+    native: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class Expect:
     """Paths must come to one of these kinds: those to ``block``, or to all; ``at_least`` so many, or (0) all.
 
     ``seen`` is satisfied by what was so for a while since the step began: a repair may be quick. Where ``kinds`` is
-    VXLAN, neighbours in one subnet are not asked: no cloud route is between them.
+    VXLAN, neighbours in one subnet are not asked: no cloud route is between them. Pairs that no route can ever
+    connect are asked nothing.
     """
 
     kinds: frozenset[PathKind]
@@ -132,7 +133,8 @@ class Expect:
         return f"{late[0].node} to {late[0].block} is {standing}{more}"
 
     def _concerns(self, pair: Pair) -> bool:
-        return self.block in {"", pair.block} and not (pair.adjacent and PathKind.VXLAN in self.kinds)
+        asked = pair.native and not (pair.adjacent and PathKind.VXLAN in self.kinds)
+        return asked and self.block in {"", pair.block}
 
     def _fits(self, standing: Standing) -> bool:
         return standing.kind in self.kinds and (not self.reasons or standing.reason in self.reasons)
@@ -165,6 +167,7 @@ class Step:
 def story(
     nodes: int,
     subnets: int,
+    zones: int = 1,
     *,
     only: Collection[str] = (),
     manners: Manners = Manners(),  # noqa: B008 - a frozen value
@@ -178,7 +181,9 @@ def story(
         raise BadInput(f"the demo needs 3 nodes at least, found {nodes}", path="nodes")
     if subnets < 2:  # noqa: PLR2004
         raise BadInput("the demo needs 2 subnets at least: inside one, no packet asks the cloud", path="subnets")
-    steps = (*_begin(), *_refusals(nodes, subnets, manners), *_breakages(nodes), *_programs(nodes, subnets))
+    room = smallest_table(nodes, subnets, zones, manners)
+    told = (*_begin(), *_refusals(room, manners), *_breakages(nodes, manners), *_programs(nodes, subnets))
+    steps = [step for step in told if step.fault not in manners.without]
     known = dict.fromkeys(step.fault for step in steps)
     for fault in only:
         if fault not in known:
@@ -194,11 +199,23 @@ def _begin() -> tuple[Step, ...]:
     return (Step(FIRST, StepKind.HEAL, title, (Heal("controller-kill"),), timeout=40.0),)
 
 
-def _refusals(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]:
+def smallest_table(nodes: int, subnets: int, zones: int, manners: Manners) -> int:
+    """Return how many routes of ours stand in the table that needs the fewest."""
+
+    def needed(home: int, subnet: int) -> bool:
+        there = manners.flat and home == subnet
+        never = manners.zonal and home % zones != subnet % zones
+        return not there and not never
+
+    homes = [node % subnets for node in range(nodes)]  # where the lab puts them, in turn
+    return min(sum(needed(home, subnet) for home in homes) for subnet in range(subnets))
+
+
+def _refusals(room: int, manners: Manners) -> tuple[Step, ...]:
     """The cloud says no, in four ways. A new block waits on VXLAN until it says yes."""
     claimed = str(spec.block(1, 1 if manners.tells_quota else 2))  # without it, n1 has got a block by then
     claim = Break("foreign-route", claimed)
-    quota = _lower_quota(nodes, subnets, manners) if manners.tells_quota else _full_quota(nodes, manners)
+    quota = _lower_quota(room, manners) if manners.tells_quota else _full_quota(room, manners)
     return (
         *quota,
         *_refused_block("permission", 2, "the permission to write routes is taken away", {Reason.PERMISSION}),
@@ -220,15 +237,14 @@ def _refusals(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]:
     )
 
 
-def _lower_quota(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]:
+def _lower_quota(room: int, manners: Manners) -> tuple[Step, ...]:
     """The API tells a quota below what is programmed."""
-    ours = nodes - (math.ceil(nodes / subnets) if manners.flat else 0)  # in the smallest table
     return (
         Step(
             "quota",
             StepKind.PLANNED,
             "the quota falls below what is programmed: some routes are withdrawn",
-            (Break("quota", value=str(manners.listed + ours // 2)),),
+            (Break("quota", value=str(manners.listed + room // 2)),),
             until=Expect(VXLAN, reasons=frozenset({Reason.QUOTA}), at_least=1),
             settle=2.0,
         ),
@@ -236,7 +252,7 @@ def _lower_quota(nodes: int, subnets: int, manners: Manners) -> tuple[Step, ...]
     )
 
 
-def _full_quota(nodes: int, manners: Manners) -> tuple[Step, ...]:
+def _full_quota(room: int, manners: Manners) -> tuple[Step, ...]:
     """The tables are full, and only a refusal says so."""
     block = str(spec.block(1, 1))
     return (
@@ -244,7 +260,7 @@ def _full_quota(nodes: int, manners: Manners) -> tuple[Step, ...]:
             "quota",
             StepKind.PLANNED,
             "the tables are full, then n1 gets a new block",
-            (Break("quota", value=str(manners.listed + nodes)), NewBlock("n1")),
+            (Break("quota", value=str(manners.listed + room)), NewBlock("n1")),
             until=Expect(VXLAN, block=block, reasons=frozenset({Reason.QUOTA})),
             settle=2.0,
         ),
@@ -266,8 +282,11 @@ def _refused_block(fault: str, number: int, says: str, reasons: Collection[Reaso
     )
 
 
-def _breakages(nodes: int) -> tuple[Step, ...]:
-    """A native route that works breaks under the traffic."""
+def _breakages(nodes: int, manners: Manners) -> tuple[Step, ...]:
+    """A native route that works breaks under the traffic.
+
+    An agent that does not answer is no proof that its node is gone; where the cloud does not say so, paths stay.
+    """
     second, third, last = str(spec.block(2)), str(spec.block(3)), f"n{nodes}"
     return (
         Step(
@@ -291,7 +310,7 @@ def _breakages(nodes: int) -> tuple[Step, ...]:
             StepKind.UNPLANNED,
             f"the instance of {last} stops: only the others' traffic counts",
             (Break("stop-node", last), Wait(1.0)),
-            until=Expect(VXLAN, block=str(spec.block(nodes))),
+            until=Expect(VXLAN if manners.tells_death else VXLAN | NATIVE, block=str(spec.block(nodes))),
             without=frozenset({last}),
         ),
         Step(

@@ -14,6 +14,7 @@ from cloudnet.model.addresses import Address, Family
 from cloudnet.policy import members
 from cloudnet.policy.chains import DROPS, deny
 from cloudnet.policy.options import Failsafe, Options, ToHost
+from cloudnet.policy.rules import ICMP, ICMPV6, TCP, UDP
 from cloudnet.policy.table import Chain, Counter, Part, Set
 
 ESTABLISHED: Final = "ct state established,related accept"
@@ -21,6 +22,7 @@ NEIGHBOURS: Final = "meta l4proto 58 @th,0,8 { 130, 131, 132, 133, 134, 135, 136
 
 RAW: Final = -300  # linux/netfilter_ipv4.h: before connections are tracked
 MANGLE: Final = -150  # before destination NAT
+LAST: Final = 300  # behind everybody's filters and mangling
 FILTER: Final = 0  # ours come before others', who may then still refuse what we let through
 
 _SILENT: Final = frozenset({"drop-spoofed", "drop-stranger"})  # an answer would go to the wrong one
@@ -44,6 +46,9 @@ SOURCES: Final[Mapping[str, str]] = {  # {part: key}, interface and the source a
     "6n": "ifname . ipv6_addr . inet_proto",
 }
 
+
+TRANSLATED: Final = 0x2030  # IPS_HELPER, IPS_SRC_NAT, IPS_DST_NAT, linux/netfilter/nf_conntrack_common.h
+FAST_PROTOCOLS: Final = (ICMP, TCP, UDP, ICMPV6)
 
 NODES: Final[Mapping[Family, Set]] = {  # addresses of all nodes, this one too
     Family.IPV4: Set("nodes-4h", "ipv4_addr"),
@@ -126,12 +131,23 @@ def _pods(options: Options) -> Iterator[Chain]:
         _hook("input", FILTER - 3),
     )
     yield Chain("pods-to-node", (NEIGHBOURS, "iifname vmap @pods-out", "goto drop-unknown"))
+    if options.fast_path:
+        yield Chain("offer-fast-path", (_offer(options),), _hook("forward", LAST))
     if options.to_host is ToHost.DROP:
         yield Chain(
             "input-pods-allowed",
             (ESTABLISHED, NEIGHBOURS, *(f"{pod} goto drop-to-node" for pod in enters)),
             _hook("input", FILTER - 2),
         )
+
+
+def _offer(options: Options) -> str:
+    """Return the rule that lets packets take the fast path: of connections that nobody rewrites and that stand."""
+    protocols = ", ".join(map(str, FAST_PROTOCOLS))
+    return (
+        f"ct state established ct status & {TRANSLATED:#x} == 0 meta l4proto {{ {protocols} }} "
+        f"meta mark set meta mark | {options.fast_mark:#x}"
+    )
 
 
 def _sources() -> Iterator[str]:

@@ -47,6 +47,7 @@ class Options:
     ``vxlan_port``: the UDP port by which only nodes reach this one; with 0 VXLAN is like everything else.
     ``overlay_ports``: UDP ports of VXLAN and of path probes, which policy never cuts between nodes.
     ``mark``: the one bit of the packet mark that says "allowed by a doNotTrack or preDNAT policy" to later hooks.
+    ``fast_path``: packets that may take it get the bit ``fast_mark`` when all rules have let them through.
     ``log_group``: the NFLOG group for rules with ``log`` and for denials; ``log_rate``: lines a second a policy.
     """
 
@@ -61,6 +62,8 @@ class Options:
     spoofing: bool = False
     reject: bool = False
     mark: int = 0x0010_0000
+    fast_path: bool = False
+    fast_mark: int = 0x0020_0000  # kernel/programs/fastpath.c has it, too
     log_group: int = 17
     log_denied: bool = True
     log_rate: int = 10

@@ -51,7 +51,9 @@ class Capabilities:
     ``l2_adjacent``: nodes of one subnet reach each other's pods without a table entry once forwarding is
     allowed. ``routes_per_table`` is the quota for tables that do not tell their own. ``forwarding_fixed``: whether a
     machine may forward is settled when it is made. ``batch`` is how many changes one ``apply`` should carry: as many
-    as are on their way together for a few seconds, because leadership is looked at only between batches.
+    as are on their way together for a few seconds, because leadership is looked at only between batches. ``page`` is
+    how many routes or machines one call reads at most, 0 where no number is worth a thought: whoever needs more
+    pages is read less often, so that an idle cluster costs the same at any size.
     """
 
     families: frozenset[Family] = frozenset({Family.IPV4})
@@ -61,6 +63,7 @@ class Capabilities:
     routes_per_table: int = 0
     forwarding_fixed: bool = False
     batch: int = 10
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ other one we see what we understand.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 from cloudnet.model import kinds
 from cloudnet.model.resources import Resource
-from cloudnet.store import records
-from cloudnet.store.api import Listing, Store, Stored, StoreDamaged
+from cloudnet.store.api import Listing, Store, Stored
 
 R = TypeVar("R", bound=Resource)
 
@@ -38,21 +38,10 @@ def get(store: Store, kind: type[R], name: str, namespace: str = "") -> Stored[R
     return _with_document(found)
 
 
-def list_all(store: Store, kind: type[R], namespace: str | None = None, *, strict: bool = False) -> Listing[R]:
-    """Return all resources of a kind with their documents, in the order of namespace and name.
-
-    Raises:
-        StoreDamaged: ``strict``, and one of them makes no sense; without, it is among the ``unreadable``.
-    """
+def list_all(store: Store, kind: type[R], namespace: str | None = None) -> Listing[R]:
+    """Return all resources of a kind with their documents, in the order of namespace and name."""
     found = store.all_whole(kind, namespace) if isinstance(store, Documents) else store.list(kind, namespace)
-    if strict:
-        _refuse_unreadable(kinds.of(kind).name, found)
-    return Listing(tuple(_with_document(one) for one in found.items), found.revision, found.unreadable)
-
-
-def _refuse_unreadable(kind: str, found: Listing[R]) -> None:
-    for (namespace, name), why in found.unreadable.items():
-        raise StoreDamaged(f"{records.title(kind, name, namespace)} makes no sense ({why}): mend it, or delete it")
+    return replace(found, items=tuple(_with_document(one) for one in found.items))
 
 
 def _with_document(found: Stored[R]) -> Stored[R]:

@@ -37,7 +37,19 @@ from cloudnet.model.resources import (
     Resource,
 )
 from cloudnet.store import documents, lock, records
-from cloudnet.store.api import Create, Delete, Listing, NotFound, Revision, Store, Stored, StoreError, Update, Write
+from cloudnet.store.api import (
+    Create,
+    Delete,
+    Listing,
+    NotFound,
+    Revision,
+    Store,
+    Stored,
+    StoreDamaged,
+    StoreError,
+    Update,
+    Write,
+)
 
 R = TypeVar("R", bound=Resource)
 
@@ -149,7 +161,7 @@ def migrate(source: Store, target: Store, *, say: Say = lambda _: None) -> tuple
     if _is_whole(target, origin.meta.uid):
         return _still_equal(compare(source, target))
     _mark(target, origin)
-    before = {kind.name: documents.list_all(source, kind.type, strict=True) for kind in _KINDS}
+    before = {kind.name: _all_of(source, kind) for kind in _KINDS}
     copied, written = [], {}
     problems: list[tuple[str, str]] = []
     for kind in _KINDS:
@@ -171,7 +183,7 @@ def compare(source: Store, target: Store) -> tuple[Copied, ...]:
     """Return what a migration would write, kind by kind; nothing is written."""
     found = []
     for kind in _KINDS:
-        mine = documents.list_all(source, kind.type, strict=True).items
+        mine = _all_of(source, kind).items
         todo = difference(mine, documents.list_all(target, kind.type).items)
         found.append(Copied(kind.name, len(mine), len(todo.create), len(todo.replace), len(todo.remove)))
     return tuple(found)
@@ -184,6 +196,19 @@ def _still_equal(found: tuple[Copied, ...]) -> tuple[Copied, ...]:
             raise MigrationRefused(
                 f"the target was filled already, and its {one.kind}s have been written since: nothing is left to copy"
             )
+    return found
+
+
+def _all_of(source: Store, kind: kinds.Kind[Any]) -> Listing[Resource]:
+    """Return all that the source has of a kind.
+
+    Raises:
+        StoreDamaged: one of them cannot be read: it would be left out in silence.
+    """
+    found: Listing[Resource] = documents.list_all(source, kind.type)
+    for (namespace, name), problem in found.unreadable.items():
+        title = records.title(kind.name, name, namespace)
+        raise StoreDamaged(f"{title} makes no sense ({problem}): mend it, or delete it")
     return found
 
 

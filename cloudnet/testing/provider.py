@@ -121,10 +121,12 @@ class InstancesContract:
 class ProviderContract(InstancesContract):
     """What every provider with a route programmer promises besides.
 
+    ``NEXT_HOP``: a node that forwards and that a route in the table of ``n1`` may lead to.
     ``READS_TO_JOIN``: what it may cost to look at three tables before and after a route is made in each.
     """
 
     READS_TO_JOIN: ClassVar[int] = 3
+    NEXT_HOP: ClassVar[str] = "n3"
 
     # --- forwarding -----------------------------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class ProviderContract(InstancesContract):
 
     @pytest.mark.parametrize("block", [BLOCK, BLOCK6], ids=["ipv4", "ipv6"])
     def test_a_created_route_is_read_back_with_its_next_hop(self, world: World, block: Network) -> None:
-        table, hop = table_of(world, "n1"), instance(world, "n2").next_hop
+        table, hop = table_of(world, "n1"), instance(world, self.NEXT_HOP).next_hop
         error = apply(world, Verb.CREATE, table, hop, block=block)
 
         if Family(block.version) not in world.provider.capabilities.families:

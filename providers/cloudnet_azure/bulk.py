@@ -42,7 +42,8 @@ def sift(changes: Sequence[RouteChange], table: RouteTable, machines: Machines) 
             if change.verb is Verb.DELETE:
                 if route is not None and not (writes.stands(route, change) or writes.leads_nowhere(route)):
                     raise writes.in_the_way(change, route, provider=NAME)
-                edits[change.destination] = None
+                if route is not None:
+                    edits[change.destination] = None
                 continue
             if route is None and change.verb is Verb.REPLACE:
                 raise NotFound(f"there is no route to {change.destination} in {table.name}", provider=NAME)
@@ -84,12 +85,8 @@ def _kept(route: Json) -> Json:
     return {"name": route["name"], "properties": properties}
 
 
-def halved(
-    edits: Mapping[Network, Address | None], standing: frozenset[Network]
-) -> Mapping[Network, Address | None] | None:
-    """Return the edits without the last half of the new routes; nothing when there are none to leave out."""
-    new = [d for d, address in edits.items() if address is not None and d not in standing]
-    if not new:
-        return None
-    out = frozenset(new[len(new) // 2 :])
-    return {d: address for d, address in edits.items() if d not in out}
+def last_half(changes: Sequence[RouteChange], table: RouteTable) -> tuple[RouteChange, ...]:
+    """Return the last half of the changes that make a route where none stands; nothing when none does."""
+    standing = {route.destination for route in table.routes}
+    new = [c for c in changes if c.verb is Verb.CREATE and c.destination not in standing]
+    return tuple(new[len(new) // 2 :])

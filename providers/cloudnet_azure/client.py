@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # the SDK is loaded when its cloud is used, not before
 T = TypeVar("T")
 Json: TypeAlias = dict[str, Any]  # a resource on the wire, as ARM names things
 
+_OK = 200
 NETWORK_API = "2025-05-01"
 COMPUTE_API = "2026-04-01"
 SCALE_SET_NICS_API = "2018-10-01"  # the only one that Azure has for these
@@ -76,7 +78,9 @@ class Client:
     def route_tables(self) -> list[Json]:
         """Return every route table of the resource group, each with its routes and its subnets."""
         group = self._config.tables_group
-        return self._list(TABLES_READ, lambda: self._network.route_tables.list(group, api_version=NETWORK_API))
+        return self._list(
+            TABLES_READ, lambda hook: self._network.route_tables.list(group, api_version=NETWORK_API, **hook)
+        )
 
     def route_table(self, table: str) -> Json:
         group = self._config.tables_group
@@ -119,15 +123,16 @@ class Client:
     def interfaces(self, group: str) -> list[Json]:
         """Return every network interface of a resource group, those of uniform scale sets left out."""
         return self._list(
-            INTERFACES_READ, lambda: self._network.network_interfaces.list(group, api_version=NETWORK_API)
+            INTERFACES_READ,
+            lambda hook: self._network.network_interfaces.list(group, api_version=NETWORK_API, **hook),
         )
 
     def scale_set_interfaces(self, group: str, scale_set: str) -> list[Json]:
         """Return every network interface of a scale set's machines."""
         return self._list(
             SCALE_SET_INTERFACES_READ,
-            lambda: self._network.network_interfaces.list_virtual_machine_scale_set_network_interfaces(
-                group, scale_set, api_version=SCALE_SET_NICS_API
+            lambda hook: self._network.network_interfaces.list_virtual_machine_scale_set_network_interfaces(
+                group, scale_set, api_version=SCALE_SET_NICS_API, **hook
             ),
         )
 
@@ -149,15 +154,17 @@ class Client:
         """Return every machine of a resource group with its power state, those of uniform scale sets left out."""
         return self._list(
             MACHINES_READ,
-            lambda: self._compute.virtual_machines.list(group, expand="instanceView", api_version=COMPUTE_API),
+            lambda hook: self._compute.virtual_machines.list(
+                group, expand="instanceView", api_version=COMPUTE_API, **hook
+            ),
         )
 
     def scale_set_machines(self, group: str, scale_set: str) -> list[Json]:
         """Return every machine of a scale set with its power state."""
         return self._list(
             SCALE_SET_MACHINES_READ,
-            lambda: self._compute.virtual_machine_scale_set_vms.list(
-                group, scale_set, expand="instanceView", api_version=COMPUTE_API
+            lambda hook: self._compute.virtual_machine_scale_set_vms.list(
+                group, scale_set, expand="instanceView", api_version=COMPUTE_API, **hook
             ),
         )
 
@@ -184,15 +191,18 @@ class Client:
     def _get(self, action: str, function: Callable[[], Any]) -> Json:
         return self._call(action, Kind.READ, lambda: _json(function()))
 
-    def _list(self, action: str, function: Callable[[], Any]) -> list[Json]:
-        """Return all items of all pages; each page is a call."""
-        pages: Iterator[Iterable[Any]] = function().by_page()
+    def _list(self, action: str, function: Callable[[Json], Any]) -> list[Json]:
+        """Return all items of all pages; each page is a call.
+
+        The SDK's iterator takes a page that it could not read for the end of the list. So each attempt has its own.
+        """
         found: list[Json] = []
+        token: str | None = None
         while True:
-            page = self._call(action, Kind.READ, lambda: _page(pages))
-            if page is None:
+            items, token = self._call(action, Kind.READ, partial(_page, function, token))
+            found += items
+            if token is None:
                 return found
-            found += page
 
     # --- writes ---------------------------------------------------------------------------------------------
 
@@ -214,8 +224,8 @@ class Client:
 
     def _accepted(self, response: Any, _body: object, _headers: object) -> Accepted:  # the SDK's pipeline response
         answer = response.http_response
-        if answer.request.method != "DELETE":
-            answer.read()
+        answer.read()
+        if answer.text() or answer.request.method != "DELETE":
             answer.json()  # a page of a proxy is none
         return operations.accepted({k.lower(): v for k, v in answer.headers.items()}, self._config.endpoint_url)
 
@@ -273,10 +283,18 @@ def _json(model: Any) -> Json:  # a model of the SDK, whose dictionary is what w
     return body
 
 
-def _page(pages: Iterator[Iterable[Any]]) -> list[Json] | None:
-    """Return the next page; a page that failed may be asked for again."""
-    page = next(pages, None)
-    return None if page is None else [_json(item) for item in page]
+def _page(function: Callable[[Json], Any], token: str | None) -> tuple[list[Json], str | None]:
+    """Return one page, and what names the next one."""
+    pages: Any = function({"raw_response_hook": _listing}).by_page(continuation_token=token)
+    items = [_json(item) for item in next(pages)]
+    return items, pages.continuation_token or None
+
+
+def _listing(response: Any) -> None:  # the SDK's pipeline response
+    """Refuse a body that is no list: the SDK would take it for an empty one."""
+    answer = response.http_response
+    if answer.status_code == _OK and not isinstance(answer.json().get("value"), list):
+        raise ValueError("a list has values")
 
 
 def connect(config: AzureConfig) -> Connection:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from cloudnet.model.addresses import InterfaceId
-from cloudnet.provider.errors import NotFound, Unsupported
+from cloudnet.provider.errors import Conflict, NotFound, Unsupported
 from cloudnet_azure.client import Client, Json, id_parts
 from cloudnet_azure.errors import NAME
 
+TRIES = 3  # that somebody else may win the race for an interface before we leave it to the next round
+_PRECONDITION = 412
 _OF_A_SCALE_SET = 4  # names in the id of a scale set's interface
 _READ_ONLY = frozenset({"etag", "id", "name", "type", "provisioningState", "resourceGuid"})
 _INTERFACE_READ_ONLY = _READ_ONLY | {
@@ -25,14 +27,24 @@ def allow(client: Client, interface: InterfaceId, *, group: str) -> None:
     """Switch IP forwarding of an interface on, whatever kind of machine it belongs to.
 
     Raises:
-        ProviderError: Azure refused, or the interface changed under our hands.
+        ProviderError: Azure refused, or the interface changed under our hands again and again.
     """
     names = id_parts(interface, group)
-    if len(names) == _OF_A_SCALE_SET:
-        _allow_in_scale_set(client, *names)
-    else:
-        body = client.interface(names[0], names[1])
-        client.put_interface(names[0], names[1], forwarding_interface(body), str(body.get("etag", "")))
+    switch = _allow_in_scale_set if len(names) == _OF_A_SCALE_SET else _allow
+    for tries in range(1, TRIES + 1):
+        try:
+            switch(client, *names)
+        except Conflict as error:  # somebody else was quicker, or our own write whose answer was lost
+            if error.status != _PRECONDITION or tries == TRIES:
+                raise
+        else:
+            return
+
+
+def _allow(client: Client, group: str, name: str) -> None:
+    body = client.interface(group, name)
+    if not body["properties"].get("enableIPForwarding"):
+        client.put_interface(group, name, forwarding_interface(body), str(body.get("etag", "")))
 
 
 def forwarding_interface(body: Json) -> Json:
@@ -59,6 +71,8 @@ def _configuration(body: Json) -> Json:
 def _allow_in_scale_set(client: Client, group: str, scale_set: str, number: str, interface: str) -> None:
     machine = client.scale_set_machine(group, scale_set, number)
     body = forwarding_machine(machine, interface)
+    if body["properties"] == {"networkProfileConfiguration": machine["properties"]["networkProfileConfiguration"]}:
+        return  # it is on already
     client.put_scale_set_machine(group, scale_set, number, body, str(machine.get("etag", "")))
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from cloudnet.clock import Clock
-from cloudnet.model.addresses import Address, Network, NodeName, SubnetId, TableId
+from cloudnet.model.addresses import NodeName, SubnetId, TableId
 from cloudnet.provider import writes
 from cloudnet.provider.api import Instance, RouteChange, RouteResult, RouteTable, RouteTables, Verb
 from cloudnet.provider.errors import Conflict, NotFound, ProviderError, QuotaExceeded
@@ -59,13 +58,14 @@ class AzureRoutes:
         """Carry the changes out: one read for all, then what each table needs."""
         if not changes:
             return ()
+        names = tuple(dict.fromkeys(change.table for change in changes))
         try:
-            seen = {TableId(body["name"]): body for body in self._client.route_tables()}
+            seen = self._look(names)
         except ProviderError as error:
             return tuple(RouteResult(change, error) for change in changes)
         outcomes: dict[RouteChange, ProviderError | None] = {}
         few: list[RouteChange] = []
-        for table in dict.fromkeys(change.table for change in changes):
+        for table in names:
             group = [change for change in changes if change.table == table]
             if len(group) >= self._config.bulk and table in seen:
                 outcomes |= self._whole(group, seen[table])
@@ -75,6 +75,15 @@ class AzureRoutes:
         done = writes.apply(few, read=snapshot.read, write=snapshot.write, provider=NAME)
         outcomes |= {result.change: result.error for result in done}
         return tuple(RouteResult(change, outcomes[change]) for change in changes)
+
+    def _look(self, names: Sequence[TableId]) -> dict[TableId, Json]:
+        """Return these tables as they are now, with one call; those that do not exist are left out."""
+        if len(names) > 1:
+            return {TableId(body["name"]): body for body in self._client.route_tables()}
+        try:
+            return {names[0]: self._client.route_table(names[0])}
+        except NotFound:
+            return {}
 
     def _in_scope(self, table: RouteTable, nodes: Collection[SubnetId]) -> bool:
         if self._only:
@@ -114,60 +123,45 @@ class AzureRoutes:
     # --- a whole table --------------------------------------------------------------------------------------
 
     def _whole(self, changes: Sequence[RouteChange], table: Json) -> dict[RouteChange, ProviderError | None]:
-        """Send changes as one write of their table; when somebody else was quicker, read again and merge anew."""
-        for tries in range(1, PRECONDITION_TRIES + 1):
+        """Send changes as one write of their table.
+
+        When somebody else was quicker, they are merged into a fresh read; when the table would hold too many routes,
+        half of the new ones are left out, and again, until it fits.
+        """
+        left_out: dict[RouteChange, ProviderError] = {}
+        races = 0
+        while True:
+            trying = [change for change in changes if change not in left_out]
             try:
-                return self._merge(changes, table)
+                return {**self._merge(trying, table), **left_out}
+            except QuotaExceeded as error:
+                new = bulk.last_half(trying, self._parse(table))
+                left_out |= dict.fromkeys(new or trying, error)
+            except NotFound as error:  # the table is gone: what was to be deleted is gone with it
+                return {**{c: None if c.verb is Verb.DELETE else error for c in trying}, **left_out}
             except Conflict as error:
-                if error.status != _PRECONDITION or tries == PRECONDITION_TRIES:
-                    return dict.fromkeys(changes, error)
-                log.info("table changed meanwhile table=%s tries=%d", table["name"], tries)
+                races += 1
+                if error.status != _PRECONDITION or races == PRECONDITION_TRIES:
+                    return {**dict.fromkeys(trying, error), **left_out}
+                log.info("table changed meanwhile table=%s tries=%d", table["name"], races)
             except ProviderError as error:
-                return dict.fromkeys(changes, error)
+                return {**dict.fromkeys(trying, error), **left_out}
             try:
                 table = self._client.route_table(table["name"])
             except ProviderError as error:
-                return dict.fromkeys(changes, error)
-        raise AssertionError("the last try returns")
+                return {**dict.fromkeys(changes, error), **left_out}
 
     def _merge(self, changes: Sequence[RouteChange], table: Json) -> dict[RouteChange, ProviderError | None]:
-        sifted = bulk.sift(changes, self._parse(table), self._machines)
-        outcomes: dict[RouteChange, ProviderError | None] = {c: sifted.errors.get(c) for c in changes}
-        refusal = self._put(table, sifted.edits)
-        if refusal.error is not None:
-            for change in changes:
-                if outcomes[change] is None and change.destination in refusal.left_out:
-                    outcomes[change] = refusal.error
-        return outcomes
-
-    def _put(self, table: Json, edits: Mapping[Network, Address | None]) -> _LeftOut:
-        """Write the table; where that is beyond the quota, with ever fewer new routes, until it fits.
+        """Write the table with what may be changed of it, and return the outcome of each change.
 
         Raises:
-            ProviderError: Azure refused for another reason than its quota.
+            ProviderError: Azure refused the write as a whole.
         """
-        present = frozenset(d for r in table["properties"].get("routes") or [] if (d := tables.destination_of(r)))
-        trying: Mapping[Network, Address | None] | None = {
-            d: address for d, address in edits.items() if address is not None or d in present
-        }
-        refusal: ProviderError | None = None
-        while trying:
-            try:
-                body = bulk.table_body(table, trying, cluster=self._config.cluster)
-                self._client.put_table(table["name"], body, str(table.get("etag", "")))
-                return _LeftOut(refusal, frozenset(edits) - frozenset(trying))
-            except QuotaExceeded as error:
-                refusal = error
-                trying = bulk.halved(trying, present)
-        return _LeftOut(refusal, frozenset(edits))
-
-
-@dataclass(frozen=True, slots=True)
-class _LeftOut:
-    """The destinations that a quota left out of a write; no error when everything went in."""
-
-    error: ProviderError | None
-    left_out: frozenset[Network]
+        sifted = bulk.sift(changes, self._parse(table), self._machines)
+        if sifted.edits:
+            body = bulk.table_body(table, sifted.edits, cluster=self._config.cluster)
+            self._client.put_table(table["name"], body, str(table.get("etag", "")))
+        return {change: sifted.errors.get(change) for change in changes}
 
 
 class _Snapshot:

@@ -14,7 +14,7 @@ from cloudnet.provider.budget import Budget
 from cloudnet.provider.errors import Unsupported
 from cloudnet_gcp import instances, limits
 from cloudnet_gcp.addresses import GcpAddresses
-from cloudnet_gcp.client import Client, connect
+from cloudnet_gcp.client import A_PAGE, Client, connect
 from cloudnet_gcp.config import GcpConfig, parse
 from cloudnet_gcp.errors import NAME
 from cloudnet_gcp.routes import GcpRoutes
@@ -40,6 +40,7 @@ class GcpProvider:
             routes_per_table=config.routes_per_network or limits.DEFAULT,
             forwarding_fixed=True,
             batch=BATCH,
+            page=A_PAGE,
         )
 
     @property

@@ -227,7 +227,7 @@ def connect(config: GcpConfig) -> Connection:
             f"the gcp provider needs google-cloud-compute: pip install 'cloudnet[gcp]' ({error})"
         ) from error
     options = {
-        "credentials": credentials(config),
+        "credentials": identity(config),
         "client_options": ClientOptions(api_endpoint=config.endpoint_url or ENDPOINT),
     }
     return Connection(
@@ -242,7 +242,7 @@ def connect(config: GcpConfig) -> Connection:
     )
 
 
-def credentials(config: GcpConfig) -> Any:  # google.auth's Credentials
+def identity(config: GcpConfig) -> Any:  # google.auth's Credentials
     """Return whom we call as: the configured token or file, else what the machine offers.
 
     Raises:
@@ -251,17 +251,18 @@ def credentials(config: GcpConfig) -> Any:  # google.auth's Credentials
     """
     import google.auth  # noqa: PLC0415  an SDK is loaded when it is used
     from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415  the same
-    from google.oauth2.credentials import Credentials  # noqa: PLC0415  the same
+    from google.oauth2 import credentials, service_account  # noqa: PLC0415  the same
 
     if config.access_token:
-        return Credentials(token=config.access_token)
+        return credentials.Credentials(token=config.access_token)
+    if config.credentials_file:
+        try:
+            return service_account.Credentials.from_service_account_file(config.credentials_file, scopes=[SCOPE])
+        except (OSError, ValueError) as error:
+            raise BadInput(f"expected a service account's key: {error}", path="credentials_file") from error
     try:
-        if config.credentials_file:
-            return google.auth.load_credentials_from_file(config.credentials_file, scopes=[SCOPE])[0]
         return google.auth.default(scopes=[SCOPE])[0]
     except DefaultCredentialsError as error:
-        if config.credentials_file:
-            raise BadInput(str(error), path="credentials_file") from error
         raise PermissionDenied(
             "there are no credentials: give the machine a service account or set credentials_file",
             provider=errors.NAME,

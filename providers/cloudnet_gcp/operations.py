@@ -15,7 +15,7 @@ from cloudnet_gcp.client import Client
 from cloudnet_gcp.errors import NAME, Refusal, translate
 
 FIRST_LOOK = 0.5  # seconds after the write
-SLOWEST = 2.0  # seconds between looks, after ever longer ones
+SLOWEST = 1.0  # second between looks, after ever longer ones
 SLOWER = 1.5
 
 

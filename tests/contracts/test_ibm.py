@@ -104,6 +104,7 @@ class IbmWorld:
 
 
 class TestIbm(ProviderContract):
+    NEXT_HOP = "n2"  # in the zone of n1
     READS_TO_JOIN = (
         2 + 3 + 1 + 3
     )  # machine and interface; each table before its create; tables, and each one's routes

@@ -82,7 +82,7 @@ class Kind:
     """One kind of cloud that a lab can be.
 
     ``process`` is the module that runs in the cloud's namespace, ``packages`` what it and the plugin import.
-    ``flat``, ``listed`` and ``tells_quota`` as in ``Manners``; where a subnet is not flat, all that passes between
+    The rest is as in ``Manners``; where a subnet is not flat, all that passes between
     machines goes by its router, which answers every ARP request.
     """
 
@@ -93,11 +93,16 @@ class Kind:
     flat: bool = True
     listed: int = 0
     tells_quota: bool = True
+    tells_death: bool = True
+    zonal: bool = False
+    without: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @property
     def manners(self) -> Manners:
-        return Manners(self.flat, self.listed, self.tells_quota)
+        return Manners(
+            self.flat, self.listed, self.tells_quota, self.tells_death, zonal=self.zonal, without=self.without
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from types import MappingProxyType
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
 from cloudnet.lab.clouds.azure.hand import Azure
-from cloudnet.lab.clouds.gcp_hand import Google
+from cloudnet.lab.clouds.gcp.hand import Google
+from cloudnet.lab.clouds.ibm.hand import Ibm
+from cloudnet.lab.clouds.static.hand import NO_API, Static
 from cloudnet.lab.clouds.vpc import Aws
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -32,11 +34,27 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ),
             Kind(
                 "gcp",
-                "cloudnet.lab.clouds.gcp",
+                "cloudnet.lab.clouds.gcp.plane",
                 Google,
                 packages=("google.cloud.compute_v1",),
                 flat=False,
                 listed=1,  # the default route
+            ),
+            Kind(
+                "ibm",
+                "cloudnet.lab.clouds.ibm.plane",
+                Ibm,
+                packages=("ibm_vpc",),
+                flat=False,
+                tells_quota=False,
+                zonal=True,
+            ),
+            Kind(
+                "static",
+                "cloudnet.lab.clouds.static.plane",
+                Static,
+                tells_death=False,
+                without=NO_API,
             ),
         )
     }

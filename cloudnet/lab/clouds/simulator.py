@@ -131,7 +131,7 @@ class Simulator:
         self.log: list[Call] = []
         """Calls of the account, in order; outsiders' are not here."""
         self._contract = contract
-        self._handler = handler
+        self.handler = handler
         self._dialect = dialect
         self._clock = clock
         self._meter = _Meter(limits)
@@ -173,7 +173,7 @@ class Simulator:
 
     def _answer(self, endpoint: Endpoint, request: Request) -> Answer:
         if request.outsider:
-            return self._handler(request)
+            return self.handler(request)
         self.counts[request.call] += 1
         fault = self.faults.hit(request.call, request.path)
         answer = self._admitted(endpoint, request, fault)
@@ -186,7 +186,7 @@ class Simulator:
             return self._dialect.refuse(request, fault)
         if refusal := self._refusal(endpoint, request):
             return self._dialect.refuse(request, refusal)
-        answer = self._handler(request)
+        answer = self.handler(request)
         return self._spoilt(request, answer, fault) if fault else answer
 
     def _refusal(self, endpoint: Endpoint, request: Request) -> Fault | None:

@@ -1,6 +1,8 @@
 """Every test runs on a file and on an etcd."""
 
+import contextlib
 import json
+import sqlite3
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -473,3 +475,18 @@ def test_completion_offers_kinds_and_names_of_the_store(tmp_path, words, expecte
     )
 
     assert set(done.stdout.split()) == expected
+
+
+def test_a_document_that_somebody_spoilt_is_told_and_hides_no_other(tmp_path):
+    url = f"sqlite://{tmp_path}/s.sqlite"
+    store = open_store(url)
+    store.create(Node(Metadata("n1")))
+    store.create(Node(Metadata("n2", labels={"good": "yes"})))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.sqlite")) as connection, connection:
+        connection.execute('UPDATE resources SET document = replace(document, \'"good":"yes"\', \'"good":5\')')
+
+    done = CliRunner().invoke(main.build(lab=False), ["get", "nodes", "--store", url])
+
+    assert (done.exit_code, done.stdout.split()) == (1, ["NAME", "n1"])
+    assert "error: node/n2: makes no sense as it is stored: metadata.labels" in done.stderr

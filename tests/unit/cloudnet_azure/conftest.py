@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
 from cloudnet.clock import ManualClock
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm, Machine
+from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm
 from cloudnet.lab.clouds.azure.contract import BUCKETS, CONTRACT, NETWORK
+from cloudnet.lab.clouds.azure.state import Machine
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.clouds.server import serving
@@ -17,6 +21,7 @@ from cloudnet.lab.clouds.simulator import Simulator
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.resources import Metadata, Node
 from cloudnet.provider.budget import Budget
+from cloudnet.testing.arm_judge import ArmJudge
 from cloudnet_azure import AzureProvider
 from cloudnet_azure.client import Client, connect
 from cloudnet_azure.config import AzureConfig
@@ -37,12 +42,14 @@ class AzureCloud:
         self.arm = Arm(
             self.clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds
         )
-        self.arm.groups.add(GROUP)
+        self.arm.state.groups.add(GROUP)
         self.simulator = Simulator(CONTRACT, self.arm, self.arm, clock=self.clock, limits=BUCKETS, conditions=limit)
         self.listener = Listener(0, serving(self.simulator, outsider=False))
         self.listener.open()
         self._opened = []
-        self.arm.put("virtualNetworks", VNET, {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/8"]}}})
+        self.arm.state.put(
+            "virtualNetworks", VNET, {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/8"]}}}
+        )
 
     def close(self):
         for connection in self._opened:
@@ -78,14 +85,14 @@ class AzureCloud:
 
     def add_table(self, name, *subnets):
         """Make a table and the subnets that it serves: ``("s1", "10.0.1.0/24")``."""
-        self.arm.put("routeTables", f"{NETWORKS}/routeTables/{name}", {"location": "westeurope"})
+        self.arm.state.put("routeTables", f"{NETWORKS}/routeTables/{name}", {"location": "westeurope"})
         for subnet, cidr in subnets:
             served = {"addressPrefix": cidr, "routeTable": {"id": f"{NETWORKS}/routeTables/{name}"}}
-            self.arm.put("subnets", f"{VNET}/subnets/{subnet}", {"properties": served})
+            self.arm.state.put("subnets", f"{VNET}/subnets/{subnet}", {"properties": served})
 
     def add_machine(self, name, subnet, *addresses, scale_set=False, forwarding=False):
         """Start a machine and return its node."""
-        number = str(len(self.arm.machines))
+        number = str(len(self.arm.state.machines))
         configurations = [
             {
                 "name": f"ipconfig{at}",
@@ -103,12 +110,12 @@ class AzureCloud:
         if scale_set:
             machine = f"{PREFIX}/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/{number}"
             interface = f"{machine}/networkInterfaces/nic"
-            self.arm.put("scaleSetMachine", machine, {"name": "nic", "properties": properties})
+            self.arm.state.put("scaleSetMachine", machine, {"name": "nic", "properties": properties})
         else:
             machine = f"{PREFIX}/Microsoft.Compute/virtualMachines/{name}"
             interface = f"{NETWORKS}/networkInterfaces/{name}-nic"
-            self.arm.put("networkInterfaces", interface, {"location": "westeurope", "properties": properties})
-        self.arm.machines[machine] = Machine(machine, name, interface, "00:0d:3a:00:00:01")
+            self.arm.state.put("networkInterfaces", interface, {"location": "westeurope", "properties": properties})
+        self.arm.state.machines[machine] = Machine(machine, name, interface, "00:0d:3a:00:00:01")
         own = tuple(ip_interface(a) for a in addresses if ":" not in a)
         return Node(Metadata(name), own, provider_id=f"azure://{machine}")
 
@@ -118,8 +125,6 @@ class AzureCloud:
         self.outsider("PUT", f"routeTables/{table}/routes/{name}", {"properties": {"addressPrefix": prefix, **hop}})
 
     def outsider(self, method, path, body=None):
-        import json  # noqa: PLC0415 - beside its only use
-
         raw = json.dumps(body).encode() if body else b""
         target = f"{NETWORKS}/{path}?api-version={NETWORK}"
         answer = self.simulator.handle(method, target, {}, raw, outsider=True)
@@ -133,15 +138,29 @@ class AzureCloud:
             ip_network(p["addressPrefix"]): (r["name"], p.get("nextHopIpAddress", p["nextHopType"]))
             for r in found
             for p in [r["properties"]]
+            if p["addressPrefix"][0].isdigit()
         }
+
+    def outsider_routes(self, table):
+        """Return ``[(name, next hop), …]``, service tags included."""
+        found = self.outsider("GET", f"routeTables/{table}")["properties"]["routes"]
+        return [(r["name"], r["properties"].get("nextHopIpAddress", r["properties"]["nextHopType"])) for r in found]
 
     def count(self, *calls):
         return sum(self.simulator.counts[call] for call in calls) if calls else self.simulator.counts.total()
 
 
+@pytest.fixture(scope="session")
+def judge():
+    """Hold every call against Microsoft's descriptions, where they are at hand."""
+    folder = os.environ.get("CLOUDNET_SPECS")
+    return ArmJudge(Path(folder) / "azure") if folder else None
+
+
 @pytest.fixture
-def cloud():
+def cloud(judge):
     made = AzureCloud()
+    made.simulator.judge = judge
     yield made
     made.close()
     assert made.simulator.violations == []

@@ -47,8 +47,8 @@ class AzureWorld:
     def truth(self, table):
         interfaces = {
             c["properties"]["privateIPAddress"]: ids.interface(machine.interface)
-            for machine in self.cloud.arm.machines.values()
-            for c in self.cloud.arm.find(machine.interface).written["properties"]["ipConfigurations"]
+            for machine in self.cloud.arm.state.machines.values()
+            for c in self.cloud.arm.state.find(machine.interface).written["properties"]["ipConfigurations"]
         }
         return {
             prefix: NextHop(interface=interfaces.get(where))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 import json
 import random
 from collections import Counter
@@ -13,9 +12,9 @@ import pytest
 
 from cloudnet.clock import ManualClock
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import PROJECT, Google
-from cloudnet.lab.clouds.gcp_calls import Manners
-from cloudnet.lab.clouds.gcp_state import URL, fingerprint
+from cloudnet.lab.clouds.gcp.calls import Manners
+from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
+from cloudnet.lab.clouds.gcp.state import URL, fingerprint
 from cloudnet.lab.clouds.listener import Listener
 from cloudnet.lab.clouds.trouble import Fault as Hit
 from cloudnet.lab.clouds.trouble import Trouble
@@ -60,8 +59,8 @@ class GcpWorld:
     ``replace_route``, so that ``delete_route`` counts the calls after which a destination has no route.
     """
 
-    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, **config):
-        self.clock = ManualClock()
+    def __init__(self, *, manners=None, judge=None, budget=None, conditions=None, clock=None, **config):
+        self.clock = clock or ManualClock()
         self.given = judge
         self.made = Counter()
         self.google = Google(
@@ -95,9 +94,6 @@ class GcpWorld:
         self.provider = GcpProvider(self.config, client, self.clock)
 
     def close(self):
-        """Close the port and the SDK's connections, which errors that remember their frames keep alive."""
-        self.provider = self.client = self.connection = None
-        gc.collect()
         self.listener.close()
 
     def put(self, path, document):

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from cloudnet.lab.clouds.gcp_state import fingerprint
+from cloudnet.lab.clouds.gcp.state import fingerprint
 from cloudnet.testing.addresses import AddressContract
 
 

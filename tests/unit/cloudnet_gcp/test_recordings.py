@@ -14,8 +14,8 @@ import pytest
 
 from cloudnet.clock import ManualClock
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import PROJECT, Google
-from cloudnet.lab.clouds.gcp_contract import CONTRACT
+from cloudnet.lab.clouds.gcp.contract import CONTRACT
+from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
 from cloudnet.testing.discovery import keys
 
 pytestmark = pytest.mark.specs

@@ -77,6 +77,22 @@ def test_only_interfaces_with_their_check_on_are_guarded():
     assert "p-n2" not in sets
 
 
+def test_a_delegated_range_is_delivered_from_everywhere_before_any_route_and_belongs_to_its_port():
+    holder = replace(N1, ranges=(BLOCK,))
+    other = Port("p-n2", "br-s2", "02:00:00:00:00:02", (ip_address("10.0.2.12"),))
+    of = state(FabricRoute(BLOCK, other), ports=[holder, other])
+
+    assert "route replace 10.65.1.0/26 via 10.0.1.11 dev br-s1 onlink table 1002" in puts(of)
+    assert "route replace 10.65.1.0/26 via 10.0.2.12 dev br-s2 onlink table 1002" not in puts(of)
+    assert '"p-n1" . 10.65.1.0/26' in fabric.render_sets(of)
+
+
+def test_a_range_of_a_machine_that_does_not_run_goes_nowhere():
+    assert "route replace blackhole 10.65.1.0/26 table 1002" in puts(
+        state(ports=[replace(N1, ranges=(BLOCK,), up=False)])
+    )
+
+
 def test_protocols_that_the_fabric_refuses_are_dropped_by_number():
     sets = fabric.render_sets(replace(state(), refused=frozenset({47, 4})))
 

@@ -3,7 +3,7 @@ from importlib.resources import files
 
 import pytest
 
-from cloudnet.lab.clouds.gcp_contract import CONTRACT
+from cloudnet.lab.clouds.gcp.contract import CONTRACT
 from cloudnet.testing.discovery import Description
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from cloudnet.lab import spec
-from cloudnet.lab.clouds.azure.arm import Arm, Machine, Resource
 from cloudnet.lab.clouds.azure.bodies import Json, routes_of
+from cloudnet.lab.clouds.azure.state import Machine, Resource, State
 from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
 from cloudnet.model.addresses import Address, Network
 
@@ -20,11 +20,11 @@ FIRST_TABLE = 1001  # kernel tables of the cloud's namespace, one a subnet
 REFUSED = frozenset({4, 47})  # IPIP and GRE
 
 
-def fabric_state(arm: Arm, network: str, *, gateway: str = "", silent: Iterable[Network] = ()) -> FabricState:
+def fabric_state(state: State, network: str, *, gateway: str = "", silent: Iterable[Network] = ()) -> FabricState:
     """Return what the fabric does for one virtual network; ``gateway`` is the subnet of its gateway's end."""
-    subnets = sorted((s for s in arm.of("subnets") if s.id.lower().startswith(f"{network.lower()}/")), key=cidr)
+    subnets = sorted(state.inside(network), key=cidr)
     numbers = {s.id.lower(): FIRST_TABLE + at for at, s in enumerate(subnets)}
-    ports = {m.id: port for m in arm.machines.values() if (port := _port(arm, m, numbers))}
+    ports = {m.id: port for m in state.machines.values() if (port := _port(state, m, numbers))}
     by_address = {address: port for port in ports.values() if port.up for address in port.addresses}
     way = Gateway(spec.OUTSIDE_DEVICE, spec.OUTSIDE_HOST.ip, numbers[gateway.lower()]) if gateway else None
     neighbours = tuple((cidr(s), spec.bridge_name(s.name)) for s in subnets)
@@ -33,7 +33,7 @@ def fabric_state(arm: Arm, network: str, *, gateway: str = "", silent: Iterable[
             spec.bridge_name(subnet.name),
             numbers[subnet.id.lower()],
             neighbours,
-            tuple(_routes(arm.table_of(subnet), by_address, way)),
+            tuple(_routes(state.table_of(subnet), by_address, way)),
         )
         for subnet in subnets
     )
@@ -57,11 +57,11 @@ def _routes(table: Resource | None, by_address: Mapping[Address, Port], way: Gat
             yield FabricRoute(ip_network(properties["addressPrefix"]))
 
 
-def _port(arm: Arm, machine: Machine, numbers: Mapping[str, int]) -> Port | None:
+def _port(state: State, machine: Machine, numbers: Mapping[str, int]) -> Port | None:
     """Return a machine's port; nothing for one in another network."""
-    properties = interface_properties(arm, machine)
+    properties = interface_properties(state, machine)
     configurations = properties["ipConfigurations"]
-    subnet = arm.find(configurations[0]["properties"]["subnet"]["id"])
+    subnet = state.find(configurations[0]["properties"]["subnet"]["id"])
     if subnet is None or subnet.id.lower() not in numbers:
         return None
     return Port(
@@ -74,9 +74,9 @@ def _port(arm: Arm, machine: Machine, numbers: Mapping[str, int]) -> Port | None
     )
 
 
-def interface_properties(arm: Arm, machine: Machine) -> Json:
+def interface_properties(state: State, machine: Machine) -> Json:
     """Return what was written of a machine's interface, on itself or on the scale set's machine."""
-    found = arm.find(machine.interface) or arm.find(machine.id)
+    found = state.find(machine.interface) or state.find(machine.id)
     if found is None:
         raise LookupError(f"machine {machine.name} has no interface")
     properties: Json = found.written["properties"]

@@ -12,8 +12,9 @@ from cloudnet.errors import BadInput
 from cloudnet.lab import control
 from cloudnet.lab.clouds import process
 from cloudnet.lab.clouds.azure import forwarding
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm, Machine
+from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm
 from cloudnet.lab.clouds.azure.contract import BUCKETS, CONTRACT
+from cloudnet.lab.clouds.azure.state import INTERFACE, SCALE_SET_MACHINE, Machine
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.process import Verb
@@ -30,9 +31,10 @@ class AzurePlane:
     """One subscription with one resource group, and one virtual network that the fabric follows."""
 
     def __init__(self, conditions: Conditions, clock: Clock, *, operation_seconds: float) -> None:
-        self.arm = Arm(clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds)
-        self.arm.groups.add(GROUP)
-        self.simulator = Simulator(CONTRACT, self.arm, self.arm, clock=clock, limits=BUCKETS, conditions=conditions)
+        arm = Arm(clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds)
+        self.state = arm.state
+        self.state.groups.add(GROUP)
+        self.simulator = Simulator(CONTRACT, arm, arm, clock=clock, limits=BUCKETS, conditions=conditions)
         self._network = self._gateway = ""
         self._machines = 0
 
@@ -64,14 +66,14 @@ class AzurePlane:
         }
 
     def watch(self, changed: Callable[[], None]) -> None:
-        self.arm.changed = changed
+        self.state.changed = changed
 
     def fabric_state(self) -> FabricState | None:
         if not self._network:
             return None
         with self.simulator.lock:
             return forwarding.fabric_state(
-                self.arm, self._network, gateway=self._gateway, silent=self.simulator.conditions.silent
+                self.state, self._network, gateway=self._gateway, silent=self.simulator.conditions.silent
             )
 
     def calls(self) -> Mapping[str, int]:
@@ -91,12 +93,12 @@ class AzurePlane:
 
     def _follow(self, message: control.Message) -> control.Message:
         self._network = message["network"]
-        self.arm.changed()
+        self.state.changed()
         return {}
 
     def _attach(self, message: control.Message) -> control.Message:
         self._gateway = message["subnet"]
-        self.arm.changed()
+        self.state.changed()
         return {}
 
     def _launch(self, message: control.Message) -> control.Message:
@@ -120,28 +122,28 @@ class AzurePlane:
             if message.get("scale_set"):
                 made = f"{_PREFIX}/Microsoft.Compute/virtualMachineScaleSets/{SCALE_SET}/virtualMachines/{number}"
                 interface = f"{made}/networkInterfaces/nic"
-                self.arm.put("scaleSetMachine", made, {"name": "nic", "properties": properties})
+                self.state.put(SCALE_SET_MACHINE, made, {"name": "nic", "properties": properties})
             else:
                 made = f"{_PREFIX}/Microsoft.Compute/virtualMachines/{name}"
                 interface = f"{_PREFIX}/Microsoft.Network/networkInterfaces/{name}-nic"
-                self.arm.put("networkInterfaces", interface, {"properties": properties})
-            self.arm.machines[made] = Machine(made, name, interface, mac)
-        self.arm.changed()
+                self.state.put(INTERFACE, interface, {"properties": properties})
+            self.state.machines[made] = Machine(made, name, interface, mac)
+        self.state.changed()
         return {"instance": made, "interface": interface, "mac": mac}
 
     def _power(self, message: control.Message) -> control.Message:
-        machine = self.arm.machines[message["instance"]]
-        self.arm.machines[machine.id] = replace(machine, running=bool(message["on"]))
-        self.arm.changed()
+        machine = self.state.machines[message["instance"]]
+        self.state.machines[machine.id] = replace(machine, running=bool(message["on"]))
+        self.state.changed()
         return {}
 
     def _terminate(self, message: control.Message) -> control.Message:
         """Delete a machine, and its interface with it."""
         with self.simulator.lock:
-            machine = self.arm.machines.pop(message["instance"])
-            self.arm.drop(machine.interface)
-            self.arm.drop(machine.id)
-        self.arm.changed()
+            machine = self.state.machines.pop(message["instance"])
+            self.state.drop(machine.interface)
+            self.state.drop(machine.id)
+        self.state.changed()
         return {}
 
 

@@ -62,6 +62,7 @@ class Ibm(Socket):
             "endpoint_url": ENDPOINT + PREFIX,
             "token": KEY,
             "mtu": mtu,
+            "deadline": 3.0,  # a person who watches does not wait for the last try
         }
 
     def delete_route(self, table: str, block: IPv4Network) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
 from cloudnet.lab import spec
-from cloudnet.lab.clouds.gcp_calls import hop_warning
-from cloudnet.lab.clouds.gcp_rules import network, ranges
-from cloudnet.lab.clouds.gcp_state import Document, Project, last
+from cloudnet.lab.clouds.gcp.calls import hop_warning
+from cloudnet.lab.clouds.gcp.rules import network, ranges
+from cloudnet.lab.clouds.gcp.state import Document, Project, last
 from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
 from cloudnet.model.addresses import Network
 
@@ -71,6 +71,7 @@ def port(machine: Document, nic: Document) -> Port:
         addresses=tuple(ip_address(nic[key]) for key in ("networkIP", "ipv6Address") if network(nic.get(key))),
         check=not machine.get("canIpForward", False),
         up=machine["status"] == "RUNNING",
+        ranges=tuple(ip_network(alias["ipCidrRange"]) for alias in nic.get("aliasIpRanges", [])),
     )
 
 

@@ -8,13 +8,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
-from cloudnet.lab.clouds.gcp import PROJECT
-from cloudnet.lab.clouds.gcp_fabric import mac
-from cloudnet.lab.clouds.gcp_state import last
+from cloudnet.lab.clouds.gcp.forwarding import mac
+from cloudnet.lab.clouds.gcp.plane import PROJECT
+from cloudnet.lab.clouds.gcp.state import last
 from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 NETWORK = "vpc"
+POD_RANGE = "pods"  # each subnet's secondary range, for native addresses of pods
 OUTSIDER = "outsider"  # a machine that belongs to somebody else, to lead foreign routes to
 _OUTSIDER_HOST = 9  # below the nodes' own
 _FIRST = 100  # the priority of an outsider's routes: they win over ours
@@ -39,7 +40,9 @@ class Google(Socket):
         self.api("POST", "global/networks", {"name": NETWORK, "autoCreateSubnetworks": False})
         for subnet in subnets:
             region = _region(subnet.zone)
-            body = {"name": subnet.name, "network": _network(), "ipCidrRange": str(subnet.cidr)}
+            pods = {"rangeName": POD_RANGE, "ipCidrRange": str(pod_range(subnet.cidr))}
+            body: dict[str, object] = {"name": subnet.name, "network": _network(), "ipCidrRange": str(subnet.cidr)}
+            body["secondaryIpRanges"] = [pods]
             self.api("POST", f"regions/{region}/subnetworks", body)
         gateway = f"projects/{PROJECT}/global/gateways/default-internet-gateway"
         self._insert("default-route", "0.0.0.0/0", priority=1000, nextHopGateway=gateway)
@@ -86,6 +89,7 @@ class Google(Socket):
             "cluster": self.lab,
             "endpoint_url": ENDPOINT,
             "access_token": KEY,
+            "pod_range": POD_RANGE,
             "mtu": mtu,
             "quota_seconds": 1.0,  # a quota that somebody breaks is seen at the next read
         }
@@ -122,6 +126,11 @@ class Google(Socket):
     def _insert(self, name: str, destination: str, *, priority: int, **hop: str) -> None:
         body = {"name": name, "network": _network(), "destRange": destination, "priority": priority, **hop}
         self.api("POST", "global/routes", body)
+
+
+def pod_range(cidr: IPv4Network) -> IPv4Network:
+    """Return the secondary range of a subnet: 10.201.0.0/20 belongs to 10.0.1.0/24."""
+    return IPv4Network((int(IPv4Address("10.200.0.0")) + (int(cidr.network_address) - int(VPC[0]) << 8), 20))
 
 
 def _network() -> str:

@@ -13,12 +13,13 @@ from types import MappingProxyType
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.errors import BadInput
 from cloudnet.lab import control
-from cloudnet.lab.clouds import gcp_fabric, process
+from cloudnet.lab.clouds import process
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp_calls import Calls, Manners
-from cloudnet.lab.clouds.gcp_contract import CONTRACT, READ, WRITE
-from cloudnet.lab.clouds.gcp_dialect import Dialect
-from cloudnet.lab.clouds.gcp_state import Project
+from cloudnet.lab.clouds.gcp import forwarding
+from cloudnet.lab.clouds.gcp.calls import Calls, Manners
+from cloudnet.lab.clouds.gcp.contract import CONTRACT, READ, WRITE
+from cloudnet.lab.clouds.gcp.dialect import Dialect
+from cloudnet.lab.clouds.gcp.state import Project
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.process import Verb
 from cloudnet.lab.clouds.server import serving
@@ -97,7 +98,8 @@ class Google:
         if not self.network:
             return None
         silent = self.conditions.silent
-        return gcp_fabric.fabric_state(self.project, self.network, silent=silent, outside=self._outside)
+        with self.simulator.lock:
+            return forwarding.fabric_state(self.project, self.network, silent=silent, outside=self._outside)
 
     def _api(self, message: control.Message) -> control.Message:
         """Make one call as an outsider: ``{"method": "POST", "path": "global/routes", "body": {…}}``."""

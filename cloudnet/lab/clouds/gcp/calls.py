@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from cloudnet.clock import Clock
-from cloudnet.lab.clouds import gcp_dialect, gcp_filter, gcp_rules
-from cloudnet.lab.clouds.gcp_rules import Refusal
-from cloudnet.lab.clouds.gcp_state import URL, Document, Failure, Project, fingerprint, last, partial
+from cloudnet.lab.clouds.gcp import dialect, filters, rules
+from cloudnet.lab.clouds.gcp.rules import Refusal
+from cloudnet.lab.clouds.gcp.state import URL, Document, Failure, Project, fingerprint, last, partial
 from cloudnet.lab.clouds.history import History
 from cloudnet.lab.clouds.simulator import Answer, Request
 
@@ -56,8 +56,8 @@ class Calls:
         verb = getattr(self, "_" + request.call.removeprefix("compute.").replace(".", "_"))
         try:
             answer: Answer = verb(request)
-        except gcp_dialect.Refused as error:
-            return gcp_dialect.error(error.refusal)
+        except dialect.Refused as error:
+            return dialect.error(error.refusal)
         if request.outsider:
             self.advance(at_once=True)
         return answer
@@ -77,8 +77,8 @@ class Calls:
     def _get(self, request: Request) -> Answer:
         path = partial(request.path)
         if path not in self.project.resources:
-            raise gcp_dialect.Refused(gcp_rules.not_found(path))
-        return gcp_dialect.good(self.project.resources[path])
+            raise dialect.Refused(rules.not_found(path))
+        return dialect.good(self.project.resources[path])
 
     _networks_get = _subnetworks_get = _instances_get = _get
 
@@ -86,8 +86,8 @@ class Calls:
         path = partial(request.path)
         seen = self._seen(request)
         if path not in seen:
-            raise gcp_dialect.Refused(gcp_rules.not_found(path))
-        return gcp_dialect.good(self._with_warnings(seen[path]))
+            raise dialect.Refused(rules.not_found(path))
+        return dialect.good(self._with_warnings(seen[path]))
 
     def _seen(self, request: Request) -> Mapping[str, Document]:
         lag = 0.0 if request.outsider else self.lag()
@@ -112,7 +112,7 @@ class Calls:
         zones: dict[str, Document] = {}
         for machine in page:
             zones.setdefault("zones/" + last(machine["zone"]), {"instances": []})["instances"].append(machine)
-        return gcp_dialect.good(self._list(request, "instances", zones, token))
+        return dialect.good(self._list(request, "instances", zones, token))
 
     def _globalOperations_list(self, request: Request) -> Answer:  # noqa: N802 - the API's name
         scope = partial(request.path).removesuffix("/operations")
@@ -122,16 +122,16 @@ class Calls:
     def _globalOperations_get(self, request: Request) -> Answer:  # noqa: N802 - the API's name
         found = self.project.operations.get(request.parameters["operation"])
         if found is None or partial(found["selfLink"]) != partial(request.path):
-            raise gcp_dialect.Refused(gcp_rules.not_found(partial(request.path)))
-        return gcp_dialect.good(found)
+            raise dialect.Refused(rules.not_found(partial(request.path)))
+        return dialect.good(found)
 
     _zoneOperations_list = _globalOperations_list  # noqa: N815 - the API's name
     _zoneOperations_get = _regionOperations_get = _globalOperations_get  # noqa: N815 - the API's name
 
     def _projects_get(self, request: Request) -> Answer:
-        used = sum(gcp_rules.static(document) for _, document in self.project.of("routes"))
+        used = sum(rules.static(document) for _, document in self.project.of("routes"))
         if request.parameters["project"] != self.project.name:
-            raise gcp_dialect.Refused(gcp_rules.not_found(partial(request.path)))
+            raise dialect.Refused(rules.not_found(partial(request.path)))
         shown = self.project.server_fields(partial(request.path), "project") | {
             "name": self.project.name,
             "quotas": [
@@ -139,11 +139,11 @@ class Calls:
                 {"metric": "ROUTES", "limit": float(self.limit()), "usage": float(used)},
             ],
         }
-        return gcp_dialect.good(shown)
+        return dialect.good(shown)
 
     def _page(self, request: Request, collection: str, found: Sequence[Document]) -> Answer:
         page, token = _cut(request, found)
-        return gcp_dialect.good(self._list(request, collection, list(page), token))
+        return dialect.good(self._list(request, collection, list(page), token))
 
     def _list(self, request: Request, collection: str, items: object, token: str) -> Document:
         path = partial(request.path)
@@ -183,21 +183,21 @@ class Calls:
             request_id=request.query.get("requestId", ""),
             failure=failure,
         )
-        return gcp_dialect.good(operation)
+        return dialect.good(operation)
 
     def _repeated(self, request: Request) -> Answer | None:
         """Return the operation of a request that was sent before: a second attempt writes nothing."""
         name = self.project.requests.get(request.query.get("requestId", ""))
-        return gcp_dialect.good(self.project.operations[name]) if name else None
+        return dialect.good(self.project.operations[name]) if name else None
 
     def _check(self, *refusals: Refusal | None) -> None:
         for refusal in refusals:
             if refusal:
-                raise gcp_dialect.Refused(refusal)
+                raise dialect.Refused(refusal)
 
     def _networks_insert(self, request: Request) -> Answer:
         path = f"{partial(request.path)}/{request.body.get('name')}"
-        self._check(gcp_rules.make(self.project, path, request.body))
+        self._check(rules.make(self.project, path, request.body))
         made = {**request.body, "selfLinkWithId": URL + path}
         if "routingConfig" in made:
             made["routingConfig"] = {"bgpBestPathSelectionMode": "LEGACY", **made["routingConfig"]}
@@ -206,10 +206,10 @@ class Calls:
     def _subnetworks_insert(self, request: Request) -> Answer:
         body = request.body
         path = f"{partial(request.path)}/{body.get('name')}"
-        self._check(gcp_rules.make(self.project, path, body))
+        self._check(rules.make(self.project, path, body))
         network = self.project.find(body["network"])
         if network is None:
-            raise gcp_dialect.Refused(gcp_rules.not_found(partial(body["network"])))
+            raise dialect.Refused(rules.not_found(partial(body["network"])))
         cidr = ip_network(body.get("ipCidrRange") or "10.128.0.0/20")  # a reserved range names none
         region = {"region": URL + partial(request.path).rsplit("/", 1)[0], "network": URL + network[0]}
         made = _SUBNET | body | region | {"ipCidrRange": str(cidr), "gatewayAddress": str(cidr[1])}
@@ -220,15 +220,15 @@ class Calls:
             return again
         body = request.body
         path = f"{partial(request.path)}/{body.get('name')}"
-        self._check(gcp_rules.make(self.project, path, body), gcp_rules.route(self.project, body))
+        self._check(rules.make(self.project, path, body), rules.route(self.project, body))
         failure = self._over_quota()
         if failure and self.manners.quota_at_once:
-            raise gcp_dialect.Refused(Refusal(failure.status, "quotaExceeded", failure.message))
+            raise dialect.Refused(Refusal(failure.status, "quotaExceeded", failure.message))
         references = {name: URL + partial(body[name]) for name in ("network", "nextHopInstance") if name in body}
         return self._insert(request, {"priority": 1000} | body | references, "route", failure=failure)
 
     def _over_quota(self) -> Failure | None:
-        held = sum(gcp_rules.static(document) for _, document in self.project.of("routes"))
+        held = sum(rules.static(document) for _, document in self.project.of("routes"))
         coming = sum(
             "/routes/" in each.target and each.target not in self.project.resources for each in self.project.pending
         )
@@ -239,7 +239,7 @@ class Calls:
     def _instances_insert(self, request: Request) -> Answer:
         body = request.body
         path = f"{partial(request.path)}/{body.get('name')}"
-        self._check(gcp_rules.make(self.project, path, body))
+        self._check(rules.make(self.project, path, body))
         zone = partial(request.path).rsplit("/", 1)[0]
         nics = [self._nic(at, nic) for at, nic in enumerate(body.get("networkInterfaces", []))]
         made = {"labelFingerprint": fingerprint({})} | body
@@ -260,7 +260,7 @@ class Calls:
 
     def _set_status(self, request: Request, kind: str, status: str) -> Answer:
         path = partial(request.path).removesuffix(f"/{kind}")
-        self._check(gcp_rules.change(self.project, path))
+        self._check(rules.change(self.project, path))
         document = self.project.resources[path]
         effect = bound(document.__setitem__, "status", status)
         return self._begin(request, kind, path, effect, target_id=document["id"])
@@ -269,7 +269,7 @@ class Calls:
         if again := self._repeated(request):
             return again
         path = partial(request.path)
-        self._check(gcp_rules.change(self.project, path))
+        self._check(rules.change(self.project, path))
         effect = bound(self.project.resources.pop, path, None)
         return self._begin(request, "delete", path, effect, target_id=self.project.resources[path]["id"])
 
@@ -279,16 +279,14 @@ class Calls:
         if again := self._repeated(request):
             return again
         path = partial(request.path).removesuffix("/updateNetworkInterface")
-        self._check(gcp_rules.change(self.project, path))
+        self._check(rules.change(self.project, path))
         machine = self.project.resources[path]
         name = request.query.get("networkInterface", "")
         at = next((n for n, nic in enumerate(machine["networkInterfaces"]) if nic["name"] == name), None)
         if at is None:
-            raise gcp_dialect.Refused(
-                gcp_rules.invalid("networkInterface", name, "The instance has none of that name.")
-            )
+            raise dialect.Refused(rules.invalid("networkInterface", name, "The instance has none of that name."))
         current = machine["networkInterfaces"][at]
-        self._check(gcp_rules.interface(current, request.body))
+        self._check(rules.interface(current, request.body))
         wanted, failure = self._aliases(current, request.body)
         changed = current | ({"aliasIpRanges": wanted} if wanted is not None else {})
         changed["fingerprint"] = fingerprint(changed)
@@ -300,14 +298,14 @@ class Calls:
         if "aliasIpRanges" not in body:
             return None, None
         subnet = self.project.find(nic["subnetwork"])
-        ranges = gcp_rules.ranges(subnet[1]) if subnet else {}
+        ranges = rules.ranges(subnet[1]) if subnet else {}
         taken = list(self._taken(nic))
         made: list[Document] = []
         for alias in body["aliasIpRanges"]:
             name = alias.get("subnetworkRangeName", "")
             if name not in ranges:
-                raise gcp_dialect.Refused(gcp_rules.invalid("subnetworkRangeName", name, "No such secondary range."))
-            found = gcp_rules.allot(alias["ipCidrRange"], ranges[name], taken)
+                raise dialect.Refused(rules.invalid("subnetworkRangeName", name, "No such secondary range."))
+            found = rules.allot(alias["ipCidrRange"], ranges[name], taken)
             if found is None:
                 message = f"IP space of '{name}' in '{nic['subnetwork']}' is exhausted."
                 return None, Failure(400, self.manners.no_room, message)
@@ -321,7 +319,7 @@ class Calls:
             for nic in machine["networkInterfaces"]:
                 if nic.get("subnetwork") == but.get("subnetwork") and nic["fingerprint"] != but["fingerprint"]:
                     yield from (ip_network(a["ipCidrRange"]) for a in nic.get("aliasIpRanges", []))
-                if gcp_rules.network(nic.get("networkIP")):
+                if rules.network(nic.get("networkIP")):
                     yield ip_network(ip_address(nic["networkIP"]))
 
 
@@ -351,11 +349,9 @@ _SUBNET: Document = {
 
 
 def _chosen(request: Request, found: Sequence[Document]) -> list[Document]:
-    lets_through = gcp_filter.parse(request.query.get("filter", ""))
+    lets_through = filters.parse(request.query.get("filter", ""))
     if lets_through is None:
-        raise gcp_dialect.Refused(
-            gcp_rules.invalid("filter", request.query["filter"], "Invalid list filter expression.")
-        )
+        raise dialect.Refused(rules.invalid("filter", request.query["filter"], "Invalid list filter expression."))
     return [document for document in found if lets_through(document)]
 
 

@@ -6,11 +6,12 @@ Google's guide to API errors; which status and code a failed operation carries i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cloudnet.lab.clouds.gcp_rules import Refusal, not_found
-from cloudnet.lab.clouds.gcp_state import Document, Failure, Project, partial
+from cloudnet.lab.clouds.gcp.rules import Refusal, not_found
+from cloudnet.lab.clouds.gcp.state import Document, Failure, Project, partial
 from cloudnet.lab.clouds.simulator import Answer, Request
 from cloudnet.lab.clouds.trouble import Fault, Trouble
 
@@ -87,7 +88,8 @@ class Dialect:
 
 
 def good(body: Document) -> Answer:
-    return Answer(200, dict(body), HEADERS)
+    """Answer with a document as it stands now, whatever becomes of it before it is sent."""
+    return Answer(200, copy.deepcopy(body), HEADERS)
 
 
 def error(refusal: Refusal) -> Answer:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from cloudnet.lab.clouds.gcp_state import Document, Project, last, partial
+from cloudnet.lab.clouds.gcp.state import Document, Project, last, partial
 from cloudnet.model.addresses import Network, family
 
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")

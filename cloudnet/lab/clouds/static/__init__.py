@@ -1,0 +1,1 @@
+"""The lab's plain network: switches and routers without an API."""

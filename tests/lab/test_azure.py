@@ -1,0 +1,104 @@
+"""The lab's Azure on the real kernel: its fabric's own semantics, and a short demo that keeps every promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cloudnet.lab.lab import Lab
+from cloudnet.lab.spec import LabSpec
+
+pytestmark = pytest.mark.lab
+
+NAME = "tazure"
+PROPAGATION = 0.2
+SEND_IPIP = "import socket, sys; socket.socket(2, socket.SOCK_RAW, 4).sendto(bytes(40), (sys.argv[1], 0))"
+
+
+def reaches(lab, source, destination, *, within=5.0):
+    """Tell whether a ping comes back, asking again until it does or the time is over."""
+    end = time.monotonic() + within
+    command = ["ip", "netns", "exec", lab.namespace(source), "ping", "-n", "-c", "1", "-W", "1"]
+    while True:
+        address = lab.pod(destination).address if "/" in destination else lab.state.node(destination).address.ip
+        if subprocess.run([*command, str(address)], capture_output=True, check=False).returncode == 0:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+
+
+def is_lost(lab, source, destination):
+    time.sleep(PROPAGATION + 0.2)
+    return not reaches(lab, source, destination, within=0.5)
+
+
+def program(lab, table, node):
+    record = lab.state.node(node)
+    hop = {"nextHopType": "VirtualAppliance", "nextHopIpAddress": str(record.address.ip)}
+    properties = {"addressPrefix": str(record.blocks[0]), **hop}
+    lab.cloud.arm("PUT", f"routeTables/rt-{table}/routes/{node}", {"properties": properties})
+
+
+def forward(lab, node):
+    """Switch IP forwarding on, of a node that is no scale set's."""
+    name = lab.state.node(node).interface.rpartition("/")[2]
+    body = lab.cloud.arm("GET", f"networkInterfaces/{name}")
+    body["properties"]["enableIPForwarding"] = True
+    lab.cloud.arm("PUT", f"networkInterfaces/{name}", body)
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A lab without agents, all in one subnet; n2 and n4 are machines of their own, n1 and n3 a scale set's."""
+    built = Lab.up(LabSpec(NAME, nodes=4, subnets=1, pods=1, cloud="azure", agents=False, controller=False))
+    try:
+        yield built
+    finally:
+        built.down()
+
+
+def test_inside_a_subnet_pods_need_routes_and_forwarding_too(bare):
+    assert reaches(bare, "n2", "n4")
+    program(bare, "s1", "n2")
+    program(bare, "s1", "n4")
+    assert is_lost(bare, "n2/p1", "n4/p1")
+
+    forward(bare, "n2")
+    assert is_lost(bare, "n2/p1", "n4/p1")
+    forward(bare, "n4")
+
+    assert reaches(bare, "n2/p1", "n4/p1")
+
+
+def test_the_fabric_carries_no_ipip(bare):
+    before = bare.cloud.stats()["drops"]["refused_protocol"]
+
+    target = str(bare.state.node("n4").address.ip)
+    subprocess.run(["ip", "netns", "exec", bare.namespace("n2"), sys.executable, "-c", SEND_IPIP, target], check=True)
+
+    assert bare.cloud.stats()["drops"]["refused_protocol"] == before + 1
+    assert reaches(bare, "n2", "n4")
+
+
+def test_a_short_demo_keeps_every_promise():
+    chosen = ("--only", "quota", "--only", "delete-route", "--only", "stop-node")
+    command = (sys.executable, "-m", "cloudnet", "lab", "demo", "--cloud", "azure", "--name", f"{NAME}d")
+
+    done = subprocess.run(
+        [*command, "--nodes", "3", "--pods", "1", *chosen, "-o", "json"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert all(promise["ok"] for promise in result["promises"]), result["promises"]
+    paths = {(s["fault"], p["after"], p["reason"]) for s in result["steps"] for p in s["paths"]}
+    assert {("quota", "vxlan", "quota"), ("stop-node", "vxlan", "black-holed")} <= paths

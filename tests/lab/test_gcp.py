@@ -1,0 +1,164 @@
+"""Real packets through the lab's Google, and a short demo on it: no L2, one network of routes, alias ranges."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cloudnet.lab.lab import Lab
+from cloudnet.lab.spec import LabSpec
+
+pytestmark = pytest.mark.lab
+
+NAME = f"g{os.getpid() % 100000}"
+DEMO = f"gd{os.getpid() % 100000}"
+PROPAGATION = 0.2
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A lab without agents, whose nodes send all pod addresses to their subnet's router; n1 and n3 share a subnet."""
+    built = Lab.up(LabSpec(NAME, nodes=3, subnets=2, pods=1, cloud="gcp", agents=False, controller=False))
+    try:
+        yield built
+    finally:
+        built.down()
+
+
+@pytest.fixture
+def lab(bare):
+    """The lab without a route to any pod."""
+    yield bare
+    for record in bare.state.nodes:
+        bare.cloud.delete_route("vpc", record.blocks[0])
+    bare.cloud.sync()
+
+
+def reaches(lab, source, destination, *, within=2.0):
+    """Tell whether a pod's packets arrive at another pod, and the answers come back, soon."""
+    return answers(lab, source, str(lab.pod(destination).address), within=within)
+
+
+def answers(lab, source, address, *, within=2.0):
+    end = time.monotonic() + within
+    ping = ["ip", "netns", "exec", lab.pod(source).namespace, "ping", "-n", "-q", "-c", "1", "-W", "0.3", address]
+    while subprocess.run(ping, capture_output=True, check=False).returncode != 0:
+        if time.monotonic() > end:
+            return False
+    return True
+
+
+def is_lost(lab, source, destination):
+    """Tell whether packets keep vanishing, once the fabric has had its time to follow."""
+    time.sleep(PROPAGATION + 0.2)
+    return not reaches(lab, source, destination, within=0.5)
+
+
+def program(lab, node, *, priority=1000, to=""):
+    target = lab.state.node(to or node).instance
+    zone, _, name = target.partition("/")
+    body = {
+        "name": f"test-{node}-{name}",
+        "network": "projects/lab/global/networks/vpc",
+        "destRange": str(lab.state.node(node).blocks[0]),
+        "priority": priority,
+        "nextHopInstance": f"projects/lab/zones/{zone}/instances/{name}",
+    }
+    lab.cloud.api("POST", "global/routes", body)
+
+
+def test_without_a_route_packets_go_nowhere_inside_a_subnet_and_between(lab):
+    assert is_lost(lab, "n1/p1", "n2/p1")
+    assert is_lost(lab, "n1/p1", "n3/p1")
+
+
+@pytest.mark.parametrize("other", ["n2", "n3"], ids=["another subnet", "the same subnet"])
+def test_one_route_each_serves_the_whole_network(lab, other):
+    program(lab, "n1")
+    program(lab, other)
+
+    assert reaches(lab, "n1/p1", f"{other}/p1")
+
+
+def test_a_neighbours_mac_is_no_way_around_the_router(lab):
+    there = lab.state.node("n3")
+    namespace, block = lab.node("n1").namespace, str(there.blocks[0])
+    way = ["ip", "-n", namespace, "route", "replace", block, "via", str(there.address.ip), "dev", "eth0", "onlink"]
+    subprocess.run(way, check=True)
+    program(lab, "n1")
+
+    try:
+        assert is_lost(lab, "n1/p1", "n3/p1")
+        program(lab, "n3")
+        assert reaches(lab, "n1/p1", "n3/p1")
+    finally:
+        subprocess.run(["ip", "-n", namespace, "route", "del", block], check=True)
+
+
+def test_the_better_priority_has_the_packets(lab):
+    program(lab, "n1")
+    program(lab, "n2")
+    assert reaches(lab, "n1/p1", "n2/p1")
+
+    program(lab, "n2", priority=999, to="n3")
+
+    assert is_lost(lab, "n1/p1", "n2/p1")
+
+
+def test_an_alias_range_is_delivered_to_its_interface_without_any_route(lab):
+    program(lab, "n1")
+    inside = ["ip", "-n", lab.node("n2").namespace, "address", "add", "10.202.0.1/32", "dev", "lo"]
+    subprocess.run(inside, check=True)
+    set_aliases(lab, "n2", [{"ipCidrRange": "10.202.0.0/28", "subnetworkRangeName": "pods"}])
+
+    assert answers(lab, "n1/p1", "10.202.0.1")
+
+    set_aliases(lab, "n2", [])
+    time.sleep(PROPAGATION + 0.2)
+    assert not answers(lab, "n1/p1", "10.202.0.1", within=0.5)
+
+
+def set_aliases(lab, node, aliases):
+    zone, _, name = lab.state.node(node).instance.partition("/")
+    path = f"zones/{zone}/instances/{name}"
+    nic = lab.cloud.api("GET", path)["networkInterfaces"][0]
+    body = {"fingerprint": nic["fingerprint"], "aliasIpRanges": aliases}
+    lab.cloud.api("PATCH", f"{path}/updateNetworkInterface?networkInterface=nic0", body)
+
+
+def test_a_machine_made_without_forwarding_neither_sends_nor_gets_what_is_not_its_own(lab):
+    program(lab, "n1")
+    program(lab, "n2")
+    assert reaches(lab, "n1/p1", "n2/p1")
+    record = lab.state.node("n2")
+    zone, _, name = record.instance.partition("/")
+    machine = lab.cloud.api("GET", f"zones/{zone}/instances/{name}")
+    lab.cloud.terminate(record.instance)
+    nics = [{key: nic[key] for key in ("subnetwork", "networkIP")} for nic in machine["networkInterfaces"]]
+    before = lab.cloud.stats()["drops"]
+
+    lab.cloud.api("POST", f"zones/{zone}/instances", {"name": name, "networkInterfaces": nics})
+
+    assert is_lost(lab, "n1/p1", "n2/p1")
+    assert is_lost(lab, "n2/p1", "n1/p1")
+    assert lab.cloud.stats()["drops"]["not_owned_source"] > before["not_owned_source"]
+
+
+def test_a_short_demo_keeps_every_promise():
+    chosen = ("--only", "foreign-route", "--only", "quota", "--only", "delete-route")
+    command = [sys.executable, "-m", "cloudnet", "lab", "demo", "--cloud", "gcp", "--name", DEMO, "--nodes", "3"]
+
+    done = subprocess.run(
+        [*command, "--pods", "1", *chosen, "-o", "json"], capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert all(promise["ok"] for promise in result["promises"]), result["promises"]
+    reasons = {step["fault"]: {path["reason"] for path in step["paths"]} for step in result["steps"]}
+    assert {"foreign-route", "quota", "delete-route"} <= reasons.keys()

@@ -1,0 +1,156 @@
+"""Every fault on every verb: the right class, and nothing of anybody else's touched."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from cloudnet.lab.clouds.trouble import Fault, Trouble
+from cloudnet.model.addresses import TableId
+from cloudnet.model.resources import Metadata, Node
+from cloudnet.provider.api import RouteChange, Verb
+from cloudnet.provider.errors import (
+    Conflict,
+    NotFound,
+    PermissionDenied,
+    ProviderError,
+    QuotaExceeded,
+    Throttled,
+    Unavailable,
+)
+
+RT = TableId("rt-1")
+OK = None
+WRITE = {
+    Trouble.THROTTLE: Throttled,
+    Trouble.PERMISSION: PermissionDenied,
+    Trouble.AUTHENTICATION: PermissionDenied,
+    Trouble.QUOTA: QuotaExceeded,
+    Trouble.NOT_FOUND: NotFound,
+    Trouble.CONFLICT: Conflict,
+    Trouble.PRECONDITION: Conflict,
+    Trouble.UNAVAILABLE: Unavailable,
+    Trouble.INTERNAL: Unavailable,
+    Trouble.OPERATION_FAILED: Unavailable,
+    Trouble.TIMEOUT: Unavailable,
+    Trouble.GARBAGE: Unavailable,
+    Trouble.SLOW: OK,
+}
+GONE_IS_DONE = {**WRITE, Trouble.NOT_FOUND: OK}  # what is to be deleted and is gone is deleted
+AT_ONCE = {**WRITE, Trouble.OPERATION_FAILED: OK}  # there is no operation that could fail
+READ = AT_ONCE
+PASSING = (Trouble.THROTTLE, Trouble.UNAVAILABLE, Trouble.INTERNAL, Trouble.GARBAGE)
+CARRIED_OUT = (Trouble.TIMEOUT, Trouble.GARBAGE, Trouble.SLOW)
+
+
+def block(k):
+    return ip_network(f"10.66.{k}.0/26")
+
+
+@pytest.fixture
+def found(provider, three):
+    return provider.instances(three)
+
+
+@pytest.fixture
+def table(cloud, three):
+    """Fill a table with two routes of others and five of ours."""
+    cloud.add_route("rt-1", "theirs", "10.99.0.0/24", kind="Internet")
+    cloud.add_route("rt-1", "by-hand", "10.98.0.0/24", address="10.0.3.11")
+    for k in range(5):
+        cloud.add_route("rt-1", f"cloudnet-c1-10.66.{k}.0-26", str(block(k)), address="10.0.2.11")
+
+
+def write(verb, first, count):
+    def act(provider, hops):
+        hop = hops["n3" if verb is Verb.REPLACE else "n2"].next_hop
+        results = provider.routes.apply([RouteChange(verb, RT, block(k), hop) for k in range(first, first + count)])
+        errors = {type(r.error) for r in results}
+        assert len(errors) == 1
+        if error := results[0].error:
+            raise error
+
+    return act
+
+
+def nodes_of(found):
+    prefix = "azure:///subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines"
+    return [Node(Metadata(name), provider_id=f"{prefix}/{name}") for name in found]
+
+
+def forward(name):
+    return lambda provider, hops: provider.allow_forwarding(hops[name])
+
+
+VERBS = {
+    "create": ("Routes_CreateOrUpdate", WRITE, write(Verb.CREATE, 8, 1)),
+    "replace": ("Routes_CreateOrUpdate", WRITE, write(Verb.REPLACE, 0, 1)),
+    "delete": ("Routes_Delete", GONE_IS_DONE, write(Verb.DELETE, 0, 1)),
+    "create many": ("RouteTables_CreateOrUpdate", WRITE, write(Verb.CREATE, 8, 6)),
+    "replace many": ("RouteTables_CreateOrUpdate", WRITE, write(Verb.REPLACE, 0, 5)),
+    "delete many": ("RouteTables_CreateOrUpdate", GONE_IS_DONE, write(Verb.DELETE, 0, 5)),
+    "read": ("RouteTables_List", READ, lambda provider, _: provider.routes.read()),
+    "find": ("NetworkInterfaces_List", READ, lambda provider, hops: provider.instances(nodes_of(hops))),
+    "forward": ("NetworkInterfaces_CreateOrUpdate", AT_ONCE, forward("n1")),
+    "forward in a scale set": ("VirtualMachineScaleSetVMs_Update", WRITE, forward("n2")),
+}
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("trouble", Trouble, ids=lambda t: t.value)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_fault_has_its_class_and_touches_nothing_foreign(cloud, provider, found, verb, trouble):
+    call, expected, act = VERBS[verb]
+    before = cloud.routes(RT)
+    cloud.simulator.faults.add(Fault(call, trouble, seconds=0.2))
+
+    error = raised(act, provider, found)
+
+    assert isinstance(error, expected[trouble] or type(None))
+    after = cloud.routes(RT)
+    for foreign in ("10.99.0.0/24", "10.98.0.0/24"):
+        assert after[ip_network(foreign)] == before[ip_network(foreign)]
+    if error is not None and trouble not in CARRIED_OUT:
+        assert after == before
+    assert "SECRET-TOKEN" not in str(error)
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("trouble", PASSING, ids=lambda t: t.value)
+def test_a_fault_that_passes_is_got_over(cloud, provider, found, verb, trouble):
+    call, _, act = VERBS[verb]
+    cloud.simulator.faults.add(Fault(call, trouble, times=1))
+
+    assert raised(act, provider, found) is None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("RouteCountLimitReached", QuotaExceeded),
+        ("AnythingQuotaAnything", QuotaExceeded),
+        ("LinkedAuthorizationFailed", PermissionDenied),
+        ("ReferencedResourceNotFound", NotFound),
+        ("ConflictingRoute", Conflict),
+        ("NobodyKnows", Unavailable),
+    ],
+)
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("verb", ["create", "create many"])
+def test_an_operation_that_fails_is_known_by_the_family_of_its_code(cloud, provider, found, verb, case):
+    (call, _, act), (code, error) = VERBS[verb], case
+    before = cloud.routes(RT)
+    cloud.simulator.faults.add(Fault(call, Trouble.OPERATION_FAILED, code=code))
+
+    assert type(raised(act, provider, found)) is error
+    assert cloud.routes(RT) == before
+
+
+def raised(act, provider, found):
+    try:
+        act(provider, found)
+    except ProviderError as error:
+        return error
+    return None
