@@ -21,8 +21,8 @@ from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kinds import keeping
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Resource
-from cloudnet.store import kubernetes_errors, kubernetes_forms, kubernetes_objects, records
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, NodeCondition, Resource
+from cloudnet.store import kubernetes_conditions, kubernetes_errors, kubernetes_forms, kubernetes_objects, records
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_discovery import Discovery
@@ -123,11 +123,13 @@ class KubernetesStore:
         if spot is None:
             raise BadInput(f"no {form.kind.name} of Kubernetes is called {value.meta.name!r}", path="metadata.name")
         target = Target(form, spot, value.meta.name, value.meta.namespace)
+        self._show(value)
         stored = self._objects.add(target, value) if document is None else self._objects.create(target, document)
         return self._seen(stored)
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
         target = self._target(self._form(type(value)), value.meta.name, value.meta.namespace)
+        self._show(value)
         return self._seen(self._objects.update(target, value, expected))
 
     def delete(
@@ -197,6 +199,11 @@ class KubernetesStore:
         if self._is_missing(form):
             raise records.not_found(form.kind.name, name, namespace)
         return self._target(form, name, namespace)
+
+    def _show(self, value: Resource) -> None:
+        """Say a verdict on a node where Kubernetes looks for it, first: a crash in between is made good later."""
+        if isinstance(value, NodeCondition):
+            self._objects.say_of_node(value.meta.name, kubernetes_conditions.patch(value, self._now()))
 
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later
