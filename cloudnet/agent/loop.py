@@ -517,7 +517,9 @@ class Loop:
     def _look_at_interfaces(self) -> None:
         """Find the devices of further interfaces, and wish the rules and tables that their addresses need."""
         assert self._read is not None  # noqa: S101 - step() has seen to it
-        self._attached = secondary.attached(self._addresses, self._read.links)
+        before, self._attached = self._attached, secondary.attached(self._addresses, self._read.links)
+        if before != self._attached:
+            self._all_dirty = True
         pools = [pool.cidr for pool in self._pools.values()]
         self._wishes.wish(("addresses",), secondary.objects(self._addresses, self._attached, pools))
         self._unready = tuple((a.link.name, a.missing) for a in self._attached if not a.ready)
@@ -621,9 +623,7 @@ class Loop:
             self._holds[block] = after.held_until
         elif self._holds:  # asking nothing for a block costs a hash, and there may be thousands of blocks
             self._holds.pop(block, None)
-        native = after.state is State.NATIVE
-        objects = desired.for_remote_block(block, node, offered, underlay, native=native) if underlay else ()
-        self._wishes.wish(("block", order(block)), objects)
+        self._wishes.wish(("block", order(block)), self._ways(there, offered, native=after.state is State.NATIVE))
         verdict = self._prober.verdict(block)
         if verdict in {Verdict.LOST, Verdict.SILENT} and offered.kind is PathKind.NATIVE:
             self._lost.add(block)
@@ -633,6 +633,15 @@ class Loop:
         flapped = before is not None and after.flaps > before.fallback.flaps
         self.counts.flaps += flapped
         return self._record(block, chosen, flapped=flapped)
+
+    def _ways(self, there: There, offered: Candidate, *, native: bool) -> Iterator[KernelObject]:
+        """Yield what the kernel should hold of a remote block."""
+        underlay, vtep = self._underlays.get(family(there.block)), there.node.vtep(family(there.block))
+        if underlay is None or vtep is None:
+            return
+        yield from desired.for_remote_block(there.block, there.node, offered, underlay, native=native)
+        if there.native and not native:
+            yield from secondary.ground(vxlan.to_block(there.block, vtep.address), self._attached)
 
     def _stand(
         self,

@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel
+from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
@@ -333,6 +333,7 @@ def run(config: AgentConfig) -> int:
     with ExitStack() as stack:
         found = features.detect()
         features.require(found, "net_admin", "vxlan", "policy_rules")
+        uninstall.remember(config)
         kernel = NetlinkKernel(
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )

@@ -124,7 +124,14 @@ def renamed(events: Iterable[Event[Resource]], prefix: str) -> Iterator[Event[Re
 
 def options(config: AgentConfig) -> Options:
     """Return the settings of enforcement; whose VXLAN it is, is not ours to say."""
-    return replace(policy.options(config), vxlan_port=0, overlay_ports=(), vxlan_from_pods=True, ipip_from_pods=True)
+    return replace(
+        policy.options(config),
+        vxlan_port=0,
+        overlay_ports=(),
+        vxlan_from_pods=True,
+        ipip_from_pods=True,
+        fast_path=False,
+    )
 
 
 def run(config: AgentConfig) -> int:

@@ -8,7 +8,7 @@ Packets to pods of this node, and from native pods to those of pools, stay in th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, collapse_addresses, ip_network
 
 from cloudnet.kernel.api import MAIN_TABLE, KernelObject, Link, Route, Rule
@@ -64,6 +64,17 @@ def objects(
                 yield Rule(Family.IPV4, TO_POOLS, MAIN_TABLE, source=source, destination=pool)
         for source in _merged((*delivered, *own)):
             yield Rule(Family.IPV4, FROM_OWN, FIRST_TABLE + each.interface.number, source=source)
+
+
+def ground(route: Route, here: Iterable[Attached]) -> Iterator[Route]:
+    """Yield a native block's way over VXLAN for the tables of further interfaces, as long as no better one is proven.
+
+    In the main table it is always there; a table of these has nothing but the way out, which may be dead.
+    """
+    if family(route.destination) is Family.IPV4:
+        for each in here:
+            if each.ready:
+                yield replace(route, table=FIRST_TABLE + each.interface.number)
 
 
 def _table(each: Attached) -> Iterator[Route]:

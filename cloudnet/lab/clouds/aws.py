@@ -21,7 +21,7 @@ from werkzeug.test import run_wsgi_app
 from cloudnet.lab import control
 from cloudnet.lab.clouds import ec2, ec2_addresses, moto, process, wire
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.forwarding import fabric_state
+from cloudnet.lab.clouds.forwarding import Site, fabric_state
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.process import Verb
 from cloudnet.lab.fabric import FabricState
@@ -206,6 +206,7 @@ class AwsPlane:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._vpc = ""
+        self._site = Site()
         self._changed: Callable[[], None] = _nothing
         self._strict = StrictEc2(arguments.region, process.conditions(arguments), changed=self._tell)
         self._client = boto3.client(
@@ -246,7 +247,7 @@ class AwsPlane:
     def fabric_state(self) -> FabricState | None:
         if not self._vpc:
             return None
-        return fabric_state(self._strict.read(), self._vpc, silent=self._strict.conditions.silent)
+        return fabric_state(self._strict.read(), self._vpc, silent=self._strict.conditions.silent, site=self._site)
 
     def calls(self) -> Mapping[str, int]:
         return self._strict.calls
@@ -257,6 +258,7 @@ class AwsPlane:
 
     def _watch_vpc(self, message: control.Message) -> control.Message:
         self._vpc = message["vpc"]
+        self._site = Site(message["lab"], message["mtu"])
         self._changed()
         return {}
 

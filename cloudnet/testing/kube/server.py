@@ -47,7 +47,8 @@ class Faults:
     retry_after: int = 0
     broken: int = 0
     unanswered: int = 0  # carried out, but the connection breaks before the answer
-    forbidden: set[tuple[str, str]] = field(default_factory=set)
+    forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, resource)
+    allowed: set[tuple[str, str]] | None = None  # nothing but these, discovery aside
     tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
     silent: bool = False  # watches say nothing more, and stay open
     bookmark_every: float = 60.0
@@ -227,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
         target = _Target.of(kube.objects, parts.path)
         verb = self._verb(target, query)
         kube.seen.append(Seen(verb, target.what, query))
-        if (verb, target.what) in faults.forbidden:
+        right = (verb, target.what)
+        if right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed):
             raise status.forbidden("system:serviceaccount:cloudnet-system:cloudnet", verb, target.what, target.name)
         if verb == "watch":
             self._watch(target, query)

@@ -831,6 +831,24 @@ def test_a_further_interface_is_set_up_and_then_answers_leave_by_it():
     assert host.sysctls["net.ipv4.conf.eth1.rp_filter"] == "2"
 
 
+def test_a_native_block_has_its_ground_in_the_table_of_a_further_interface_until_it_is_proven():
+    eth1 = Link("eth1", 3, 9001, up=True, mac="02:00:00:00:00:20", addresses=(ip_interface("10.0.1.20/32"),))
+    kernel = a_kernel()
+    kernel.add_link(eth1)
+    own = (ip_interface("10.0.1.20/24"),)
+    record = CloudAddresses(Metadata("n1"), (CloudInterface("eni-9", 1, eth1.mac, "subnet-1", own),))
+    host = start(*OWN, *SECOND, record, DELIVERED, kernel=kernel)
+    over_vxlan = Route(PREFIX, "vxlan.calico", ip_address("10.65.2.0"), onlink=True, table=4801)
+
+    early = holds(host, over_vxlan)
+    host.run(3.0)
+    proven = holds(host, over_vxlan)
+    host.answers = lambda block: block != PREFIX
+    host.run(1.5)
+
+    assert [early, proven, holds(host, over_vxlan)] == [True, False, True]
+
+
 def test_rules_of_an_interface_go_when_it_goes():
     eth1 = Link("eth1", 3, 9001, up=True, mac="02:00:00:00:00:20", addresses=(ip_interface("10.0.1.20/32"),))
     kernel = a_kernel()

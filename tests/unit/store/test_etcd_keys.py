@@ -381,7 +381,6 @@ KEYS = {
     FelixConfiguration: f"{CALICO}/felixconfigurations/a",
     KubeControllersConfiguration: f"{CALICO}/kubecontrollersconfigurations/a",
     CalicoNodeStatus: f"{CALICO}/caliconodestatuses/a",
-    CloudAddresses: f"{OURS}/cloudaddresses/a",
     StagedKubernetesNetworkPolicy: f"{CALICO}/stagedkubernetesnetworkpolicies/b/a",
     KubernetesNetworkPolicy: "/cloudnet/resources/v1/networking.k8s.io/kubernetesnetworkpolicies/b/a",
     ClusterNetworkPolicy: "/cloudnet/resources/v1alpha2/policy.networking.k8s.io/clusternetworkpolicies/a",
