@@ -21,7 +21,12 @@ from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kinds import keeping
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, NodeCondition, Resource
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
+from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy
+from cloudnet.model.kubernetes_services import EndpointSlice
+from cloudnet.model.policies import Profile
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Node, NodeCondition, Resource
+from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import kubernetes_conditions, kubernetes_errors, kubernetes_forms, kubernetes_objects, records
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
@@ -49,6 +54,12 @@ _MAY_BE_MISSING: Final = frozenset(
 """Kinds that older or smaller installations have not: there are none of them then, and nothing is wrong."""
 
 
+_MADE_ITSELF: Final = frozenset(
+    {Node, Pod, Namespace, ServiceAccount, EndpointSlice, WorkloadEndpoint, Profile, KubernetesNetworkPolicy}
+)
+"""Kinds that are Kubernetes' own, or follow from what it has; nobody copies them into it."""
+
+
 def _utc_now() -> str:
     return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -57,6 +68,7 @@ class KubernetesStore:
     """A store in Kubernetes. ``page`` is how many objects one answer of a listing has."""
 
     atomic = False
+    made_itself = _MADE_ITSELF
 
     def __init__(
         self, client: Client, *, page: int = PAGE, silent: float = SILENT, now: Callable[[], str] = _utc_now
