@@ -10,6 +10,7 @@ from cloudnet.store.api import AlreadyExists, Compacted, Conflict, NotFound, Sto
 from cloudnet.store.migrate import MigrationRefused
 
 FAILED = 1
+IN_THE_WAY = 7  # of `cloudnet preflight`: it is no error that something stands there
 CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (BadInput, 2),
     (MissingTool, 3),
