@@ -92,6 +92,7 @@ uses cloudnet as a library catches it by what it wants to do about it; everythin
 | 4 | what was asked for is not there |
 | 5 | it is there already, or somebody else wrote first |
 | 6 | the store or the agent does not answer now: the same command may succeed later |
+| 7 | `cloudnet preflight` found what stands in the way |
 
 A command that goes on after an error, as those that take several documents do, ends with the code that all its errors
 have, and with 1 where they differ.

@@ -44,8 +44,14 @@ def vxlan_mtu(config: AgentConfig, version: Family, underlay_mtu: int) -> int:
     return config.vxlan_mtu or vxlan.mtu(underlay_mtu, version)
 
 
-def for_itself(config: AgentConfig, node: Node, version: Family, underlay: Underlay) -> Iterator[KernelObject]:
-    """Yield the overlay device and the probes' rule of one family; nothing when the node has no tunnel address."""
+def for_itself(
+    config: AgentConfig, node: Node, version: Family, underlay: Underlay, *, probing: bool = True
+) -> Iterator[KernelObject]:
+    """Yield the overlay device and the probes' rule of one family; nothing when the node has no tunnel address.
+
+    Without ``probing``, as nothing can be native, there is no rule: with one, Linux looks up routes, and the sources
+    of all packets that come to the node, rule by rule.
+    """
     device = vxlan.device(
         node,
         version,
@@ -57,6 +63,7 @@ def for_itself(config: AgentConfig, node: Node, version: Family, underlay: Under
     )
     if device is not None:
         yield device
+    if device is not None and probing:
         yield Rule(version, PROBE_PRIORITY, PROBE_TABLE, IPPROTO_UDP, config.probe_port)
 
 

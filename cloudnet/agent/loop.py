@@ -252,6 +252,7 @@ class Loop:
         self._clouds: dict[NodeName, CloudNode] = {}
         self._routes: dict[Network, CloudRoute] = {}
         self._pools: dict[str, IPPool] = {}
+        self._probing = dict.fromkeys(Family, True)  # whether some block may be reached natively
         self._blocks = Blocks()
         self._natives: dict[Network, set[str]] = {}  # blocks that the cloud delivers itself: {block: affinities}
         self._addresses: CloudAddresses | None = None
@@ -561,10 +562,17 @@ class Loop:
     def _settle_itself(self) -> None:
         assert self._here is not None  # noqa: S101 - step() has seen to it
         for version in Family:
-            underlay = self._underlays.get(version)
-            objects = desired.for_itself(self._config, self._here.node, version, underlay) if underlay else ()
-            self._wishes.wish(("itself", int(version)), objects)
+            self._probing[version] = path.may_be_native(version, self._pools.values())
+            self._settle_family(version)
         self._sysctls_due = True
+
+    def _settle_family(self, version: Family) -> None:
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        underlay, probing = self._underlays.get(version), self._probing[version]
+        objects = (
+            desired.for_itself(self._config, self._here.node, version, underlay, probing=probing) if underlay else ()
+        )
+        self._wishes.wish(("itself", int(version)), objects)
 
     def _settle_node(self, name: NodeName) -> None:
         node = self._nodes.get(name)
@@ -589,6 +597,10 @@ class Loop:
                 yield vtep.address, (own.ip, theirs.ip)
 
     def _settle_block(self, block: Network, now: float, wall: float) -> list[Action]:
+        version = family(block)
+        if not self._probing[version] and pool_of(block, self._pools.values()) is None:
+            self._probing[version] = True
+            self._settle_family(version)
         owner = self._borrowed.owner(block) or self._blocks.owner(block)
         if owner is not None and owner != self.name:
             return self._settle_remote(block, self._nodes.get(owner) or _unknown(owner), now, wall)

@@ -75,17 +75,14 @@ class _Way:
             yield _step(pod, Role.POD, Direction.EGRESS, allowed=False, why=Why.SPOOFED)
 
     def _overlay(self) -> Iterator[Step]:
-        """Yield the step that drops VXLAN for this node from elsewhere; between nodes it is not tracked."""
+        """Yield the step that drops VXLAN for this node from elsewhere; from and to nodes it is not tracked."""
         packet = self._packet.unnatted()
         if packet.protocol != UDP or packet.to_port != self._options.vxlan_port:
             return
-        if packet.enters is None:
-            self._untracked = packet.destination in self._state.nodes
-        elif packet.leaves is None:
-            self._untracked = packet.source in self._state.nodes
-            if not self._untracked:
-                stranger = EndpointId(packet.enters)
-                yield Step(stranger, Role.HOST, Direction.INGRESS, allowed=False, why=Why.STRANGER)
+        peer = packet.destination if packet.enters is None else packet.source
+        self._untracked = peer in self._state.nodes
+        if packet.enters is not None and packet.leaves is None and not self._untracked:
+            yield Step(EndpointId(packet.enters), Role.HOST, Direction.INGRESS, allowed=False, why=Why.STRANGER)
 
     def _before_tracking(self) -> Iterator[Step]:
         """Yield the step of doNotTrack policies, of host endpoints that are not ``*``; failsafe ports go by them."""

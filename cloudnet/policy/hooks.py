@@ -86,7 +86,7 @@ def _drops(options: Options) -> Iterator[Chain]:
 
 
 def _before_tracking(options: Options) -> Iterator[Chain]:
-    """Yield what every packet passes first: a pod's must come from its addresses, VXLAN from a node.
+    """Yield what every packet passes first: a pod's must come from its addresses, VXLAN for this node from a node.
 
     VXLAN between nodes is not tracked: it has no answers, each flow inside would be a connection of its own, and
     those are tracked already. Follows Calico ``felix/rules/static.go``.
@@ -100,7 +100,7 @@ def _before_tracking(options: Options) -> Iterator[Chain]:
         yield Chain("sources", tuple(_sources()))
     if not options.vxlan_port:
         return
-    yield Chain("overlay-in", ("fib daddr type != local accept", *_nodes("saddr"), "goto drop-stranger"))
+    yield Chain("overlay-in", (*_nodes("saddr"), "fib daddr type != local accept", "goto drop-stranger"))
     yield Chain("overlay-out", tuple(f"{overlay} {rule}" for rule in _nodes("daddr")), _hook("output", RAW - 1))
 
 
@@ -127,18 +127,19 @@ def _pods(options: Options) -> Iterator[Chain]:
     )
     yield Chain(
         "input-from-pods",
-        (ESTABLISHED, *(f"{pod} goto pods-to-node" for pod in enters)),
+        tuple(f"{pod} goto pods-to-node" for pod in enters),
         _hook("input", FILTER - 3),
     )
-    yield Chain("pods-to-node", (NEIGHBOURS, "iifname vmap @pods-out", "goto drop-unknown"))
+    yield Chain("pods-to-node", (ESTABLISHED, NEIGHBOURS, "iifname vmap @pods-out", "goto drop-unknown"))
     if options.fast_path:
         yield Chain("offer-fast-path", (_offer(options),), _hook("forward", LAST))
     if options.to_host is ToHost.DROP:
         yield Chain(
             "input-pods-allowed",
-            (ESTABLISHED, NEIGHBOURS, *(f"{pod} goto drop-to-node" for pod in enters)),
+            tuple(f"{pod} goto pods-to-node-allowed" for pod in enters),
             _hook("input", FILTER - 2),
         )
+        yield Chain("pods-to-node-allowed", (ESTABLISHED, NEIGHBOURS, "goto drop-to-node"))
 
 
 def _offer(options: Options) -> str:

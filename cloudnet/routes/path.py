@@ -7,7 +7,7 @@ sentence for people. Nothing is installed here, and the ground never depends on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -69,6 +69,12 @@ def encapsulation(pool: IPPool | None) -> EncapMode:
     if pool is None:
         return EncapMode.NEVER
     return pool.vxlan_mode if pool.vxlan_mode is not EncapMode.NEVER else pool.ipip_mode
+
+
+def may_be_native(version: Family, pools: Iterable[IPPool]) -> bool:
+    """Tell whether pools let any block of theirs be reached natively; without pools, every block may be."""
+    modes = [encapsulation(pool) for pool in pools if family(pool.cidr) is version]
+    return not modes or any(mode is not EncapMode.ALWAYS for mode in modes)
 
 
 def candidate(here: Here, there: There) -> Candidate:

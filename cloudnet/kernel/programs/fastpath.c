@@ -29,6 +29,7 @@ enum {
 	FRAGMENT = 0x3fff, /* "more fragments" and the offset */
 	FIN_SYN_RST = 7,
 	ECHO = 8, ECHO_REPLY = 0, ECHO6 = 128, ECHO6_REPLY = 129,
+	VXLAN = 4789, /* RFC 7348; where another port is set, this is slower, and nothing else */
 	TCP_HEADER = 20, UDP_HEADER = 8,
 };
 
@@ -88,6 +89,8 @@ INLINE int read_transport(void *at, void *end, struct flow *flow, struct headers
 		found->length += (bytes[12] >> 4) * 4;
 		return 1;
 	case IPPROTO_UDP:
+		if (words[1] == big(VXLAN))
+			return 0; /* for the node, in all likelihood: looking for a lease would be in vain */
 		found->length += UDP_HEADER;
 		return 1;
 	case IPPROTO_ICMP:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import boto3
@@ -32,7 +33,9 @@ REGION = "eu-west-1"
 
 # EC2's published buckets ("Request throttling for the EC2 API"). Not the plugin's: a cloud that reads its customer's
 # settings would grant whatever the customer believes.
-_LIMITS = {Kind.READ: Bucket(rate=20.0, burst=100.0), Kind.WRITE: Bucket(rate=5.0, burst=50.0)}
+_LIMITS: Mapping[Kind, Bucket] = MappingProxyType(
+    {Kind.READ: Bucket(rate=20.0, burst=100.0), Kind.WRITE: Bucket(rate=5.0, burst=50.0)}
+)
 _READS = ("Describe", "Get", "List")
 
 Environ: TypeAlias = dict[str, Any]  # PEP 3333's environ
@@ -52,13 +55,20 @@ _ADDRESS_VERBS = {
 class StrictEc2:
     """A WSGI application: EC2 as moto knows it, and as strict as EC2 is. Calls are carried out one at a time."""
 
-    def __init__(self, region: str, conditions: Conditions, *, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        region: str,
+        conditions: Conditions,
+        *,
+        changed: Callable[[], None],
+        limits: Mapping[Kind, Bucket] = _LIMITS,
+    ) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._region = moto.Region(region)
         self._lock = threading.RLock()
         self._views = ec2.Views()
         self._changed = changed
-        self._buckets = {each: TokenBucket(limit, time.monotonic()) for each, limit in _LIMITS.items()}
+        self._buckets = {each: TokenBucket(limit, time.monotonic()) for each, limit in limits.items()}
         self.conditions = conditions
         self.calls: Counter[str] = Counter()
         self._views.add(time.monotonic(), self._region.read(), keep=0)
@@ -84,7 +94,7 @@ class StrictEc2:
         action = target or parameters.get("Action", "")
         with self._lock:
             if not outsider:
-                self.calls[action] += 1
+                self.calls[_counted(action, parameters)] += 1
                 refusal = ec2.admit(action, key, self.conditions) or self._metered(action)
                 if refusal:
                     return _refuse(refusal)
@@ -174,6 +184,11 @@ class StrictEc2:
             json_type = [("Content-Type", "application/x-amz-json-1.1")]
             return 200, json_type, wire.quota(self.conditions.routes_per_table)
         return self._pass_on(environ)
+
+
+def _counted(action: str, parameters: ec2.Parameters) -> str:
+    """Return what a call is counted as: a dry run writes nothing, and is told apart."""
+    return f"{action} (dry run)" if parameters.get("DryRun", "").lower() == "true" else action
 
 
 def _refuse(refusal: ec2.Refusal) -> Answer:

@@ -33,6 +33,8 @@ from cloudnet.model.resources import (
     Cause,
     CloudNode,
     CloudRoute,
+    EncapMode,
+    IPPool,
     Metadata,
     Node,
     RouteState,
@@ -147,6 +149,33 @@ def test_the_ground_is_laid_in_one_step():
     }  # fmt: skip
     assert second.mac != mac
     assert host.reports[-1].ready
+
+
+PROBES = Rule(Family.IPV4, 98, 4793, 17, 4793)
+
+
+def pool_of_mode(mode, cidr="10.65.0.0/16"):
+    return IPPool(Metadata("default"), ip_network(cidr), vxlan_mode=mode)
+
+
+def test_probes_have_a_rule_only_while_a_block_may_be_native():
+    host = start(*OWN, *SECOND, pool_of_mode(EncapMode.ALWAYS))
+    assert not holds(host, PROBES)
+
+    host.put(pool_of_mode(EncapMode.CROSS_SUBNET))
+    assert holds(host, PROBES)
+
+    host.put(pool_of_mode(EncapMode.ALWAYS))
+    assert not holds(host, PROBES)
+
+
+def test_a_block_outside_all_pools_may_be_native_whatever_they_say():
+    host = start(*OWN, pool_of_mode(EncapMode.ALWAYS, cidr="10.65.1.0/24"))
+    assert not holds(host, PROBES)
+
+    host.put(*SECOND)
+
+    assert holds(host, PROBES)
 
 
 def test_device_entries_and_neighbours_come_before_the_routes_that_need_them():
