@@ -1,8 +1,9 @@
 """Carry out a batch of changes: many writes on the wire, their operations followed together, an outcome for each.
 
 A change is some steps in order (``steps.py``), each of them a write and its operation. Steps of different changes do
-not wait for each other. What a batch gives up on and when is as in ``cloudnet.provider.writes``: after a failure
-every write has one attempt, and after three in a row the rest is not sent.
+not wait for each other, but for deletions, which come first. What a batch gives up on and when is as in
+``cloudnet.provider.writes``: after a failure every write has one attempt, and after three in a row the rest is not
+sent. Why threads: docs/decisions/writes-in-flight.md.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cloudnet.model.addresses import Network
-from cloudnet.provider.api import RouteChange, RouteResult
+from cloudnet.provider.api import RouteChange, RouteResult, Verb
 from cloudnet.provider.errors import Conflict, NotFound, ProviderError, Throttled, Unavailable
 from cloudnet.provider.writes import GIVE_UP_AFTER, not_sent
 from cloudnet_gcp import steps, wire
@@ -60,6 +62,10 @@ class Luck:
             return self.last if self.failures >= GIVE_UP_AFTER else None
 
 
+SendAll: TypeAlias = Callable[[Callable[[Job], object], list[Job]], object]
+"""Sends every job of a wave, together or in turn, and returns when all were answered."""
+
+
 class Batch:
     """The changes of one ``apply``, against the routes that stood there just before."""
 
@@ -71,25 +77,37 @@ class Batch:
         self._marks = marks
         self._standing = standing
         self._luck = Luck()
+        self._gone: set[Network] = set()  # destinations from which this batch has deleted what was ours
 
     def run(self, changes: Sequence[RouteChange], *, parallel: int) -> tuple[RouteResult, ...]:
-        """Return the outcome of each change, in their order."""
-        jobs = [self._job(change) for change in changes]
+        """Return the outcome of each change, in their order. Deletions come first: their room may be needed."""
         if parallel == 1:
-            self._drive(jobs, _in_turn)
+            jobs = self._both(changes, _in_turn)
         else:
             with ThreadPoolExecutor(parallel, thread_name_prefix="gcp-write") as pool:
-                self._drive(jobs, lambda send, wave: list(pool.map(send, wave)))
-        return tuple(RouteResult(job.change, job.error) for job in jobs)
+                jobs = self._both(changes, lambda send, wave: list(pool.map(send, wave)))
+        return tuple(RouteResult(change, jobs[at].error) for at, change in enumerate(changes))
+
+    def _both(self, changes: Sequence[RouteChange], send_all: SendAll) -> Mapping[int, Job]:
+        """Carry the deletions out to their end, then the rest; return ``{place in the batch: job}``."""
+        deletions = {at: self._job(c) for at, c in enumerate(changes) if c.verb is Verb.DELETE}
+        self._drive(list(deletions.values()), send_all)
+        self._gone.update(job.change.destination for job in deletions.values() if job.error is None)
+        rest = {at: self._job(c) for at, c in enumerate(changes) if at not in deletions}
+        self._drive(list(rest.values()), send_all)
+        return deletions | rest
 
     def _job(self, change: RouteChange) -> Job:
+        standing = self._standing.get(change.destination, ())
+        if change.destination in self._gone:
+            standing = [route for route in standing if not self._marks.ours(route)]
         try:
-            planned = steps.plan(change, self._standing.get(change.destination, ()), self._marks)
+            planned = steps.plan(change, standing, self._marks)
         except ProviderError as error:
             return Job(change, [], error)
         return Job(change, list(planned))
 
-    def _drive(self, jobs: Sequence[Job], send_all: Callable[[Callable[[Job], object], list[Job]], object]) -> None:
+    def _drive(self, jobs: Sequence[Job], send_all: SendAll) -> None:
         """Send what is ready in waves, look at the operations when it is time, until nothing is left of either."""
         while True:
             wave = [job for job in jobs if job.ready][:A_WAVE]

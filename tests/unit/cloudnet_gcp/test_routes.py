@@ -191,6 +191,28 @@ def test_a_full_quota_refuses_a_replacement_and_the_old_route_stays(make_world, 
     assert world.truth(None) == before
 
 
+def test_what_a_deletion_frees_is_there_for_the_creation_beside_it(make_world):
+    world = make_world(conditions=Conditions(routes_per_table=1))
+    create, other = changes(world, 2)
+    world.provider.routes.apply([create])
+    (delete,) = changes(world, 1, verb=Verb.DELETE)
+
+    results = world.provider.routes.apply([other, delete])
+
+    assert [(r.change, r.error) for r in results] == [(other, None), (delete, None)]
+    assert list(world.truth(None)) == [other.destination]
+
+
+def test_a_destination_can_be_deleted_and_made_anew_in_one_batch(world):
+    world.provider.routes.apply(changes(world, 1))
+    (delete,), (create,) = changes(world, 1, verb=Verb.DELETE), changes(world, 1, name="n3")
+
+    results = world.provider.routes.apply([delete, create])
+
+    assert [r.error for r in results] == [None, None]
+    assert [hop.instance for hop in world.truth(None).values()] == ["here-a/vm-3"]
+
+
 def test_a_replacement_that_was_interrupted_is_finished(world):
     (create,) = changes(world, 1)
     world.provider.routes.apply([create])
