@@ -14,7 +14,7 @@ from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteSc
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.preflight import Finding, Needs
 from cloudnet_ibm import preflight
-from cloudnet_ibm.client import Client, connect
+from cloudnet_ibm.client import A_PAGE, Client, connect
 from cloudnet_ibm.config import IbmConfig, parse
 from cloudnet_ibm.errors import NAME
 from cloudnet_ibm.instances import Machines
@@ -38,6 +38,7 @@ class IbmProvider:
             encapsulations=frozenset(Encapsulation),
             route_scope=RouteScope.ZONE,
             routes_per_table=config.routes_per_table,
+            page=A_PAGE,
         )
 
     @property
