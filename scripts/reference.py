@@ -18,6 +18,8 @@ import typer
 from cloudnet import config
 from cloudnet.cli import main as cli
 from cloudnet.config import AgentConfig, ControllerConfig, Setting
+from cloudnet.manifests import crds
+from cloudnet.model import manifests
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -90,6 +92,7 @@ uses cloudnet as a library catches it by what it wants to do about it; everythin
 | 4 | what was asked for is not there |
 | 5 | it is there already, or somebody else wrote first |
 | 6 | the store or the agent does not answer now: the same command may succeed later |
+| 7 | `cloudnet preflight` found what stands in the way |
 
 A command that goes on after an error, as those that take several documents do, ends with the code that all its errors
 have, and with 1 where they differ.
@@ -113,7 +116,16 @@ def pages() -> Mapping[str, str]:
         "cli.md": "\n".join([COMMANDS, *_commands()]),
         "metrics.md": "\n".join([METRICS, *_metrics()]),
         "errors.md": "\n".join([ERRORS, *_errors()]),
+        "crds.yaml": _definitions("cloudnet's own kinds", crds.own_crds()),
+        "crds-calico.yaml": _definitions("Calico's kinds, for a cluster without Calico", crds.calico_crds()),
     }
+
+
+def _definitions(title: str, documents: Sequence[Mapping[str, Any]]) -> str:
+    head = (
+        f"# CustomResourceDefinitions of {title}; written by scripts/reference.py, printed by `cloudnet manifests`.\n"
+    )
+    return head + "---\n".join(manifests.dump(one) for one in documents)
 
 
 def _same(page: Path, text: str) -> bool:

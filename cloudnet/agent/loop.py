@@ -17,12 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
-from cloudnet.agent import desired
+from cloudnet.agent import desired, secondary
 from cloudnet.agent.blocks import NO_BLOCKS, Blocks
 from cloudnet.agent.borrowed import Borrowed
 from cloudnet.agent.desired import Underlay
+from cloudnet.agent.secondary import Attached
 from cloudnet.agent.wishes import NATIVE_METRIC, Wishes, is_native
 from cloudnet.config import AgentConfig
+from cloudnet.ipam import native
 from cloudnet.kernel.api import (
     MAIN_TABLE,
     OVERLAY_DEVICES,
@@ -37,6 +39,7 @@ from cloudnet.kernel.api import (
     VxlanDevice,
 )
 from cloudnet.model.addresses import Address, Family, Network, NodeName, family, order
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.paths import Path, PathKind
 from cloudnet.model.resources import (
     AgentReport,
@@ -61,7 +64,7 @@ from cloudnet.store.api import Event, EventType
 K = TypeVar("K")
 V = TypeVar("V")
 
-KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, CloudNode, CloudRoute)
+KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, CloudNode, CloudRoute, CloudAddresses)
 """What an agent watches; the contents of blocks come apart (``BlocksChanged``): the ground does not wait for them."""
 
 # --- inputs -----------------------------------------------------------------------------------------------------
@@ -146,6 +149,13 @@ class SetSysctls:
 
 
 @dataclass(frozen=True, slots=True)
+class SetUpDevices:
+    """Set devices of further interfaces up, with these addresses, ``(device, addresses)`` each; then look again."""
+
+    devices: tuple[tuple[str, tuple[Address, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeToSend:
     """One probe packet: from our tunnel address to an address inside the block; a call goes from node to node."""
 
@@ -187,7 +197,9 @@ class PathChanged:
     flapped: bool = False
 
 
-Action: TypeAlias = ReadKernel | ApplyKernel | SetSysctls | SendProbes | AnswerPeers | WriteReport | PathChanged
+Action: TypeAlias = (
+    ReadKernel | ApplyKernel | SetUpDevices | SetSysctls | SendProbes | AnswerPeers | WriteReport | PathChanged
+)
 
 # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -242,6 +254,10 @@ class Loop:
         self._pools: dict[str, IPPool] = {}
         self._probing = dict.fromkeys(Family, True)  # whether some block may be reached natively
         self._blocks = Blocks()
+        self._natives: dict[Network, set[str]] = {}  # blocks that the cloud delivers itself: {block: affinities}
+        self._addresses: CloudAddresses | None = None
+        self._attached: tuple[Attached, ...] = ()
+        self._unready: tuple[tuple[str, tuple[Address, ...]], ...] = ()  # devices that are to be set up
         self._borrowed = Borrowed()
         self._strays_known = False
         self._wishes = Wishes()
@@ -352,10 +368,12 @@ class Loop:
                 self._node(value, gone=gone)
             case BlockAffinity():
                 blocks = frozenset({value.cidr}) if counts(value) and not gone else NO_BLOCKS
+                self._delivery(value, gone=gone)
                 self._touch(self._blocks.claim(("affinity", value.meta.name), value.node, blocks))
             case IPPool():
                 _put(self._pools, value.meta.name, value, gone=gone)
                 self._all_dirty = True
+                self._look_due = True
             case CloudNode():
                 name = NodeName(value.meta.name)
                 _put(self._clouds, name, value, gone=gone)
@@ -363,6 +381,17 @@ class Loop:
                 self._all_dirty = self._all_dirty or name == self.name
             case CloudRoute():
                 self._cloud_route(value, event.revision, gone=gone)
+            case CloudAddresses() if value.meta.name == self.name:
+                self._addresses = None if gone else value
+                self._look_due = True
+
+    def _delivery(self, affinity: BlockAffinity, *, gone: bool) -> None:
+        """Note whether the cloud delivers the block itself."""
+        names, name = self._natives.get(affinity.cidr, set()), affinity.meta.name
+        after = names | {name} if native.is_native(affinity) and not gone else names - {name}
+        if bool(after) is not bool(names):
+            self._touch([affinity.cidr])
+        _put(self._natives, affinity.cidr, after, gone=not after)
 
     def _blocks_changed(self, heard: BlocksChanged) -> None:
         for event in heard.events:
@@ -484,6 +513,18 @@ class Loop:
         self._here = Here(node, self._clouds.get(self.name), gateways, underlay_mtu, vxlan_mtu)
         if (self._here, self._underlays) != before:
             self._all_dirty = True
+        self._look_at_interfaces()
+
+    def _look_at_interfaces(self) -> None:
+        """Find the devices of further interfaces, and wish the rules and tables that their addresses need."""
+        assert self._read is not None  # noqa: S101 - step() has seen to it
+        before, self._attached = self._attached, secondary.attached(self._addresses, self._read.links)
+        if before != self._attached:
+            self._all_dirty = True
+        pools = [pool.cidr for pool in self._pools.values()]
+        self._wishes.wish(("addresses",), secondary.objects(self._addresses, self._attached, pools))
+        self._unready = tuple((a.link.name, a.missing) for a in self._attached if not a.ready)
+        self._sysctls_due = True
 
     def _no_ground(self) -> str:
         node = self._nodes.get(self.name)
@@ -575,7 +616,12 @@ class Loop:
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
         there = There(
-            block, node, self._clouds.get(node.name), self._routes.get(block), pool_of(block, self._pools.values())
+            block,
+            node,
+            self._clouds.get(node.name),
+            self._routes.get(block),
+            pool_of(block, self._pools.values()),
+            native=block in self._natives,
         )
         offered = path.candidate(self._here, there)
         underlay = self._underlays.get(family(block))
@@ -589,9 +635,7 @@ class Loop:
             self._holds[block] = after.held_until
         elif self._holds:  # asking nothing for a block costs a hash, and there may be thousands of blocks
             self._holds.pop(block, None)
-        native = after.state is State.NATIVE
-        objects = desired.for_remote_block(block, node, offered, underlay, native=native) if underlay else ()
-        self._wishes.wish(("block", order(block)), objects)
+        self._wishes.wish(("block", order(block)), self._ways(there, offered, native=after.state is State.NATIVE))
         verdict = self._prober.verdict(block)
         if verdict in {Verdict.LOST, Verdict.SILENT} and offered.kind is PathKind.NATIVE:
             self._lost.add(block)
@@ -601,6 +645,15 @@ class Loop:
         flapped = before is not None and after.flaps > before.fallback.flaps
         self.counts.flaps += flapped
         return self._record(block, chosen, flapped=flapped)
+
+    def _ways(self, there: There, offered: Candidate, *, native: bool) -> Iterator[KernelObject]:
+        """Yield what the kernel should hold of a remote block."""
+        underlay, vtep = self._underlays.get(family(there.block)), there.node.vtep(family(there.block))
+        if underlay is None or vtep is None:
+            return
+        yield from desired.for_remote_block(there.block, there.node, offered, underlay, native=native)
+        if there.native and not native:
+            yield from secondary.ground(vxlan.to_block(there.block, vtep.address), self._attached)
 
     def _stand(
         self,
@@ -677,6 +730,9 @@ class Loop:
 
     def _kernel_work(self, now: float) -> list[Action]:
         actions: list[Action] = []
+        if self._unready:
+            actions.append(SetUpDevices(self._unready))
+            self._unready = ()
         wanted = self._wishes.changes()
         if not self._strays_known:  # a route to a stray of an earlier run must stand until we know
             wanted = tuple(change for change in wanted if not _forgets_an_address(change))
@@ -705,7 +761,8 @@ class Loop:
         for version, underlay in self._underlays.items():
             if version is Family.IPV4:
                 settings.append(("net.ipv4.ip_forward", "1"))
-                devices = (underlay.link.name, OVERLAY_DEVICES[version])
+                further = (a.link.name for a in self._attached)
+                devices = (underlay.link.name, OVERLAY_DEVICES[version], *further)
                 settings += ((f"net.ipv4.conf.{device}.rp_filter", "2") for device in devices)
             else:
                 settings.append((f"net.ipv6.conf.{underlay.link.name}.accept_ra", "2"))

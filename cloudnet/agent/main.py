@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel
+from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
@@ -54,8 +54,10 @@ from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
+from cloudnet.store import last_known
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
 
 if TYPE_CHECKING:
@@ -187,6 +189,8 @@ class Agent:
                 return self._read()
             case loop.ApplyKernel(changes):
                 return self._apply(changes)
+            case loop.SetUpDevices(devices):
+                return self._set_up(devices)
             case loop.SetSysctls(settings):
                 self._set_sysctls(settings)
             case loop.SendProbes(probes):
@@ -201,6 +205,17 @@ class Agent:
             case loop.PathChanged():
                 self._tell(action)
         return None
+
+    def _set_up(self, devices: Sequence[tuple[str, tuple[Address, ...]]]) -> loop.Input | None:
+        """Set devices up; look at them again, unless one could not be: the next resync tries again."""
+        try:
+            for name, addresses in devices:
+                self._kernel.set_up(name, addresses)
+                log.info("set up interface=%s addresses=%s", name, ",".join(map(str, addresses)))
+        except KernelError as e:
+            log.warning("an interface for pods cannot be set up, trying again by itself: %s", e)
+            return None
+        return loop.KernelStirred()
 
     def _read(self) -> loop.Input:
         try:
@@ -320,6 +335,7 @@ def run(config: AgentConfig) -> int:
     with ExitStack() as stack:
         found = features.detect()
         features.require(found, "net_admin", "vxlan", "policy_rules")
+        uninstall.remember(config)
         kernel = NetlinkKernel(
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
@@ -353,7 +369,7 @@ def run(config: AgentConfig) -> int:
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
-        informer = hear_resources(store, inbox, stack, hearers)
+        informer = hear_resources(store, inbox, stack, hearers, LastKnown(last_known.path(config.state), clock))
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
@@ -419,7 +435,11 @@ def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPat
 
 
 def hear_resources(
-    store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
+    store: Store,
+    inbox: Inbox,
+    stack: ExitStack,
+    hearers: Sequence[Callable[[Batch], None]],
+    kept: LastKnown,
 ) -> Informer:
     """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
 
@@ -430,7 +450,8 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
+    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS})
+    return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:

@@ -30,8 +30,10 @@ from cloudnet.model.resources import Resource
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy import feed
 from cloudnet.policy.options import Options
+from cloudnet.store import last_known
 from cloudnet.store.api import Event
 from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
 
 if TYPE_CHECKING:
@@ -124,7 +126,14 @@ def renamed(events: Iterable[Event[Resource]], prefix: str) -> Iterator[Event[Re
 
 def options(config: AgentConfig) -> Options:
     """Return the settings of enforcement; whose VXLAN it is, is not ours to say."""
-    return replace(policy.options(config), vxlan_port=0, overlay_ports=(), vxlan_from_pods=True, ipip_from_pods=True)
+    return replace(
+        policy.options(config),
+        vxlan_port=0,
+        overlay_ports=(),
+        vxlan_from_pods=True,
+        ipip_from_pods=True,
+        fast_path=False,
+    )
 
 
 def run(config: AgentConfig) -> int:
@@ -141,7 +150,8 @@ def run(config: AgentConfig) -> int:
         stack.callback(store.close)
         policing = stack.enter_context(enforcing(config, options(config), clock))
         agent = PolicyAgent(config, policing, clock)
-        agent.informer = stack.enter_context(Informer(store, feed.KINDS, agent.hear))
+        kept = LastKnown(last_known.path(config.state), clock)
+        agent.informer = stack.enter_context(Informer(store, feed.KINDS, agent.hear, last_known=kept))
         stack.callback(SocketServer(config.socket, agent.answer).close)
         stack.enter_context(measuring(config, agent, clock, (policing,)))
         stack.enter_context(stopping_on_signals(stop.set))

@@ -136,6 +136,14 @@ OF: Final[Mapping[str, Shown]] = {
         (Column("ZONE", "spec.zone"), Column("TABLES", "status.tables"), Column("PROBLEM", "status.problem")),
     ),
     "CloudRoute": Shown((_CIDR, _NODE, Column("TABLES", "status.tables.state"))),
+    "CloudAddresses": Shown(
+        (
+            Column("CAPACITY", "status.capacity.ipv4", "0"),
+            Column("PREFIXES", "status.prefixes.cidr"),
+            Column("CAUSE", "status.cause", "none"),
+        ),
+        (Column("INTERFACES", "status.interfaces.id"), Column("DETAIL", "status.detail")),
+    ),
     "AgentReport": Shown(
         (Column("READY", "status.ready", "false"), Column("LOST", "status.lost")),
         (Column("MESSAGE", "status.message"),),

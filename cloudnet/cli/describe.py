@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from cloudnet.cli import output, resource_view
 from cloudnet.ipam import picture, report
 from cloudnet.model import kinds
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.kubernetes import Pod
 from cloudnet.model.policies import Profile, Tier
 from cloudnet.model.resources import (
@@ -101,6 +102,7 @@ def _of_node(node: Node, store: Store) -> Iterable[_Section]:
     yield "Network", _condition(_maybe(store, NodeCondition, name))
     yield "Agent", _agent(_maybe(store, AgentReport, name))
     yield "Cloud", _cloud(_maybe(store, CloudNode, name))
+    yield "Native addresses", list(_native(_maybe(store, CloudAddresses, name)))
     mine = [stored.value for stored in store.list(BlockAffinity).items if stored.value.node == name]
     yield "Blocks", [f"{one.cidr} ({one.state.value})" for one in mine if one.type == "host" and not one.deleted]
     routes = [stored.value for stored in store.list(CloudRoute).items if stored.value.node == name]
@@ -133,6 +135,17 @@ def _cloud(found: CloudNode | None) -> list[str]:
         "forwards for pods" if found.forwarding else f"drops pods' packets: {found.problem or 'not set up yet'}"
     )
     return [f"{where}; {forwards}; MTU {found.mtu}"]
+
+
+def _native(found: CloudAddresses | None) -> Iterator[str]:
+    if found is None:
+        return
+    room = ", ".join(f"{number} IPv{of:d}" for of, number in sorted(found.capacity.items())) or "no"
+    yield f"{room} addresses fit on the machine, on {len(found.interfaces)} interfaces now"
+    for prefix in found.prefixes:
+        yield f"{prefix.cidr} on {prefix.interface}: {prefix.state.value}"
+    if found.detail:
+        yield f"further pods get addresses of pools ({found.cause.value}): {found.detail}"
 
 
 def _route(route: CloudRoute) -> Iterator[str]:

@@ -11,6 +11,7 @@ from cloudnet.store.migrate import MigrationRefused
 
 FAILED = 1
 UNAVAILABLE = 6
+IN_THE_WAY = 7  # of `cloudnet preflight`: it is no error that something stands there
 CODES: tuple[tuple[type[CloudnetError], int], ...] = (
     (BadInput, 2),
     (MissingTool, 3),

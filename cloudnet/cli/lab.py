@@ -163,7 +163,7 @@ def _print_status(lab: labs.Lab, output: Format) -> None:
             n.zone,
             n.addresses[0].ip,
             ", ".join(map(str, n.blocks)),
-            n.instance,
+            "/".join(n.instance.split("/")[-2:]),  # Azure's ids are paths as long as a line
             n.agent,
             " ".join(f"{p.name}={p.address}" for p in n.pods),
         )

@@ -38,6 +38,8 @@ ENTRIES = (
     Entry("routes", "cloudnet.cli.routes:run", "Show the path to every remote block, why that one, and since when."),
     Entry("status", "cloudnet.cli.status:run", "Show how the agent of this node does, and the cluster."),
     Entry("providers", "cloudnet.cli.providers:run", "Show the installed cloud providers, and what they lack."),
+    Entry("manifests", "cloudnet.cli.manifests:run", "Print all that a cluster needs, for kubectl apply."),
+    Entry("preflight", "cloudnet.cli.preflight:run", "Show what of a cloud stands in the way, and change nothing."),
     Entry("cni", "cloudnet.cli.cni:app", "The CNI plugin of this node: install it, remove it, call it."),
     Entry("ipam", "cloudnet.cli.ipam:app", "Pod addresses: who has which, and whether the books agree."),
     Entry("policy", "cloudnet.cli.policy:app", "Network policies: explained, drawn, checked, compared and tested."),

@@ -10,14 +10,13 @@ from typing import Any
 
 from cloudnet.cli import columns, output
 from cloudnet.errors import BadInput
-from cloudnet.model import kinds, manifests
+from cloudnet.model import kinds, manifests, wire
 from cloudnet.model.resources import Resource
 from cloudnet.store.api import Stored
 
 FORMATS = ("table", "wide", "yaml", "json", "name")
 _CUSTOM = "custom-columns="
 _FIRST = ("apiVersion", "kind", "metadata", "spec", "status")
-_MARKS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "ownerReferences")
 
 # Any: JSON's types.
 Document = dict[str, Any]
@@ -43,7 +42,7 @@ def document(stored: Stored[Resource], *, export: bool = False) -> Document:
     kind = kinds.of(type(stored.value))
     metadata = dict(found.get("metadata") or {})
     if export:
-        metadata = {key: value for key, value in metadata.items() if key not in _MARKS}
+        metadata = {key: value for key, value in metadata.items() if key not in wire.MARKS}
         found.pop("status", None)
     else:
         metadata["resourceVersion"] = str(stored.revision)

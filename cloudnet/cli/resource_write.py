@@ -11,8 +11,9 @@ from typing import Any
 from cloudnet.cli import exits
 from cloudnet.cli.resource_input import Bad, Given
 from cloudnet.errors import BadInput, CloudnetError
+from cloudnet.model import kinds, wire
 from cloudnet.model.resources import IPPool, Resource
-from cloudnet.store import documents
+from cloudnet.store import documents, records
 from cloudnet.store.api import AlreadyExists, Conflict, NotFound, Store, Stored
 
 _TRIES = 10  # writers that may come between reading and writing when the document names no revision
@@ -183,17 +184,22 @@ def _find(store: Store, given: Given) -> Stored[Resource] | None:
 
 
 def _same(stored: Resource, given: Resource) -> bool:
-    """Tell whether a document would change anything; what only the store knows does not count."""
+    """Tell whether a document would change anything; what only the store and observers know does not count.
+
+    A status counts as far as it is part of what the resource is to us: Kubernetes keeps no other from a document.
+    """
     before, after = json.loads(stored.meta.document), json.loads(given.meta.document)
-    if "status" not in after:
-        before.pop("status", None)
-    return _without_marks(before) == _without_marks(after)
+    left = kinds.of(type(given)).decode(json.dumps(wire.observed(after, before)).encode())
+    if records.with_uid(left, "") != records.with_uid(stored, ""):
+        return False
+    return _spoken(before) == _spoken(after)
 
 
 # Any: documents.
-def _without_marks(document: dict[str, Any]) -> dict[str, Any]:
-    metadata = {k: v for k, v in document["metadata"].items() if k not in {"uid", "creationTimestamp"}}
-    return {**document, "metadata": metadata}
+def _spoken(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a document its author says."""
+    metadata = {k: v for k, v in document["metadata"].items() if k not in wire.MARKS and v not in ({}, None)}
+    return {**document, "metadata": metadata, "status": None}
 
 
 def _check_pool(before: IPPool, after: IPPool) -> None:

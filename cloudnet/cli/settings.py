@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,14 +32,20 @@ SYSTEM = Path("/etc/cloudnet/config.yaml")
 _Document = Mapping[str, object]
 
 
-def command(kind: type[C], start: Callable[[C], None], *, doc: str) -> Callable[..., None]:
-    """Return a function that typer turns into a command with a flag for each setting of ``kind``."""
+def command(
+    kind: type[C], start: Callable[..., None], *, doc: str, also: Sequence[inspect.Parameter] = ()
+) -> Callable[..., None]:
+    """Return a function that typer turns into a command with a flag for each setting of ``kind``.
+
+    ``start`` gets the settings, and by name the values of the parameters in ``also``, which are no settings.
+    """
 
     def run(*, config_file: Path | None = None, **flags: object) -> None:
+        more = {parameter.name: flags.pop(parameter.name) for parameter in also}
         files = read(config_file, os.environ)
-        start(config.load(kind, files=files, environment=os.environ, flags=flags))
+        start(config.load(kind, files=files, environment=os.environ, flags=flags), **more)
 
-    parameters = [_CONFIG_FLAG, *(_flag(setting) for setting in config.settings(kind))]
+    parameters = [_CONFIG_FLAG, *also, *(_flag(setting) for setting in config.settings(kind))]
     # typer reads the signature and the annotations of the function; here they follow from the class
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # functions do take one
     run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -88,6 +88,7 @@ KINDS: tuple[type[Resource], ...] = (
 """What the loop must be told of."""
 
 NEVER = float("inf")
+FORWARD_AT_ONCE = 10  # interfaces: they are written one by one, and the first need not wait for the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -638,7 +639,7 @@ class Loop:
     def _allow_forwarding(self) -> Iterator[Action]:
         if self._forwarding_busy or not self._tables_read:
             return
-        closed = tuple(self.nodes.closed(self._now))[: self.capabilities.batch]
+        closed = tuple(self.nodes.closed(self._now))[:FORWARD_AT_ONCE]
         if closed:
             self._forwarding_busy = True
             yield AllowForwarding(closed)

@@ -7,7 +7,6 @@ the lease on another, so that no long write ever delays a renewal.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -18,9 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 
@@ -28,7 +26,7 @@ from cloudnet import logs, metrics
 from cloudnet.addresses.plan import Settings
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
-from cloudnet.controller import carry, carry_pools, lease, pools
+from cloudnet.controller import books, carry, carry_pools, lease
 from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
 from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
@@ -286,7 +284,7 @@ def run(config: ControllerConfig) -> int:
         stopped = stack.enter_context(stopping_on_signals(inbox))
         store = open_store(config.store)
         stack.callback(store.close)
-        provider = providers.load(config.provider, _provider_config(config.provider_config), clock=clock)
+        provider = providers.load(config.provider, providers.read_config(config.provider_config), clock=clock)
         registry = CollectorRegistry()
         measured = Metrics(registry)
         _observe(provider, measured)
@@ -301,7 +299,7 @@ def run(config: ControllerConfig) -> int:
         controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
         controller.metrics = measured
         holder.controller = controller
-        kinds = dict.fromkeys((*KINDS, *(pools.KINDS if native else ()), Lease))
+        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease))
         informer = Informer(store, tuple(kinds), inbox.put)
         collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
         with informer, collecting(collector, controller.leads, clock):
@@ -401,20 +399,6 @@ def _observe(provider: Provider, measured: Metrics) -> None:
     budget = getattr(provider, "budget", None)
     if budget is not None:
         budget.observe = measured.called
-
-
-def _provider_config(path: str) -> Mapping[str, Any]:  # Any: parsed JSON, checked by the plugin
-    if not path:
-        return {}
-    try:
-        parsed = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise BadInput(f"cannot be read ({(e.strerror or str(e)).lower()})", path=path) from e
-    except ValueError as e:
-        raise BadInput(f"not JSON: {e}", path=path) from e
-    if not isinstance(parsed, dict):
-        raise BadInput(f"expected an object with the provider's settings, found {type(parsed).__name__}", path=path)
-    return parsed
 
 
 @contextmanager

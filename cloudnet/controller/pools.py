@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from cloudnet.addresses import ledger as ledgers
 from cloudnet.addresses import plan
@@ -28,6 +27,7 @@ from cloudnet.addresses.plan import Add, Assign, Member, Settings, Shortage
 from cloudnet.addresses.supply import Supply
 from cloudnet.controller import words
 from cloudnet.controller.actions import Changed, Leading, Level, Put, Remove, Say, Write
+from cloudnet.controller.books import Books
 from cloudnet.controller.pool_actions import (
     AddInterface,
     AddressesRead,
@@ -48,10 +48,9 @@ from cloudnet.controller.pool_actions import (
 )
 from cloudnet.controller.sight import Sight
 from cloudnet.controller.tables import Trouble, growing
-from cloudnet.ipam import native
 from cloudnet.model.addresses import InterfaceId, Network, NodeName, SubnetId, family, order
-from cloudnet.model.cloud_addresses import CloudAddresses, CloudPrefix, PrefixState
-from cloudnet.model.resources import AffinityState, BlockAffinity, IPAMBlock, Node, Resource
+from cloudnet.model.cloud_addresses import CloudAddresses, PrefixState
+from cloudnet.model.resources import BlockAffinity, Resource
 from cloudnet.provider.api import Instance, NetworkInterface
 from cloudnet.provider.errors import (
     Conflict,
@@ -64,16 +63,7 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
-from cloudnet.store.api import Event, EventType, Stored
-
-KINDS: tuple[type[Resource], ...] = (Node, BlockAffinity, IPAMBlock, CloudAddresses)
-"""What the loop must be told of."""
-
-POD_LIMIT = "cloudnet.io/pod-limit"
-"""Annotation of a Node: how many pods it runs at most."""
-
-K = TypeVar("K")
-V = TypeVar("V")
+from cloudnet.store.api import Event, Stored
 
 NEVER = float("inf")
 
@@ -131,12 +121,8 @@ class Pools:
         self.synced = False
         self._supply = Supply()
         self._inbox: deque[PoolInput] = deque()
-        self._nodes: dict[NodeName, Node] = {}
+        self._books = Books()
         self._machines: Mapping[NodeName, Instance] = {}
-        self._ledgers: dict[NodeName, Stored[CloudAddresses]] = {}
-        self._affinities: dict[NodeName, dict[Network, BlockAffinity]] = defaultdict(dict)
-        self._taken: dict[NodeName, dict[Network, int]] = defaultdict(dict)  # {block: addresses of pods}
-        self._host: dict[Network, NodeName] = {}  # whose a block is
         self._pools: dict[NodeName, _Pool] = defaultdict(_Pool)
         self._sight = Sight()
         self._removing: set[InterfaceId] = set()
@@ -196,39 +182,13 @@ class Pools:
         self._calls = 0
         self._closed = None
         self._read_due, self._read_tries = self._now, 0
-        self._dirty.update(dict.fromkeys((*self._nodes, *self._ledgers)))
+        self._dirty.update(dict.fromkeys(self._books.names()))
 
     def _resource(self, event: Event[Resource]) -> None:
-        value, gone = event.value, event.type is EventType.DELETED
-        match value:
-            case Node():
-                _put(self._nodes, value.name, None if gone else value)
-                self._dirty[value.name] = None
-            case BlockAffinity() if value.type == "host":
-                _put(self._affinities[value.node], value.cidr, None if gone else value)
-                self._pools[value.node].adopted.discard(value.cidr)
-                self._dirty[value.node] = None
-            case IPAMBlock():
-                self._block(value, gone=gone)
-            case CloudAddresses():
-                name = NodeName(value.meta.name)
-                _put(self._ledgers, name, None if gone else Stored(value, event.revision))
-                self._dirty[name] = None
-
-    def _block(self, block: IPAMBlock, *, gone: bool) -> None:
-        owned = not gone and block.affinity is not None and block.affinity.type == "host"
-        host = block.affinity.host if owned and block.affinity else None
-        before = self._host.get(block.cidr)
-        if before is not None and before != host:
-            self._taken[before].pop(block.cidr, None)
-            self._dirty[before] = None
-        _put(self._host, block.cidr, host)
-        if host is None:
-            return
-        count = pods_of(block)
-        if self._taken[host].get(block.cidr) != count:
-            self._taken[host][block.cidr] = count
-            self._dirty[host] = None
+        value = event.value
+        if isinstance(value, BlockAffinity):
+            self._pools[value.node].adopted.discard(value.cidr)
+        self._dirty.update(dict.fromkeys(self._books.hear(event)))
 
     def _see_machines(self, machines: Mapping[NodeName, Instance]) -> None:
         if machines == self._machines:
@@ -251,7 +211,7 @@ class Pools:
         self._read_tries = 0
         nodes = {m.id for m in self._machines.values()}
         self._sight.take_in(event.holdings, nodes, started=started, now=self._now)
-        self._dirty.update(dict.fromkeys((*self._nodes, *self._ledgers)))
+        self._dirty.update(dict.fromkeys(self._books.names()))
 
     def _mutated(self, event: Mutated) -> None:
         action, error = event.action, event.error
@@ -268,29 +228,21 @@ class Pools:
             self._fine("calls")
             self._done(action, event.interface, pool)
 
-    def _done(
-        self,
-        action: Mutation,
-        interface: NetworkInterface,
-        pool: _Pool,
-    ) -> None:
+    def _done(self, action: Mutation, interface: NetworkInterface, pool: _Pool) -> None:
         if isinstance(action, RemoveInterface):
             self._sight.removed(interface.id, now=self._now)
             return
-        self._sight.changed(interface, now=self._now)
         if isinstance(action, TakeAddresses):
             pool.gone.update(dict.fromkeys(action.cidrs, self._now))
+            if self._sight.interface(interface.id) is not None:
+                self._sight.changed(interface, now=self._now)
         else:
+            self._sight.changed(interface, now=self._now)
             self._supply.given(interface.subnet, action.wanted)
             for cidr in interface.cidrs:
                 pool.gone.pop(cidr, None)
 
-    def _refused(
-        self,
-        action: Mutation,
-        error: ProviderError,
-        pool: _Pool,
-    ) -> None:
+    def _refused(self, action: Mutation, error: ProviderError, pool: _Pool) -> None:
         options, detail = self.options, words.addresses(action, error)
         match error:
             case Exhausted() if isinstance(action, GiveAddresses | AddInterface):
@@ -348,16 +300,18 @@ class Pools:
         for outcome in event.outcomes:
             name = NodeName(outcome.write.value.meta.name)
             self._dirty[name] = None
-            if outcome.now is not None and isinstance(outcome.now.value, CloudAddresses):
-                self._ledgers[name] = Stored(outcome.now.value, outcome.now.revision)
-            elif isinstance(outcome.write, Remove) or isinstance(outcome.error, words.GONE):
-                self._ledgers.pop(name, None)
+            value = outcome.now.value if outcome.now is not None else outcome.write.value
+            gone = outcome.now is None and (
+                isinstance(outcome.write, Remove) or isinstance(outcome.error, words.GONE)
+            )
+            if isinstance(value, CloudAddresses) and (outcome.now is not None or gone):
+                self._books.recorded(value, outcome.now.revision if outcome.now is not None else None)
             if outcome.error is not None and not isinstance(outcome.error, words.RACES):
                 failed = str(outcome.error)
         if failed or not event.outcomes:
             self._store_tries += 1
             self._store_due = self._now + growing(self.options.away_first, self.options.away_limit, self._store_tries)
-            self._dirty.update(dict.fromkeys((*self._nodes, *self._ledgers)))
+            self._dirty.update(dict.fromkeys(self._books.names()))
         else:
             self._store_tries = 0
         self._topic("store", words.store(failed) if failed else "")
@@ -383,7 +337,7 @@ class Pools:
             yield WriteLedger(tuple(writes))
 
     def _due_to_read(self) -> float:
-        if self._nodes and not self._machines:
+        if self._books.nodes and not self._machines:
             return NEVER  # they are being looked up
         aged = min(self._sight.strays.values(), default=NEVER) + self.settings.leak
         return min(self._read_due, self._read_at + self.options.resync, aged if aged > self._read_at else NEVER)
@@ -394,10 +348,10 @@ class Pools:
 
     def _look(self, name: NodeName, writes: list[Write]) -> Iterator[PoolAction]:
         """Yield what one node needs now; its record's change joins the others'."""
-        pool, stored = self._pools[name], self._ledgers.get(name)
+        pool, stored = self._pools[name], self._books.records.get(name)
         pool.due = NEVER
         pool.gone = {c: at for c, at in pool.gone.items() if self._now < at + _LATE}
-        if name not in self._nodes:
+        if name not in self._books.nodes:
             yield from self._farewell(name, pool, stored, writes)
             return
         member = self._member(name, pool)
@@ -439,25 +393,20 @@ class Pools:
         interfaces = tuple(
             replace(i, cidrs=tuple(c for c in i.cidrs if c not in pool.gone)) for i in self._sight.of(machine.id)
         )
-        going = {p.cidr for p in self._leaving(name)} - pool.staying
+        going = {p.cidr for p in self._books.leaving(name)} - pool.staying
         held = tuple(c for i in interfaces for c in i.cidrs if c not in going and family(c) in self.settings.families)
-        taken = self._taken.get(name, {})
         return Member(
             machine,
             replace(room, interfaces=len(interfaces)) if pool.fixed else room,
             interfaces,
             held,
-            {c: sum(taken[b] for b in plan.inside(taken, c)) for c in held},
-            {of: sum(n for b, n in taken.items() if family(b) is of) for of in self.settings.families},
+            self._books.used(name, held),
+            {of: self._books.pods(name, of) for of in self.settings.families},
             self._limit(name),
         )
 
-    def _leaving(self, name: NodeName) -> tuple[CloudPrefix, ...]:
-        stored = self._ledgers.get(name)
-        return tuple(p for p in stored.value.prefixes if p.state is PrefixState.LEAVING) if stored else ()
-
     def _limit(self, name: NodeName) -> int:
-        text = self._nodes[name].meta.annotations.get(POD_LIMIT, "")
+        text = self._books.pod_limit(name)
         if not text:
             return self.settings.pod_limit
         wrong = not text.isdecimal()
@@ -478,7 +427,7 @@ class Pools:
         shown = {c for i in member.interfaces for c in i.cidrs}
         for of in self.settings.families:
             number = plan.lacking(member, of, self.settings)
-            for prefix in self._leaving(name):
+            for prefix in self._books.leaving(name):
                 standing = prefix.cidr in shown and prefix.cidr not in pool.let_go and not pool.storing
                 if number > 0 and family(prefix.cidr) is of and standing:
                     revived.add(prefix.cidr)
@@ -511,7 +460,7 @@ class Pools:
             pool.storing = True
             yield AdoptBlocks(name, missing)
             return
-        for prefix in self._leaving(name):
+        for prefix in self._books.leaving(name):
             if prefix.cidr not in pool.let_go and self._is_time(prefix.cidr, pool):
                 pool.storing = True
                 yield LetBlocksGo(name, prefix.cidr, self._standing(name, prefix.cidr))
@@ -520,12 +469,12 @@ class Pools:
     def _unadopted(
         self, name: NodeName, pool: _Pool, record: CloudAddresses, member: Member
     ) -> Mapping[Network, InterfaceId]:
-        own, missing = self._affinities.get(name, {}), dict[Network, InterfaceId]()
+        missing: dict[Network, InterfaceId] = {}
         for prefix in record.prefixes:
             if prefix.state is PrefixState.LEAVING or family(prefix.cidr) not in self.settings.families:
                 continue
             for block in plan.blocks(prefix.cidr, plan.needed(member, family(prefix.cidr), self.settings)):
-                known = block in pool.adopted or _is_adopted(own.get(block), prefix.interface)
+                known = block in pool.adopted or self._books.adopted(name, block, prefix.interface)
                 if not known and self._is_time(block, pool):
                     missing[block] = prefix.interface
         return missing
@@ -540,7 +489,7 @@ class Pools:
 
     def _standing(self, name: NodeName, cidr: Network) -> tuple[Network, ...]:
         """Return the blocks of a prefix that the node has; of one without any the first, to be sure."""
-        return tuple(plan.inside(self._affinities.get(name, {}), cidr)) or plan.blocks(cidr, 1)
+        return self._books.blocks(name, cidr) or plan.blocks(cidr, 1)
 
     def _change(self, name: NodeName, pool: _Pool, member: Member, step: Assign | Add | None) -> Iterator[PoolAction]:
         """Yield the one change in the cloud that comes next: more addresses before anything goes back."""
@@ -567,12 +516,12 @@ class Pools:
     def _take(self, name: NodeName, pool: _Pool) -> TakeAddresses | None:
         """Return the request that gives one interface's ripe prefixes back; note those that are gone already."""
         ripe: dict[InterfaceId, list[Network]] = {}
-        for prefix in self._leaving(name):
+        for prefix in self._books.leaving(name):
             if prefix.cidr not in pool.let_go or prefix.cidr in pool.gone:
                 continue
             at = pool.let_go[prefix.cidr] + self.settings.quarantine
             known = self._sight.interface(prefix.interface)
-            if name in self._nodes and (known is None or prefix.cidr not in known.cidrs):
+            if name in self._books.nodes and (known is None or prefix.cidr not in known.cidrs):
                 pool.gone[prefix.cidr] = self._now
                 self._dirty[name] = None
             elif at <= self._now:
@@ -586,12 +535,14 @@ class Pools:
 
     def _recorded(self, name: NodeName, interface: InterfaceId) -> NetworkInterface:
         """Return what the record says of an interface that no read shows."""
-        entry = self._ledgers[name].value.interface(interface)
+        record = self._books.record(name)
+        entry = record.interface(interface) if record else None
         return NetworkInterface(interface, entry.subnet if entry else SubnetId(""))
 
     def _drop_interface(self, name: NodeName, pool: _Pool, member: Member) -> RemoveInterface | None:
         """Return the removal of an interface of ours that has delivered nothing for long enough."""
-        recorded = {p.interface for p in self._ledgers[name].value.prefixes} if name in self._ledgers else set()
+        record = self._books.record(name)
+        recorded = {p.interface for p in record.prefixes} if record else set()
         idle = [i for i in plan.idle_interfaces(member) if i.id not in recorded]
         pool.idle_since = {i.id: pool.idle_since.get(i.id, self._now) for i in idle}
         for interface in idle:
@@ -621,7 +572,7 @@ class Pools:
             yield from self._call(pool, self._take(name, pool))
 
     def _let_all_go(self, name: NodeName, pool: _Pool) -> Iterator[PoolAction]:
-        for prefix in self._leaving(name):
+        for prefix in self._books.leaving(name):
             if not pool.storing and prefix.cidr not in pool.let_go and self._is_time(prefix.cidr, pool):
                 pool.storing = True
                 yield LetBlocksGo(name, prefix.cidr, self._standing(name, prefix.cidr))
@@ -633,16 +584,12 @@ class Pools:
             seen_again = self._reading is None and self._read_at >= since + self.settings.leak
             if interface is None or not seen_again or name in self._removing or not self._may_call():
                 continue
-            if self._wall >= interface.made_at + self.settings.leak and not self._is_used(interface):
+            if self._wall >= interface.made_at + self.settings.leak and not self._books.speaks_of(
+                name, interface.cidrs
+            ):
                 self._removing.add(name)
                 self._calls += 1
                 yield RemoveInterface(NodeName(""), interface)
-
-    def _is_used(self, interface: NetworkInterface) -> bool:
-        """Tell whether some node's record or block still speaks of what an interface delivers."""
-        if any(s.value.interface(interface.id) for n, s in self._ledgers.items() if n in self._nodes):
-            return True
-        return any(plan.inside(own, c) for own in self._affinities.values() for c in interface.cidrs)
 
     # --- when -----------------------------------------------------------------------------------------------
 
@@ -684,38 +631,15 @@ class Pools:
     def status(self) -> PoolStatus:
         """Return the figures of this moment."""
         status = PoolStatus(strays=len(self._sight.strays))
-        for name, stored in self._ledgers.items():
+        for name, stored in self._books.records.items():
             record = stored.value
             status.nodes[record.cause.value] += 1
             status.capacity += sum(record.capacity.values())
-            for prefix in record.prefixes:
-                status.prefixes[prefix.state.value, prefix.cidr.prefixlen] += 1
-                blocks = plan.inside(self._taken.get(name, {}), prefix.cidr)
-                status.used += sum(self._taken[name][b] for b in blocks)
-                status.held += sum(b.num_addresses for b in blocks)
+            cidrs = [prefix.cidr for prefix in record.prefixes]
+            status.used += sum(self._books.used(name, cidrs).values())
+            status.held += sum(b.num_addresses for c in cidrs for b in self._books.blocks(name, c))
+            status.prefixes.update((p.state.value, p.cidr.prefixlen) for p in record.prefixes)
         return status
 
 
 _LATE = 120.0  # seconds that a read may still show what was given back
-
-
-def _is_adopted(affinity: BlockAffinity | None, interface: InterfaceId) -> bool:
-    confirmed = affinity is not None and affinity.state is AffinityState.CONFIRMED
-    return confirmed and affinity is not None and affinity.meta.labels.get(native.LABEL) == interface
-
-
-def _put(where: dict[K, V], key: K, value: V | None) -> None:
-    if value is None:
-        where.pop(key, None)
-    else:
-        where[key] = value
-
-
-def pods_of(block: IPAMBlock) -> int:
-    """Return how many addresses of a block pods have: tunnel ends and the like say their type."""
-    attributes = block.attributes
-    return sum(
-        1
-        for index in block.allocations
-        if index is not None and attributes[index].released_at is None and "type" not in attributes[index].owner
-    )

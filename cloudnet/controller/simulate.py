@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from cloudnet.addresses.plan import Settings
 from cloudnet.clock import ManualClock
-from cloudnet.controller import carry, carry_pools, pools
+from cloudnet.controller import books, carry, carry_pools
 from cloudnet.controller.actions import Action, Changed, Leading, Say, WriteStore
 from cloudnet.controller.loop import KINDS, Loop, Options
 from cloudnet.controller.pool_actions import CloudAction as PoolCloudAction
@@ -46,7 +46,7 @@ class Simulation:
         self._provider = provider
         self._clock = clock
         self._todo: deque[Action | PoolAction] = deque()
-        self._kinds = KINDS if self.pools is None else tuple(dict.fromkeys((*KINDS, *pools.KINDS)))
+        self._kinds = KINDS if self.pools is None else tuple(dict.fromkeys((*KINDS, *books.KINDS)))
         self._watch: Watch | None = None
         self._wakeup = clock.now()
 

@@ -12,7 +12,7 @@ Follows Calico ``libcalico-go/lib/ipam/ipam.go``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_interface
@@ -54,7 +54,8 @@ class Request:
     """For whom an address is: it decides which pools and blocks may be used, and is noted beside the address.
 
     ``pools`` names the ranges to use, whatever their selectors say; ``max_blocks`` of 0 sets no limit of its own.
-    ``native`` asks for addresses that the cloud gave the node, and for no others: see ``native.py``.
+    ``native`` asks for addresses that the cloud gave the node first, see ``native.py``, and for those of pools only
+    where these are out. Nobody else gets the cloud's.
     Addresses without a handle can be released one by one only.
     """
 
@@ -111,7 +112,7 @@ class Allocator:
             Conflict: too many others wrote at the same time.
         """
         if request.native:
-            return self._auto_assign_native(of, count, request)
+            return self._native_first(of, count, request)
         rules = self._rules(of, request)
         mine = self._affinities(of, request)
         found: list[Interface] = []
@@ -131,8 +132,22 @@ class Allocator:
             raise _none_free(request, rules, owned, limit)
         return tuple(dict.fromkeys(found))  # somebody may release one before we are done, and then we get it again
 
-    def _auto_assign_native(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
-        """Take from the blocks that the cloud chose for the node; there are no others to claim or to borrow from."""
+    def _native_first(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
+        """Take from the blocks that the cloud chose for the node, and what they lack from pools: no pod waits."""
+        found = self._natives(of, count, request)
+        if len(found) == count:
+            return found
+        try:
+            return (*found, *self.auto_assign(of, count - len(found), replace(request, native=False)))
+        except NoPool as e:
+            if found:
+                return found
+            raise NoFreeAddress(
+                f"the cloud gave node {request.node!r} no IPv{of} address that is free: let it have another prefix; "
+                f"and nothing takes its place: {e}"
+            ) from e
+
+    def _natives(self, of: Family, count: int, request: Request) -> tuple[Interface, ...]:
         configuration = self._configuration()
         rules = _Rules(configuration, (), (), (), self._refreshing(configuration))
         found: list[Interface] = []
@@ -140,11 +155,6 @@ class Allocator:
         for cidr in native.blocks_of(affinities, request.host, of):
             if len(found) < count:
                 found += self._from_own(cidr, count - len(found), request, rules)
-        if count and not found:
-            raise NoFreeAddress(
-                f"the cloud gave node {request.node!r} no IPv{of} address that is free: let it have another prefix, "
-                "or take addresses from a pool"
-            )
         return tuple(dict.fromkeys(found))
 
     def assign_ip(self, address: Address, request: Request) -> Interface:
@@ -273,9 +283,10 @@ class Allocator:
         return tuple(item.value for item in self._store.list(IPPool).items)
 
     def _affinities(self, of: Family, request: Request) -> dict[Network, AffinityState]:
-        """Return the blocks that the node has, wants or lets go, in the order of their addresses."""
+        """Return the blocks that the node has, wants or lets go, in the order of their addresses; not the cloud's."""
         found = (item.value for item in self._store.list(BlockAffinity).items)
-        mine = (a for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
+        whose = (a for a in found if Affinity(a.node, a.type) == request.host and not a.deleted)
+        mine = (a for a in whose if not native.is_native(a))
         return {a.cidr: a.state for a in sorted(mine, key=lambda a: order(a.cidr)) if family(a.cidr) is of}
 
     def _usable(self, mine: Iterable[Network], request: Request, rules: _Rules) -> list[Network]:

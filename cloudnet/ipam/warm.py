@@ -166,7 +166,7 @@ class Warm:
             try:
                 self._next(of, request, self._known.at_hand())
             except _NotAtHand:
-                claimed = None if request.native else self._allocator.claim_block(of, request, reclaim=True)
+                claimed = self._allocator.claim_block(of, request, reclaim=True)
                 if claimed is None:
                     return False
                 self._known.keep(claimed)
@@ -185,13 +185,14 @@ class Warm:
         raise _NotAtHand
 
     def _candidates(self, of: Family, request: Request, at_hand: Iterable[Network]) -> list[Network]:
-        if request.native:
-            return [cidr for cidr in at_hand if family(cidr) is of and cidr in self._known.natives]
+        natives = [cidr for cidr in at_hand if request.native and family(cidr) is of and cidr in self._known.natives]
         try:
             pools = self._known.usable(of, request)
         except NoPool:
+            if natives:
+                return natives
             raise _NotAtHand from None  # the store may know of one that we have not heard of yet
-        return [cidr for cidr in at_hand if family(cidr) is of and choose.pool_of(pools, cidr) is not None]
+        return natives + [c for c in at_hand if family(c) is of and choose.pool_of(pools, c) is not None]
 
     def _named(self, address: Address, request: Request, at_hand: Mapping[Network, IPAMBlock]) -> IPAMBlock:
         pool = choose.pool_with(self._known.pools, address)

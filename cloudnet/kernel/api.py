@@ -107,17 +107,20 @@ class FdbEntry:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One policy-routing rule of ours: matching packets are looked up in ``table``."""
+    """One policy-routing rule of ours: packets that match all that is said are looked up in ``table``."""
 
     family: Family
     priority: int
     table: int
     protocol: int | None = None  # IPPROTO_*
     dport: int | None = None
+    source: Network | None = None
+    destination: Network | None = None
     key: Key = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _identify(self, ("rule", self.family, self.priority, self.table, self.protocol, self.dport))
+        ends = tuple(order(end) if end else None for end in (self.source, self.destination))
+        _identify(self, ("rule", self.family, self.priority, self.table, self.protocol, self.dport, *ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,15 @@ class Kernel(Protocol):
         """Carry the changes out in order, many in one system call; return those that the kernel refused.
 
         The failures are in the order of the changes and hold the very objects that were given.
+        """
+
+    def set_up(self, device: str, addresses: Sequence[Address]) -> None:
+        """Set a device of the cloud's up and give it these addresses, alone and without a route to any neighbours.
+
+        What it has besides stays; so nothing of this is ever taken back. It goes when the device goes.
+
+        Raises:
+            KernelError: there is no such device, or the kernel refused.
         """
 
     def set_sysctl(self, name: str, value: str) -> None:

@@ -246,12 +246,16 @@ def remove_rule(rule: Rule) -> Request:
 
 
 def _rule(rule: Rule) -> bytes:
+    lengths = [end.prefixlen if end else 0 for end in (rule.destination, rule.source)]
     parts = [
-        wire.RULE.pack(_FAMILY[rule.family], 0, 0, 0, wire.table_byte(rule.table), 0, 0, wire.FR_ACT_TO_TBL, 0),
+        wire.RULE.pack(_FAMILY[rule.family], *lengths, 0, wire.table_byte(rule.table), 0, 0, wire.FR_ACT_TO_TBL, 0),
         wire.u32_attribute(wire.FRA_PRIORITY, rule.priority),
         wire.u32_attribute(wire.FRA_TABLE, rule.table),
         wire.attribute(wire.FRA_PROTOCOL, wire.U8.pack(ROUTE_PROTOCOL)),
     ]
+    for kind, end in ((wire.FRA_DST, rule.destination), (wire.FRA_SRC, rule.source)):
+        if end is not None:
+            parts.append(wire.address_attribute(kind, end.network_address.packed))
     if rule.protocol is not None:
         parts.append(wire.attribute(wire.FRA_IP_PROTO, wire.U8.pack(rule.protocol)))
     if rule.dport is not None:
@@ -265,7 +269,7 @@ def ask_rules(version: Family) -> bytes:
 
 def read_rule(body: bytes) -> Rule | None:
     """Return one of our rules; ``None`` for others'."""
-    af, _, _, _, table, _, _, action, _ = wire.RULE.unpack_from(body)
+    af, to, of, _, table, _, _, action, _ = wire.RULE.unpack_from(body)
     found = wire.attributes(body, wire.RULE.size)
     ours = found.get(wire.FRA_PROTOCOL) == wire.U8.pack(ROUTE_PROTOCOL)
     if not ours or action != wire.FR_ACT_TO_TBL:
@@ -277,6 +281,8 @@ def read_rule(body: bytes) -> Rule | None:
         table=_u32(found.get(wire.FRA_TABLE)) or table,
         protocol=protocol[0] if protocol else None,
         dport=wire.PORT_RANGE.unpack(ports)[0] if ports else None,
+        source=_network(af, found[wire.FRA_SRC], of) if wire.FRA_SRC in found else None,
+        destination=_network(af, found[wire.FRA_DST], to) if wire.FRA_DST in found else None,
     )
 
 

@@ -10,13 +10,14 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_interface
 
 from cloudnet.kernel import codec, wire
 from cloudnet.kernel.api import OVERLAY_DEVICES, KernelError, Neighbour, VxlanDevice
 from cloudnet.kernel.codec import Device
 from cloudnet.kernel.rtnetlink import Refusal, Socket
 from cloudnet.kernel.wire import Request
-from cloudnet.model.addresses import Family, Interface
+from cloudnet.model.addresses import Address, Family, Interface
 
 _SIOCETHTOOL = 0x8946  # linux/sockios.h
 _ETHTOOL_STXCSUM = 0x17  # linux/ethtool.h
@@ -167,6 +168,19 @@ def remove(through: Socket, name: str) -> None:
     found = find(through, name)
     if found is not None:
         _must(through, codec.delete_link(found.index), name)
+
+
+def set_up(through: Socket, name: str, addresses: Iterable[Address]) -> None:
+    """Set a device up and add addresses that it lacks, each for itself: the subnet's route is somebody else's."""
+    found = find(through, name)
+    if found is None:
+        raise KernelError(f"there is no network device {name!r}", errno=errno.ENODEV)
+    if not found.up:
+        _must(through, codec.change_link(found.index, mac=None, mtu=None), name)
+    there = {address.ip for address in read_addresses(through).get(found.index, ())}
+    for address in addresses:
+        if address not in there:
+            _must(through, codec.put_address(found.index, ip_interface(address)), f"{name} address {address}")
 
 
 def switch_off_checksums(name: str) -> None:

@@ -92,6 +92,12 @@ class MemoryKernel:
                 self.applied.append(change)
         return failures
 
+    def set_up(self, device: str, addresses: Sequence[Address]) -> None:
+        link = self._device(device)
+        missing = (a for a in addresses if a not in {own.ip for own in link.addresses})
+        more = tuple(ip_interface(a) for a in missing)
+        self._links[device] = replace(link, up=True, addresses=(*link.addresses, *more))
+
     def set_sysctl(self, name: str, value: str) -> None:
         self.sysctls[name] = value
 

@@ -38,7 +38,7 @@ from cloudnet.kernel.api import (
 from cloudnet.kernel.listen import Beliefs, NetlinkNotices
 from cloudnet.kernel.rtnetlink import Refusal, Socket
 from cloudnet.kernel.wire import Request
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import Address, Family
 
 _ABSENT = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL})  # removed already is success
 _DUPLICATE_RULES = 16  # of one rule that are looked for when it is removed
@@ -288,6 +288,9 @@ class NetlinkKernel:
 
     # --- settings and notices -----------------------------------------------------------------------------
 
+    def set_up(self, device: str, addresses: Sequence[Address]) -> None:
+        devices.set_up(self._socket, device, addresses)
+
     def set_sysctl(self, name: str, value: str) -> None:
         self._in_our_namespace()
         path = sysctl_path(name)
@@ -351,7 +354,8 @@ def _name(value: KernelObject) -> str:
             return f"neighbour {address} on {device}"
         case FdbEntry(device=device, mac=mac):
             return f"forwarding entry {mac} on {device}"
-        case Rule(priority=priority, table=table, family=family):
-            return f"IPv{family.value} rule {priority} to table {table}"
+        case Rule(priority=priority, table=table, family=family, source=source, destination=destination):
+            ends = (f" from {source}" if source else "") + (f" to {destination}" if destination else "")
+            return f"IPv{family.value} rule {priority}{ends} to table {table}"
         case VxlanDevice(name=name):
             return f"device {name}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from cloudnet.ipam import affinity
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.allocator import Allocator, Request
+from cloudnet.ipam.block import Release
 from cloudnet.lab import spec, state
+from cloudnet.lab.errors import LabError
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Affinity, AllowedUse, EncapMode, IPPool, Metadata, Node, Vtep
 from cloudnet.model.workloads import CNI, EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
@@ -95,6 +97,24 @@ def add_pod(store: api.Store, node: str, pod: state.PodRecord) -> None:
     owner = {"pod": pod.name, "namespace": NAMESPACE, "node": node}
     _allocator(store).assign_ip(pod.address, Request(NodeName(node), _handle(node, pod), owner))
     store.create(endpoint(node, pod))
+
+
+def add_native_pod(store: api.Store, node: str, name: str, block: IPv4Network) -> state.PodRecord:
+    """Write a pod with an address of one native block, wired by hand."""
+    owner = {"pod": name, "namespace": NAMESPACE, "node": node}
+    allocator, unplaced = _allocator(store), state.PodRecord(name, block.network_address, block)
+    wanted = Request(NodeName(node), _handle(node, unplaced), owner, native=True)
+    given = [i.ip for i in allocator.auto_assign(Family.IPV4, _ALL_OF_A_NODE, wanted)]
+    inside = [ip for ip in given if isinstance(ip, IPv4Address) and ip in block]
+    allocator.release_ips(Release(ip) for ip in given if ip not in inside[:1])
+    if not inside:
+        raise LabError(f"block {block} of node {node!r} has no free address")
+    pod = state.PodRecord(name, inside[0], block)
+    store.create(endpoint(node, pod))
+    return pod
+
+
+_ALL_OF_A_NODE = 256  # addresses: enough to find one of each block among them
 
 
 def endpoint(node: str, pod: state.PodRecord) -> WorkloadEndpoint:

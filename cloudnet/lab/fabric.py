@@ -27,11 +27,20 @@ RULE_PRIORITY = 1000  # behind the kernel's local table, before main
 
 
 @dataclass(frozen=True, slots=True)
+class Plug:
+    """Where the other end of a port belongs that the cloud attaches to a running machine."""
+
+    namespace: str
+    device: str
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """A machine's interface: a veth in the bridge of its subnet. ``addresses``: the primary one first.
 
     ``ranges`` are delegated to it: the network delivers them from everywhere, before any route, and they are its own
-    like its addresses.
+    like its addresses. The fabric itself makes and removes a port with a ``plug``.
     """
 
     device: str
@@ -41,6 +50,7 @@ class Port:
     check: bool = True
     up: bool = True
     ranges: tuple[Network, ...] = ()
+    plug: Plug | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,20 @@ def render(state: FabricState) -> dict[str, Item]:
         rule = f"priority {RULE_PRIORITY} iif {gateway.device} lookup {gateway.table}"
         items[f"rule {each} {gateway.device}"] = Item(_IP[each], f"rule add {rule}", f"rule del {rule}")
     return items
+
+
+def plugging(port: Port) -> list[str]:
+    """Return the lines that make a port whose other end goes into a machine; down there, as a cloud leaves it."""
+    plug = port.plug
+    if plug is None:
+        return []
+    peer = f"peer name {plug.device} mtu {plug.mtu} address {port.mac} netns {plug.namespace}"
+    return [
+        f"link add {port.device} mtu {plug.mtu} type veth {peer}",
+        f"link set {port.device} master {port.bridge}",
+        f"link set {port.device} type bridge_slave learning off flood off",
+        f"link set {port.device} up",
+    ]
 
 
 def _render_port(port: Port) -> dict[str, Item]:
@@ -281,12 +305,14 @@ class Fabric:
         self._devices = devices or _devices
         self._items: DeltaTracker[str, Item] = DeltaTracker()
         self._sets: str | None = None
+        self._plugged: set[str] = set()
 
     def apply(self, state: FabricState) -> None:
         """Make the kernel do what the state says; what fails is logged and tried again the next time.
 
         Ports without a device (a machine that somebody made only in the cloud) lead nowhere.
         """
+        self._plug(state)
         state = restrict(state, frozenset(self._devices()))
         self._apply_sets(state)
         wanted = render(state)
@@ -301,6 +327,16 @@ class Fabric:
         """Return how many packets each reason has taken, ``{counter: packets}``."""
         listing = self._run(["nft", "list", "counters", "table", "bridge", TABLE], "")
         return {name: int(packets) for name, packets in _COUNTER.findall(listing)}
+
+    def _plug(self, state: FabricState) -> None:
+        """Make the devices of ports that were attached to running machines, and remove those of detached ones."""
+        here, wanted = frozenset(self._devices()), {port.device: port for port in state.ports if port.plug}
+        for name in self._plugged - wanted.keys():
+            self._batch(_LINK, [f"link delete {name}"], quiet=True)  # gone already when its machine is
+            self._plugged.discard(name)
+        for name, port in wanted.items():
+            if name not in here and not self._batch(_LINK, plugging(port)):
+                self._plugged.add(name)
 
     def _apply_sets(self, state: FabricState) -> None:
         sets = render_sets(state)

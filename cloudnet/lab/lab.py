@@ -343,6 +343,22 @@ class Lab:
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
 
+    def add_native_pod(self, node: str, block: Network) -> LabPod:
+        """Start a pod with an address of a block that the cloud gave the node.
+
+        Raises:
+            LabError: the block has no free address, or is not the node's.
+        """
+        now = self.state
+        record = now.node(node)
+        if not isinstance(block, IPv4Network):
+            raise BadInput(f"expected an IPv4 block, found {block}", path="block")
+        with cluster.opened(self.name) as store:
+            pod = cluster.add_native_pod(store, node, f"p{len(record.pods) + 1}", block)
+        nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
+        self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
+        return self._pod_view(record, pod)
+
     def add_outside(self, subnet: str = "s1") -> None:
         """Put a host outside the cluster behind a transit gateway whose end in the VPC is in ``subnet``.
 
@@ -368,6 +384,8 @@ class Lab:
         pods = (
             "--cni-socket",
             str(self.directory / f"{node}.cni"),
+            "--state",
+            str(self.directory / f"{node}-state"),
             "--cni-state",
             str(self.directory / f"{node}.state"),
         )

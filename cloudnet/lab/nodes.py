@@ -180,6 +180,7 @@ def power_off(lab: str, node: str) -> None:
     script = (
         "ip route flush table all proto 67; ip -6 route flush table all proto 67; "
         "for d in vxlan.calico vxlan-v6.calico; do ip link delete $d; done; "
-        "while ip rule delete priority 98; do :; done; while ip -6 rule delete priority 98; do :; done; true"
+        "for p in 98 101 102 103; do "
+        "while ip rule delete priority $p; do :; done; while ip -6 rule delete priority $p; do :; done; done; true"
     )
     processes.run(["nsenter", f"--net={processes.NETNS / namespace}", "--", "sh", "-c", script])

@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import inspect
 
 from cloudnet.model import calico, cluster_policies, kinds, own
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.kinds import Kind
 from cloudnet.model.policies import Profile
 from cloudnet.model.resources import (
@@ -48,6 +49,12 @@ _COLUMNS: Final[Mapping[type[Resource], Sequence[tuple[str, str, str]]]] = {
         ("Node", "string", ".spec.node"),
         ("States", "string", ".status.tables[*].state"),
         ("Causes", "string", ".status.tables[*].cause"),
+    ),
+    CloudAddresses: (
+        ("Capacity", "integer", ".status.capacity.ipv4"),
+        ("Prefixes", "string", ".status.prefixes[*].cidr"),
+        ("Cause", "string", ".status.cause"),
+        ("Detail", "string", ".status.detail"),
     ),
     AgentReport: (
         ("Ready", "boolean", ".status.ready"),

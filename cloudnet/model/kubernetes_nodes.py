@@ -15,7 +15,13 @@ from cloudnet.model import calico, wire
 from cloudnet.model.wire import Json
 
 _PREFIX: Final = "projectcalico.org/"
-_BGP: Final = {"ipv4Address": "IPv4Address", "ipv6Address": "IPv6Address"}
+_BGP: Final = {
+    "ipv4Address": "IPv4Address",
+    "ipv6Address": "IPv6Address",
+    "asNumber": "ASNumber",
+    "routeReflectorClusterID": "RouteReflectorClusterID",
+    "ipv4IPIPTunnelAddr": "IPv4IPIPTunnelAddr",
+}
 _SPEC: Final = {
     "ipv4VXLANTunnelAddr": "IPv4VXLANTunnelAddr",
     "vxlanTunnelMACAddr": "VXLANTunnelMACAddr",
@@ -56,7 +62,8 @@ def to_calico(raw: bytes) -> Json:
         annotations[calico.PROVIDER_ID] = node.spec.provider_id
     spec: Json = {field: found[_PREFIX + name] for field, name in _SPEC.items() if found.get(_PREFIX + name)}
     if bgp := {field: found[_PREFIX + name] for field, name in _BGP.items() if found.get(_PREFIX + name)}:
-        spec["bgp"] = bgp
+        number = bgp.get("asNumber", "")
+        spec["bgp"] = {**bgp, "asNumber": int(number)} if number.isdecimal() else bgp
     cidrs = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
     meta: Json = {"name": node.metadata.name, "uid": node.metadata.uid, "labels": _all_labels(node.metadata)}
     if annotations:
@@ -85,7 +92,7 @@ def to_kubernetes(node: Json, onto: Json | None) -> Json:
     provider_id = annotations.pop(calico.PROVIDER_ID, "")
     bgp = node.get("spec", {}).get("bgp") or {}
     for fields, values in ((_BGP, bgp), (_SPEC, node.get("spec", {}))):
-        annotations |= {_PREFIX + name: values[field] for field, name in fields.items() if values.get(field)}
+        annotations |= {_PREFIX + name: str(values[field]) for field, name in fields.items() if values.get(field)}
     labels = node["metadata"].get("labels") or {}
     if own := before["metadata"].get("annotations", {}).get(_LABELS):
         # Calico's own stay Calico's, unless we were asked to drop or change them.

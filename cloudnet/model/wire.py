@@ -28,6 +28,12 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])
 NAME_LENGTH = 253  # Kubernetes' limit for the name of a resource
 
 
+MARKS = frozenset(
+    {"uid", "creationTimestamp", "resourceVersion", "generation", "managedFields", "selfLink", "ownerReferences"}
+)
+"""What of ``metadata`` is a store's own: another store gives its own, or none."""
+
+
 class Meta(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
     """``metadata`` of any document."""
 

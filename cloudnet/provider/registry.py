@@ -6,8 +6,10 @@ docs/howto/add-a-provider.md.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from cloudnet.clock import Clock
@@ -58,6 +60,25 @@ def load(
     except ImportError as error:
         raise missing_extra(name, error) from error
     return make(config, clock=clock, budget=budget)
+
+
+def read_config(path: str) -> Mapping[str, Any]:  # Any: parsed JSON, checked by the plugin
+    """Return what the file with a provider's own settings holds; nothing without a path.
+
+    Raises:
+        BadInput: it cannot be read, or holds no object of JSON.
+    """
+    if not path:
+        return {}
+    try:
+        parsed = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise BadInput(f"cannot be read ({(e.strerror or str(e)).lower()})", path=path) from e
+    except ValueError as e:
+        raise BadInput(f"not JSON: {e}", path=path) from e
+    if not isinstance(parsed, dict):
+        raise BadInput(f"expected an object with the provider's settings, found {type(parsed).__name__}", path=path)
+    return parsed
 
 
 def missing_extra(name: str, error: ImportError) -> MissingTool:

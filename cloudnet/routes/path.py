@@ -47,6 +47,7 @@ class There:
     cloud: CloudNode | None = None
     route: CloudRoute | None = None
     pool: IPPool | None = None
+    native: bool = False  # the cloud gave the block's addresses to the node's interface, and delivers them itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,11 @@ def candidate(here: Here, there: There) -> Candidate:
     if closed := next((c for c in (here.cloud, there.cloud) if not c.forwarding), None):
         why = closed.problem or "the source/destination check is on"
         return _none(Reason.FORWARDING, f"the fabric drops pod addresses at node {closed.meta.name!r}: {why}")
+    if there.native:
+        return _delivered(here, there)
     if here.cloud.subnet == there.cloud.subnet and here.cloud.l2_adjacent and there.cloud.l2_adjacent:
         return _direct(there)
-    if mode is EncapMode.CROSS_SUBNET:
-        return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation between subnets")
-    return _through_tables(here, here.cloud, there)
+    return _between_subnets(here, here.cloud, there, mode)
 
 
 def choose(
@@ -144,12 +145,27 @@ def _direct(there: There) -> Candidate:
     return Candidate(PathKind.DIRECT, address.ip)
 
 
+def _delivered(here: Here, there: There) -> Candidate:
+    """By the subnet's router even inside a subnet: it knows which interface has the address."""
+    gateway = here.gateways.get(family(there.block))
+    return Candidate(PathKind.NATIVE, gateway) if gateway else _no_gateway(there)
+
+
+def _no_gateway(there: There) -> Candidate:
+    version = there.block.version
+    return _none(Reason.UNAVAILABLE, f"this node has no IPv{version} default gateway: add a default route")
+
+
+def _between_subnets(here: Here, cloud: CloudNode, there: There, mode: EncapMode) -> Candidate:
+    if mode is EncapMode.CROSS_SUBNET:
+        return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation between subnets")
+    return _through_tables(here, cloud, there)
+
+
 def _through_tables(here: Here, cloud: CloudNode, there: There) -> Candidate:
     gateway = here.gateways.get(family(there.block))
     if gateway is None:
-        return _none(
-            Reason.UNAVAILABLE, f"this node has no IPv{there.block.version} default gateway: add a default route"
-        )
+        return _no_gateway(there)
     if not cloud.tables:
         return _none(Reason.PENDING, f"no route table of subnet {cloud.subnet} is known yet")
     if there.route is None or there.route.node != there.node.name:

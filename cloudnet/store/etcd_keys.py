@@ -10,9 +10,9 @@
 | ours, Kubernetes' | ``/cloudnet/resources/<version>/<group>/<plural>/[<namespace>/]<name>``; no group: ``core`` |
 
 The four IPAM kinds have no metadata in etcd. Their names follow from the key, a block affinity's labels from its
-node, and the ``uid`` is the revision that the key was created with: like any uid it is another one when the key
-is deleted and created anew. A uid that the caller brings for one of them is not kept, and labels or annotations
-that cannot be kept are refused.
+node (our own, ``cloudnet.io/…``, stand in a field ``labels`` of the value), and the ``uid`` is the revision that the
+key was created with: like any uid it is another one when the key is deleted and created anew. A uid that the caller
+brings for one of them is not kept, and labels or annotations that cannot be kept are refused.
 
 Sources: Calico ``libcalico-go/lib/backend/model/*.go``.
 """
@@ -155,7 +155,7 @@ class Ipam(Generic[R]):
                 path="metadata.name",
             )
         for field, found, kept in (
-            ("labels", value.meta.labels, read[0].labels),
+            ("labels", _others(value.meta.labels), read[0].labels),
             ("annotations", value.meta.annotations, read[0].annotations),
         ):
             if found and found != kept:
@@ -176,8 +176,9 @@ class Ipam(Generic[R]):
         return "", read[0].name
 
     def encode(self, value: R, uid: str, onto: Entry | None, now: str) -> bytes:  # noqa: ARG002 - nowhere to note them
-        document = self.kind.encode(value, onto=self.document(onto) if onto else None)
-        return _to_json(self._form.write(_from_json(document)["spec"]))
+        document = _from_json(self.kind.encode(value, onto=self.document(onto) if onto else None))
+        own = _ours(value.meta.labels)
+        return _to_json(self._form.write(document["spec"]) | ({_LABELS: own} if own else {}))
 
     def decode(self, entry: Entry) -> R:
         value = self.kind.decode(self.document(entry))
@@ -188,15 +189,29 @@ class Ipam(Generic[R]):
     def document(self, entry: Entry) -> bytes:
         """An empty value is an old way to write an empty object."""
         try:
-            found = self._form.read(entry.key, _from_json(entry.value) if entry.value else {})
+            value = _from_json(entry.value) if entry.value else {}
+            own = msgspec.convert(value.pop(_LABELS, {}), dict[str, str])
+            found = self._form.read(entry.key, value)
         except msgspec.MsgspecError as error:
             raise BadInput(f"expected a JSON object: {error}") from error
         if found is None:
             raise BadInput(f"{entry.key} is no key of a {self.kind.name}")
         meta, spec = found
-        named = Metadata(meta.name, "", f"etcd-{entry.created}", meta.labels)
+        named = Metadata(meta.name, "", f"etcd-{entry.created}", {**meta.labels, **own})
         header = {"apiVersion": self.kind.api_version, "kind": self.kind.word}
         return _to_json({**header, "metadata": wire.meta(named), "spec": spec})
+
+
+_LABELS = "labels"  # a field of ours in Calico's bare values: Go passes over fields that it does not know
+_OURS = "cloudnet.io/"
+
+
+def _ours(labels: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key.startswith(_OURS)}
+
+
+def _others(labels: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if not key.startswith(_OURS)}
 
 
 # Any: the rows differ in their type; `of` gives each caller the right one.

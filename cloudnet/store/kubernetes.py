@@ -21,8 +21,13 @@ from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kinds import keeping
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Resource
-from cloudnet.store import kubernetes_errors, kubernetes_forms, kubernetes_objects, records
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
+from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy
+from cloudnet.model.kubernetes_services import EndpointSlice
+from cloudnet.model.policies import Profile
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Node, NodeCondition, Resource
+from cloudnet.model.workloads import WorkloadEndpoint
+from cloudnet.store import kubernetes_conditions, kubernetes_errors, kubernetes_forms, kubernetes_objects, records
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_discovery import Discovery
@@ -49,6 +54,12 @@ _MAY_BE_MISSING: Final = frozenset(
 """Kinds that older or smaller installations have not: there are none of them then, and nothing is wrong."""
 
 
+_MADE_ITSELF: Final = frozenset(
+    {Node, Pod, Namespace, ServiceAccount, EndpointSlice, WorkloadEndpoint, Profile, KubernetesNetworkPolicy}
+)
+"""Kinds that are Kubernetes' own, or follow from what it has; nobody copies them into it."""
+
+
 def _utc_now() -> str:
     return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -57,6 +68,7 @@ class KubernetesStore:
     """A store in Kubernetes. ``page`` is how many objects one answer of a listing has."""
 
     atomic = False
+    made_itself = _MADE_ITSELF
 
     def __init__(
         self, client: Client, *, page: int = PAGE, silent: float = SILENT, now: Callable[[], str] = _utc_now
@@ -123,11 +135,13 @@ class KubernetesStore:
         if spot is None:
             raise BadInput(f"no {form.kind.name} of Kubernetes is called {value.meta.name!r}", path="metadata.name")
         target = Target(form, spot, value.meta.name, value.meta.namespace)
+        self._show(value)
         stored = self._objects.add(target, value) if document is None else self._objects.create(target, document)
         return self._seen(stored)
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
         target = self._target(self._form(type(value)), value.meta.name, value.meta.namespace)
+        self._show(value)
         return self._seen(self._objects.update(target, value, expected))
 
     def delete(
@@ -197,6 +211,11 @@ class KubernetesStore:
         if self._is_missing(form):
             raise records.not_found(form.kind.name, name, namespace)
         return self._target(form, name, namespace)
+
+    def _show(self, value: Resource) -> None:
+        """Say a verdict on a node where Kubernetes looks for it, first: a crash in between is made good later."""
+        if isinstance(value, NodeCondition):
+            self._objects.say_of_node(value.meta.name, kubernetes_conditions.patch(value, self._now()))
 
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later

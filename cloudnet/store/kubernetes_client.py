@@ -33,6 +33,7 @@ _METHODS: Final = {
     "delete": "DELETE",
 }
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 _PLEASE_WAIT: Final = frozenset({kubernetes_errors.TOO_MANY, 503})
 _SHORTEST_WAIT: Final = 0.05  # seconds; some answer "Retry-After: 0"
 _NOTHING: Final[Mapping[str, str]] = {}
@@ -40,13 +41,23 @@ _NOTHING: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What we want of the API: a verb, as RBAC calls it, of a resource such as ``ippools.projectcalico.org``."""
+    """What we want of the API: a verb, as RBAC calls it, of a resource such as ``ippools.projectcalico.org``.
+
+    ``strategic``: a patch merges lists as Kubernetes' own types say, instead of replacing them.
+    """
 
     verb: str
     what: str
     path: str
     query: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     body: bytes = b""
+    strategic: bool = False
+
+    @property
+    def content_type(self) -> str:
+        if self.verb != "patch":
+            return "application/json"
+        return _STRATEGIC_PATCH if self.strategic else _MERGE_PATCH
 
     @property
     def is_reading(self) -> bool:
@@ -147,7 +158,7 @@ class Client:
                 request.body,
                 deadline=deadline,
                 method=_METHODS[request.verb],
-                content_type=_MERGE_PATCH if request.verb == "patch" else "application/json",
+                content_type=request.content_type,
             )
         except BaseException:
             connection.close()

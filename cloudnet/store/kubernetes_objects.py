@@ -104,6 +104,17 @@ class Objects:
         except Refused as refused:
             raise self._lost(refused, target, "delete", expected) from refused
 
+    def say_of_node(self, name: str, patch: Json) -> None:
+        """Patch the status of a node, if it is there."""
+        request = Request(
+            "patch", "nodes/status", f"/api/v1/nodes/{name}/status", body=_to_json(patch), strategic=True
+        )
+        try:
+            self._client.call(request)
+        except Refused as refused:
+            if refused.code != kubernetes_errors.NOT_FOUND:
+                raise self._explain(refused, request) from refused
+
     # --- objects of others --------------------------------------------------------------------------------
 
     def add(self, target: Target, value: Resource) -> Stored[Any]:

@@ -11,6 +11,8 @@
    refused, and to be run again.
 5. The target is unlocked, which is the last write. The source stays locked: nobody shall go on with it by mistake.
 
+What a target makes itself is left to it: Kubernetes has its own nodes, pods, namespaces and what follows from them.
+
 An AgentReport's ``observed`` is a revision of the source, and is the one thing that is not carried over: in the
 target it would say that an agent had seen withdrawals that are yet to come.
 """
@@ -22,11 +24,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from cloudnet.errors import BadDocument, BadInput
-from cloudnet.model import kinds
+from cloudnet.model import kinds, wire
 from cloudnet.model.calico_cluster import ClusterInformation
+from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
+from cloudnet.model.kubernetes_services import EndpointSlice
 from cloudnet.model.resources import (
     AgentReport,
     BlockAffinity,
@@ -58,6 +62,7 @@ DONE: Final = "cloudnet.io/migrated-from"  # the same when it is whole
 _BATCH: Final = 64  # writes of one request: etcd takes 128
 _BARE = (IPAMBlock, BlockAffinity, IPAMHandle, IPAMConfiguration)  # have no metadata in etcd, and names of their own
 _KINDS = tuple(kind for kind in kinds.ALL if kind.type is not ClusterInformation)
+_RAW = frozenset({Pod, Namespace, ServiceAccount, EndpointSlice})  # what only Kubernetes itself can tell
 
 
 class MigrationRefused(StoreError):
@@ -100,8 +105,13 @@ class Difference:
         return bool(self.create or self.replace or self.remove)
 
 
-def difference(source: Sequence[Stored[Resource]], target: Sequence[Stored[Resource]]) -> Difference:
-    """Return what makes the target equal to the source. What a target gives itself does not count: uid, time."""
+def difference(
+    source: Sequence[Stored[Resource]], target: Sequence[Stored[Resource]], *, adds: bool = False
+) -> Difference:
+    """Return what makes the target equal to the source. What a target gives itself does not count: uid, time.
+
+    ``adds``: the target fills in what documents leave out.
+    """
     there = {records.key(stored.value): stored for stored in target}
     wanted = {records.key(stored.value): carried(stored.value) for stored in source}
     return Difference(
@@ -109,7 +119,7 @@ def difference(source: Sequence[Stored[Resource]], target: Sequence[Stored[Resou
         replace=tuple(
             (_with_uid_of(there[key].value, value), there[key].revision)
             for key, value in wanted.items()
-            if key in there and not same(value, there[key].value)
+            if key in there and not same(value, there[key].value, adds=adds)
         ),
         remove=tuple(stored for key, stored in there.items() if key not in wanted),
     )
@@ -120,12 +130,35 @@ def carried(value: Resource) -> Resource:
     return replace(value, observed=0) if isinstance(value, AgentReport) else value
 
 
-def same(value: Resource, other: Resource) -> bool:
-    """Tell whether two stores hold one resource, with all that we do not understand of its document."""
+def same(value: Resource, other: Resource, *, adds: bool = False) -> bool:
+    """Tell whether two stores hold one resource, with all that we do not understand of its document.
+
+    ``adds``: the other document may say more.
+    """
     if isinstance(value, _BARE):
         return _plain(value) == _plain(other)
     mine, theirs = _document(value), _document(other)
-    return records.with_uid(value, "") == records.with_uid(other, "") and mine == theirs
+    if records.with_uid(value, "") != records.with_uid(other, ""):
+        return False
+    return _within(mine, theirs) if adds else mine == theirs
+
+
+# Any: JSON.
+def _within(mine: Any, theirs: Any) -> bool:
+    """Tell whether one document says all that another does."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return all(_within(value, theirs.get(key)) for key, value in mine.items() if key != "status")
+    return bool(mine == theirs) or (theirs is None and mine in ({}, [], "", False, 0))
+
+
+def kinds_between(source: Store, target: Store) -> tuple[kinds.Kind[Any], ...]:
+    """Return the kinds that are copied: not those that a target makes itself, as Kubernetes makes its nodes."""
+    theirs = _made_by(target) | (_RAW if _made_by(source) else frozenset())
+    return tuple(kind for kind in _KINDS if kind.type not in theirs)
+
+
+def _made_by(store: Store) -> frozenset[type[Resource]]:
+    return store.made_itself if isinstance(store, SelfFilling) else frozenset()
 
 
 def _plain(value: Resource) -> Resource:
@@ -135,13 +168,21 @@ def _plain(value: Resource) -> Resource:
 
 def _document(value: Resource) -> dict[str, Any]:  # Any: JSON
     found: dict[str, Any] = json.loads(kinds.encode(value))
-    found["metadata"] = {k: v for k, v in found["metadata"].items() if k not in {"uid", "creationTimestamp"}}
+    found["metadata"] = {k: v for k, v in found["metadata"].items() if k not in wire.MARKS and v not in ({}, None)}
     return found
 
 
 def _with_uid_of(there: Resource, value: Resource) -> Resource:
     """An update never changes a uid."""
     return records.with_uid(value, there.meta.uid)
+
+
+@runtime_checkable
+class SelfFilling(Protocol):
+    """A store that makes some resources itself, of what it knows."""
+
+    @property
+    def made_itself(self) -> frozenset[type[Resource]]: ...
 
 
 # --- carrying it out --------------------------------------------------------------------------------------------
@@ -160,11 +201,12 @@ def migrate(source: Store, target: Store, *, say: Say = lambda _: None) -> tuple
     origin = lock.set_ready(source, ready=False)
     if _is_whole(target, origin.meta.uid):
         return _still_equal(compare(source, target))
-    _mark(target, origin)
-    before = {kind.name: _all_of(source, kind) for kind in _KINDS}
+    chosen = kinds_between(source, target)
+    _mark(target, origin, chosen)
+    before = {kind.name: _all_of(source, kind) for kind in chosen}
     copied, written = [], {}
     problems: list[tuple[str, str]] = []
-    for kind in _KINDS:
+    for kind in chosen:
         done, unfit = _copy(kind, before[kind.name].items, target)
         problems += unfit
         copied.append(done)
@@ -182,9 +224,9 @@ def migrate(source: Store, target: Store, *, say: Say = lambda _: None) -> tuple
 def compare(source: Store, target: Store) -> tuple[Copied, ...]:
     """Return what a migration would write, kind by kind; nothing is written."""
     found = []
-    for kind in _KINDS:
+    for kind in kinds_between(source, target):
         mine = _all_of(source, kind).items
-        todo = difference(mine, documents.list_all(target, kind.type).items)
+        todo = difference(mine, documents.list_all(target, kind.type).items, adds=bool(_made_by(target)))
         found.append(Copied(kind.name, len(mine), len(todo.create), len(todo.replace), len(todo.remove)))
     return tuple(found)
 
@@ -215,7 +257,7 @@ def _all_of(source: Store, kind: kinds.Kind[Any]) -> Listing[Resource]:
 def _copy(
     kind: kinds.Kind[Any], mine: Sequence[Stored[Resource]], target: Store
 ) -> tuple[Copied, list[tuple[str, str]]]:
-    todo = difference(mine, documents.list_all(target, kind.type).items)
+    todo = difference(mine, documents.list_all(target, kind.type).items, adds=bool(_made_by(target)))
     unfit: list[tuple[str, str]] = []
     writes = todo.writes()
     while some := tuple(islice(writes, _BATCH)):
@@ -245,19 +287,19 @@ def _verified(kind: kinds.Kind[Any], mine: Sequence[Stored[Resource]], target: S
         MigrationRefused: it does not hold what was written.
     """
     found: Listing[Resource] = documents.list_all(target, kind.type)
-    left = difference(mine, found.items)
+    left = difference(mine, found.items, adds=bool(_made_by(target)))
     if left:
         wrong = next(left.writes())
         of, namespace, name = records.key(wrong if isinstance(wrong, Delete) else wrong.value)
         raise MigrationRefused(
             f"the target does not hold {records.title(kinds.of(of).name, name, namespace)} as the source has it: "
-            f"stop whoever writes to it, and run this again"
+            f"stop whoever writes to it and run this again, or see which of its fields the target drops"
         )
     return found
 
 
 def _check_unwritten(store: Store, before: Mapping[str, Listing[Any]], which: str) -> None:
-    for kind in _KINDS:
+    for kind in (kinds.named(name) for name in before):
         known = {records.key(stored.value): stored.revision for stored in before[kind.name].items}
         now = {records.key(s.value): s.revision for s in documents.list_all(store, kind.type).items}
         for key in known.keys() | now.keys():
@@ -284,7 +326,7 @@ def _is_whole(target: Store, migration: str) -> bool:
     return found is not None and found.value.meta.annotations.get(DONE) == migration
 
 
-def _mark(target: Store, origin: ClusterInformation) -> None:
+def _mark(target: Store, origin: ClusterInformation, chosen: Sequence[kinds.Kind[Any]]) -> None:
     """Put our mark into an empty target, or find it there.
 
     Raises:
@@ -295,7 +337,7 @@ def _mark(target: Store, origin: ClusterInformation) -> None:
         if found.value.meta.annotations.get(FROM) == origin.meta.uid:
             return
         raise MigrationRefused("the target has a ClusterInformation of another cluster: name an empty one")
-    for kind in _KINDS:
+    for kind in chosen:
         if number := len(target.list(kind.type).items):
             raise MigrationRefused(f"the target holds {number} {kind.plural} already: name an empty one")
     target.create(_marked(origin, {FROM: origin.meta.uid}, ready=False))

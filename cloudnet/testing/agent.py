@@ -92,17 +92,23 @@ class Host:
                 yield loop.Applied(changes, tuple(self.kernel.apply(changes)))
             case loop.SetSysctls(settings):
                 self.sysctls.update(settings)
+            case loop.SetUpDevices(devices):
+                yield self._set_up(devices)
             case loop.SendProbes(probes):
                 self.probes += probes
                 yield from self._answered(probes)
             case loop.AnswerPeers(peers):
-                self.peers.update({tunnel: pair for tunnel, pair in peers.items() if pair is not None})
-                for tunnel in (tunnel for tunnel, pair in peers.items() if pair is None):
-                    self.peers.pop(tunnel, None)
+                kept = {**self.peers, **peers}
+                self.peers = {tunnel: pair for tunnel, pair in kept.items() if pair is not None}
             case loop.WriteReport(report):
                 self.reports.append(report)
             case loop.PathChanged():
                 self.changes.append(action)
+
+    def _set_up(self, devices: Iterable[tuple[str, tuple[Address, ...]]]) -> loop.Input:
+        for name, addresses in devices:
+            self.kernel.set_up(name, addresses)
+        return loop.KernelStirred()
 
     def _answered(self, probes: Iterable[loop.ProbeToSend]) -> Iterable[loop.Answered]:
         for probe in probes:

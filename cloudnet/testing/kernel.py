@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from cloudnet.kernel.api import (
+    MAIN_TABLE,
     Change,
     Failure,
     FdbEntry,
     Gateway,
     Kernel,
+    KernelError,
     KernelObject,
     Link,
     Neighbour,
@@ -92,6 +94,11 @@ EVERYTHING: tuple[KernelObject, ...] = (
     NATIVE_V6,
     RULE,
     Rule(Family.IPV6, 98, 4793, socket.IPPROTO_UDP, 4793),
+    Rule(Family.IPV4, 101, MAIN_TABLE, destination=ip_network("10.0.0.16/28")),
+    Rule(Family.IPV4, 102, MAIN_TABLE, source=ip_network("10.0.0.32/28"), destination=ip_network("10.65.0.0/16")),
+    Rule(Family.IPV4, 103, 4801, source=ip_network("10.0.0.32/28")),
+    Rule(Family.IPV4, 103, 4801, source=ip_network("10.0.0.48/28")),
+    Rule(Family.IPV6, 103, 4801, source=ip_network("fd00:10:0:0:1::/80")),
     Route(BLOCK, UNDERLAY, ip_address("10.0.0.7"), metric=512, table=4793),
     Route(ip_network("10.65.1.0/26"), "lo", table=4793, kind=RouteKind.LOCAL),
     Route(ip_network("10.65.1.0/26"), kind=RouteKind.BLACKHOLE),
@@ -120,6 +127,9 @@ class World(Protocol):
     def lose(self, value: Route | Neighbour | FdbEntry) -> None:
         """Let somebody else delete something of ours."""
 
+    def add_device(self, name: str) -> None:
+        """Let the cloud attach a device: it is down and has no address."""
+
 
 class MemoryWorld:
     """The twin as a world."""
@@ -140,6 +150,9 @@ class MemoryWorld:
 
     def lose(self, value: Route | Neighbour | FdbEntry) -> None:
         self.kernel.lose(value)
+
+    def add_device(self, name: str) -> None:
+        self.kernel.add_link(Link(name, 9, 1500, up=False, mac="02:00:00:00:00:99"))
 
 
 class KernelContract:
@@ -388,6 +401,30 @@ class KernelContract:
         assert links[DEVICE.name].mtu == DEVICE.mtu
         assert links[DEVICE.name].mac == DEVICE.mac
         assert set(DEVICE.addresses) <= set(links[DEVICE.name].addresses)
+
+    def test_a_device_is_set_up_with_addresses_of_its_own(self, world: World) -> None:
+        world.add_device("eth7")
+        own = [ip_address("10.0.0.77"), ip_address("fd00:10::77")]
+
+        world.kernel.set_up("eth7", own)
+        world.kernel.set_up("eth7", own)
+
+        link = world.kernel.links()["eth7"]
+        assert link.up
+        assert [a for a in link.addresses if not a.ip.is_link_local] == [ip_interface(a) for a in own]
+
+    def test_routes_can_leave_by_a_device_that_was_set_up(self, world: World) -> None:
+        world.add_device("eth7")
+        world.kernel.set_up("eth7", [ip_address("10.0.0.77")])
+        way = Route(ip_network("0.0.0.0/0"), "eth7", ip_address("10.0.0.1"), table=4801, onlink=True)
+
+        put(world, way)
+
+        assert world.kernel.read() == {way.key: way}
+
+    def test_a_device_that_is_not_there_cannot_be_set_up(self, world: World) -> None:
+        with pytest.raises(KernelError, match="there is no network device 'eth7'"):
+            world.kernel.set_up("eth7", [])
 
     def test_gateways_are_the_default_routes(self, world: World) -> None:
         wanted = {Gateway(Family(address.version), UNDERLAY, address) for address in GATEWAYS}

@@ -90,12 +90,11 @@ class PoolCluster:
     def start_pod(self, k: int, pod: str, of: Family = Family.IPV4) -> Address | None:
         """Start a pod on node ``k``: with a native address if there is one, else with one of the pool."""
         handle, node = f"net.{pod}", NodeName(f"n{k}")
-        for wanted in (True, False):
-            request = Request(node, handle, {"pod": pod, "namespace": "default", "node": node}, native=wanted)
-            with suppress(IpamError):
-                (given,) = self.ipam.auto_assign(of, 1, request)
-                self.pods[pod] = given.ip
-                return given.ip
+        request = Request(node, handle, {"pod": pod, "namespace": "default", "node": node}, native=True)
+        with suppress(IpamError):
+            (given,) = self.ipam.auto_assign(of, 1, request)
+            self.pods[pod] = given.ip
+            return given.ip
         return None
 
     def stop_pod(self, pod: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -13,7 +13,8 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
-from cloudnet_aws import instances
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_aws import instances, preflight
 from cloudnet_aws.addresses import AwsAddresses
 from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import AwsConfig, parse
@@ -69,6 +70,10 @@ class AwsProvider:
         found = instances.find(self._client, nodes, mtu=self._config.mtu)
         self._routes.serve({name: instance.subnet for name, instance in found.items()})
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the VPC before anything is written to it."""
+        return preflight.look(self, self._client, self._config, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Switch the source/destination check of the interface off, if it is on."""

@@ -8,14 +8,22 @@ and paged, because EC2 meters unfiltered ones hardest.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudnet.clock import Clock
 from cloudnet.errors import BadInput, MissingTool
 from cloudnet.provider.budget import Budget, Kind
-from cloudnet.provider.errors import PermissionDenied, ProviderError, Unavailable, Unsupported
+from cloudnet.provider.errors import (
+    Conflict,
+    NotFound,
+    PermissionDenied,
+    ProviderError,
+    QuotaExceeded,
+    Unavailable,
+    Unsupported,
+)
 from cloudnet.retry import Retry
 from cloudnet_aws import errors
 from cloudnet_aws.config import AwsConfig
@@ -34,6 +42,7 @@ if TYPE_CHECKING:  # stubs, which exist only where the code is checked
         DescribeInstancesRequestTypeDef,
         DescribeNetworkInterfacesRequestTypeDef,
         DescribeRouteTablesRequestTypeDef,
+        DescribeSecurityGroupsRequestTypeDef,
         DescribeSubnetsRequestTypeDef,
         FilterTypeDef,
         InstanceTypeDef,
@@ -42,6 +51,7 @@ if TYPE_CHECKING:  # stubs, which exist only where the code is checked
         NetworkInterfaceTypeDef,
         ReplaceRouteRequestTypeDef,
         RouteTableTypeDef,
+        SecurityGroupTypeDef,
         SubnetTypeDef,
         UnassignIpv6AddressesRequestTypeDef,
         UnassignPrivateIpAddressesRequestTypeDef,
@@ -53,7 +63,16 @@ T = TypeVar("T")
 TABLES_A_PAGE = 100  # the most that DescribeRouteTables and DescribeManagedPrefixLists give
 INSTANCES_A_PAGE = INTERFACES_A_PAGE = SUBNETS_A_PAGE = 1000
 TYPES_A_CALL = 100
+GROUPS_A_PAGE = 1000
 ROUTES_QUOTA = "L-93826ACB"  # Service Quotas' code of "Routes per route table"
+
+
+_METHODS = {
+    "ec2:CreateRoute": "create_route",
+    "ec2:ReplaceRoute": "replace_route",
+    "ec2:DeleteRoute": "delete_route",
+    "ec2:ModifyNetworkInterfaceAttribute": "modify_network_interface_attribute",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +159,35 @@ class Client:
                 NetworkInterfaceId=interface, SourceDestCheck={"Value": False}
             ),
         )
+
+    # --- preflight ------------------------------------------------------------------------------------------
+
+    def security_groups(self, ids: Sequence[str]) -> list[SecurityGroupTypeDef]:
+        """Return these security groups of the VPC, with their rules."""
+        filters: list[FilterTypeDef] = [self._in_vpc(), {"Name": "group-id", "Values": list(ids)}]
+        request: DescribeSecurityGroupsRequestTypeDef = {"Filters": filters, "MaxResults": GROUPS_A_PAGE}
+        found: list[SecurityGroupTypeDef] = []
+        while True:
+            page = self._read("ec2:DescribeSecurityGroups", lambda: self._ec2.describe_security_groups(**request))
+            found += page["SecurityGroups"]
+            if not page.get("NextToken"):
+                return found
+            request["NextToken"] = page["NextToken"]
+
+    def ask_whether(self, action: str, request: Mapping[str, object]) -> None:
+        """Ask whether a write would be allowed; nothing is written.
+
+        EC2 judges who asks before it judges what is asked for: any refusal but of the permission means that there
+        is one ("DryRun" in the EC2 API Reference).
+
+        Raises:
+            PermissionDenied: it would not be.
+        """
+        method = getattr(self._ec2, _METHODS[action])
+        try:
+            self._change(action, lambda: method(**request, DryRun=True))
+        except (Conflict, NotFound, QuotaExceeded, Unsupported):
+            return
 
     # --- native addresses -----------------------------------------------------------------------------------
 

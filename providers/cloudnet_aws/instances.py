@@ -44,6 +44,11 @@ def describe(client: Client, ids: frozenset[str], wanted: frozenset[Address]) ->
     return answers + (client.instances("private-ip-address", four) if four else [])
 
 
+def with_ids(client: Client, ids: Iterable[str]) -> list[InstanceTypeDef]:
+    """Return the answers for these instances."""
+    return describe(client, frozenset(ids), frozenset())
+
+
 def instance_id(node: Node) -> str:
     """Return the id in the node's provider id (``aws:///eu-west-1a/i-0abc``), '' when it names no EC2 instance."""
     last = node.provider_id.rpartition("/")[2]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # stubs, which exist only where the code is checked
     )
 
 PROPAGATED = "EnableVgwRoutePropagation"  # a route's origin: counted against a quota of its own
+LOCAL = "the local route of the VPC"  # what of it is told: it has the addresses of the VPC's own subnets
 REMEMBER = 3600.0  # seconds that the subnet of a node nobody asks for stays in scope: the slow resync asks for all
 
 _TARGETS = (  # what else a route can lead to, by the field of the answer that names it
@@ -182,7 +183,7 @@ def other_target(route: RouteTypeDef) -> str:
     """Return what the route leads to when that surely is nothing of ours, else ''."""
     gateway = route.get("GatewayId", "")
     if gateway == "local" or route.get("Origin") == "CreateRouteTable":
-        return "the local route of the VPC"
+        return LOCAL
     kind, name = next(((words, str(route[field])) for field, words in _TARGETS if route.get(field)), ("", ""))  # type: ignore[literal-required]  # the fields are those of _TARGETS
     if gateway:
         kind, name = _GATEWAYS.get(gateway.partition("-")[0], "gateway"), gateway

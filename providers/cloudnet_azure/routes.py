@@ -58,13 +58,14 @@ class AzureRoutes:
         """Carry the changes out: one read for all, then what each table needs."""
         if not changes:
             return ()
+        names = tuple(dict.fromkeys(change.table for change in changes))
         try:
-            seen = {TableId(body["name"]): body for body in self._client.route_tables()}
+            seen = self._look(names)
         except ProviderError as error:
             return tuple(RouteResult(change, error) for change in changes)
         outcomes: dict[RouteChange, ProviderError | None] = {}
         few: list[RouteChange] = []
-        for table in dict.fromkeys(change.table for change in changes):
+        for table in names:
             group = [change for change in changes if change.table == table]
             if len(group) >= self._config.bulk and table in seen:
                 outcomes |= self._whole(group, seen[table])
@@ -74,6 +75,15 @@ class AzureRoutes:
         done = writes.apply(few, read=snapshot.read, write=snapshot.write, provider=NAME)
         outcomes |= {result.change: result.error for result in done}
         return tuple(RouteResult(change, outcomes[change]) for change in changes)
+
+    def _look(self, names: Sequence[TableId]) -> dict[TableId, Json]:
+        """Return these tables as they are now, with one call; those that do not exist are left out."""
+        if len(names) > 1:
+            return {TableId(body["name"]): body for body in self._client.route_tables()}
+        try:
+            return {names[0]: self._client.route_table(names[0])}
+        except NotFound:
+            return {}
 
     def _in_scope(self, table: RouteTable, nodes: Collection[SubnetId]) -> bool:
         if self._only:

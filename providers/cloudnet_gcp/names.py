@@ -20,7 +20,7 @@ from cloudnet_gcp import wire
 
 _MACHINE = re.compile(r"(?:^|/)zones/([^/]+)/instances/([^/]+)$")
 _SUBNET = re.compile(r"(?:^|/)regions/([^/]+)/subnetworks/([^/]+)$")
-_PROVIDER_ID = re.compile(r"gce://[^/]+/([^/]+)/([^/]+)")  # as the cloud controller manager writes it
+_PROVIDER_ID = re.compile(r"gce://[^/]+/([-a-z0-9]+)/([-a-z0-9]+)")  # as the cloud controller manager writes it
 
 
 @dataclass(frozen=True, slots=True)

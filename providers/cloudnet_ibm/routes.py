@@ -90,12 +90,12 @@ class IbmRoutes:
     def _table(
         self, table: answers.RoutingTable, zone: str, subnets: frozenset[SubnetId], routes: Sequence[answers.Route]
     ) -> RouteTable:
-        others = sum(route.zone.name != zone for route in routes)
+        limit = rooms(routes, {*self._zones.values()}, self._config.routes_per_table)[zone]
         return RouteTable(
             id=table_id(table.id, zone),
             subnets=subnets,
             routes=self._parse(routes, zone, coming=False),
-            limits=MappingProxyType({Family.IPV4: max(0, self._config.routes_per_table - others)}),
+            limits=MappingProxyType({Family.IPV4: limit}),
             name=table.name,
             zone=zone,
         )
@@ -201,6 +201,21 @@ class IbmRoutes:
                 "use one block size for all pools, or move other routes to another table",
                 provider=NAME,
             )
+
+
+def rooms(routes: Iterable[answers.Route], zones: Iterable[str], quota: int) -> Mapping[str, int]:
+    """Return how many routes of a routing table each zone may hold: what it holds, and all that is left.
+
+    What is left is offered to every zone, and the API refuses who comes late. Where the quota is exceeded, the last
+    zone gives way first: if each did, all would withdraw what one of them had to.
+    """
+    held = Counter(route.zone.name for route in routes)
+    left = quota - held.total()
+    found = {}
+    for zone in sorted({*zones, *held}, reverse=True):
+        found[zone] = max(0, held[zone] + left)
+        left = min(left + held[zone], 0) if left < 0 else left
+    return found
 
 
 def table_id(table: str, zone: str) -> TableId:

@@ -6,7 +6,7 @@ the operator declared of the routers, and probes decide whether that is true.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -14,7 +14,8 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
-from cloudnet_static import instances
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_static import instances, preflight
 from cloudnet_static.config import NAME, StaticConfig, parse
 from cloudnet_static.routes import StaticRoutes
 
@@ -52,6 +53,10 @@ class StaticProvider:
         found = instances.find(self._config, nodes)
         self._routes.serve({name: instance.subnet for name, instance in found.items()})
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Hold what was declared against the cluster's nodes and pools."""
+        return preflight.look(self._config, needs, self.instances(needs.nodes), self._routes.read())
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Nothing to allow: a plain network asks no machine whose packets it sends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,19 +31,35 @@ def measure() -> list[dict[str, object]]:
 
 
 def starts() -> list[dict[str, object]]:
+    """Return what it takes from start to end, and the processor's part of it, which others' work does not change."""
+    begun = processor()
     spent = statistics.median(seconds(run_help) for _ in range(STARTS)) * 1000
+    used = (processor() - begun) / STARTS * 1000
     bare = statistics.median(seconds(run_nothing) for _ in range(STARTS)) * 1000
-    name = f"cloudnet --help, median of {STARTS}"
+    target = f"< {HELP_MS:g}"
     return [
         {
-            "name": name,
+            "name": f"cloudnet --help, median of {STARTS}",
             "value": spent,
             "unit": "ms",
-            "target": f"< {HELP_MS:g}",
+            "target": target,
             "peer": f"python -c pass: {bare:.0f} ms",
             "ok": spent < HELP_MS,
-        }
+        },
+        {
+            "name": "cloudnet --help, processor time",
+            "value": used,
+            "unit": "ms",
+            "target": target,
+            "ok": used < HELP_MS,
+        },
     ]
+
+
+def processor() -> float:
+    """Return the seconds of processor time that ended children have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run_help() -> None:

@@ -6,7 +6,6 @@ hand: only waiting takes time on it. An operation takes two seconds, which is a 
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_interface
@@ -74,8 +73,6 @@ class Cluster:
         self.sim = Simulation(self.store, GcpProvider(config, client, self.clock), self.clock)
 
     def close(self) -> None:
-        self.sim = None  # type: ignore[assignment]  # with it go the SDK's connections
-        gc.collect()
         self._listener.close()
 
     def url(self, path: str) -> str:

@@ -12,7 +12,7 @@ import math
 
 from cloudnet.addresses.plan import Settings
 from cloudnet.provider.api import Room
-from cloudnet.provider.budget import EC2_WRITE
+from cloudnet.provider.memory import WRITE
 from cloudnet.provider.memory_addresses import ROOM, WRITES
 from cloudnet.testing.pools import PoolCluster
 
@@ -35,7 +35,7 @@ def burst() -> list[dict[str, object]]:
     native = run_until_native(cluster) - started
     writes = cluster.cloud.count(*WRITES)
     least = fewest_writes(ROOM)
-    floor = (least - EC2_WRITE.burst) / EC2_WRITE.rate
+    floor = (least - WRITE.burst) / WRITE.rate
     refused = sum(call.outcome != "ok" for call in cluster.cloud.log)
     calls = cluster.cloud.count("describe_interfaces")
     cluster.run(3600)

@@ -57,6 +57,9 @@ class NetlinkWorld:
             case FdbEntry():
                 netns.execute(self.namespace, ["bridge", "fdb", "delete", value.mac, "dev", value.device])
 
+    def add_device(self, name: str) -> None:
+        self.ip(f"link add {name} type veth peer name {name}-peer", f"link set {name}-peer up")
+
     def ip(self, *lines: str) -> None:
         """Run each line by an ``ip`` of its own: a batch cannot change the family."""
         for line in lines:

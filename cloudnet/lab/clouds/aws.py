@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import boto3
@@ -21,7 +22,7 @@ from werkzeug.test import run_wsgi_app
 from cloudnet.lab import control
 from cloudnet.lab.clouds import ec2, ec2_addresses, moto, process, wire
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.forwarding import fabric_state
+from cloudnet.lab.clouds.forwarding import Site, fabric_state
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.process import Verb
 from cloudnet.lab.fabric import FabricState
@@ -32,7 +33,9 @@ REGION = "eu-west-1"
 
 # EC2's published buckets ("Request throttling for the EC2 API"). Not the plugin's: a cloud that reads its customer's
 # settings would grant whatever the customer believes.
-_LIMITS = {Kind.READ: Bucket(rate=20.0, burst=100.0), Kind.WRITE: Bucket(rate=5.0, burst=50.0)}
+_LIMITS: Mapping[Kind, Bucket] = MappingProxyType(
+    {Kind.READ: Bucket(rate=20.0, burst=100.0), Kind.WRITE: Bucket(rate=5.0, burst=50.0)}
+)
 _READS = ("Describe", "Get", "List")
 
 Environ: TypeAlias = dict[str, Any]  # PEP 3333's environ
@@ -52,13 +55,20 @@ _ADDRESS_VERBS = {
 class StrictEc2:
     """A WSGI application: EC2 as moto knows it, and as strict as EC2 is. Calls are carried out one at a time."""
 
-    def __init__(self, region: str, conditions: Conditions, *, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        region: str,
+        conditions: Conditions,
+        *,
+        changed: Callable[[], None],
+        limits: Mapping[Kind, Bucket] = _LIMITS,
+    ) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._region = moto.Region(region)
         self._lock = threading.RLock()
         self._views = ec2.Views()
         self._changed = changed
-        self._buckets = {each: TokenBucket(limit, time.monotonic()) for each, limit in _LIMITS.items()}
+        self._buckets = {each: TokenBucket(limit, time.monotonic()) for each, limit in limits.items()}
         self.conditions = conditions
         self.calls: Counter[str] = Counter()
         self._views.add(time.monotonic(), self._region.read(), keep=0)
@@ -84,7 +94,7 @@ class StrictEc2:
         action = target or parameters.get("Action", "")
         with self._lock:
             if not outsider:
-                self.calls[action] += 1
+                self.calls[_counted(action, parameters)] += 1
                 refusal = ec2.admit(action, key, self.conditions) or self._metered(action)
                 if refusal:
                     return _refuse(refusal)
@@ -176,6 +186,11 @@ class StrictEc2:
         return self._pass_on(environ)
 
 
+def _counted(action: str, parameters: ec2.Parameters) -> str:
+    """Return what a call is counted as: a dry run writes nothing, and is told apart."""
+    return f"{action} (dry run)" if parameters.get("DryRun", "").lower() == "true" else action
+
+
 def _refuse(refusal: ec2.Refusal) -> Answer:
     headers = [("Content-Type", "text/xml;charset=UTF-8")]
     if refusal.retry_after is not None:
@@ -206,6 +221,7 @@ class AwsPlane:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._vpc = ""
+        self._site = Site()
         self._changed: Callable[[], None] = _nothing
         self._strict = StrictEc2(arguments.region, process.conditions(arguments), changed=self._tell)
         self._client = boto3.client(
@@ -246,7 +262,7 @@ class AwsPlane:
     def fabric_state(self) -> FabricState | None:
         if not self._vpc:
             return None
-        return fabric_state(self._strict.read(), self._vpc, silent=self._strict.conditions.silent)
+        return fabric_state(self._strict.read(), self._vpc, silent=self._strict.conditions.silent, site=self._site)
 
     def calls(self) -> Mapping[str, int]:
         return self._strict.calls
@@ -257,6 +273,7 @@ class AwsPlane:
 
     def _watch_vpc(self, message: control.Message) -> control.Message:
         self._vpc = message["vpc"]
+        self._site = Site(message["lab"], message["mtu"])
         self._changed()
         return {}
 

@@ -6,19 +6,29 @@ Machines and subnets are matched to the fabric's devices by their ``Name`` tag.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from cloudnet.lab import spec
 from cloudnet.lab.clouds.ec2 import Eni, Entry, Table, Vpcs
-from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
+from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Plug, Port
 from cloudnet.model.addresses import InterfaceId, Network, SubnetId
 
 FIRST_TABLE = 1001  # kernel tables of the cloud's namespace, one a subnet
 
 
-def fabric_state(vpcs: Vpcs, vpc: str, *, silent: Iterable[Network] = ()) -> FabricState:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The lab that a VPC is in: where machines are whose interfaces are attached while they run."""
+
+    lab: str = "lab"
+    mtu: int = 1500
+
+
+def fabric_state(vpcs: Vpcs, vpc: str, *, silent: Iterable[Network] = (), site: Site | None = None) -> FabricState:
     """Return what the fabric does for one VPC. Dead targets, and those that no interface is, lead nowhere."""
+    site = site or Site()
     subnets = {s.id: s for s in vpcs.subnets.values() if s.vpc == vpc}
-    ports = {e.id: _port(e, vpcs) for e in vpcs.interfaces.values() if e.subnet in subnets and e.instance}
+    ports = {e.id: _port(e, vpcs, site) for e in vpcs.interfaces.values() if e.subnet in subnets and e.instance}
     numbers = {
         s.id: number for number, s in enumerate(sorted(subnets.values(), key=lambda s: s.cidr), start=FIRST_TABLE)
     }
@@ -55,7 +65,7 @@ def _route(
     return FabricRoute(entry.destination, ports.get(target.id))
 
 
-def _port(interface: Eni, vpcs: Vpcs) -> Port:
+def _port(interface: Eni, vpcs: Vpcs, site: Site) -> Port:
     return Port(
         device=_device(interface, vpcs),
         bridge=_bridge(interface.subnet, vpcs),
@@ -63,7 +73,16 @@ def _port(interface: Eni, vpcs: Vpcs) -> Port:
         addresses=interface.addresses,
         check=interface.check,
         up=vpcs.delivers(interface),
+        ranges=interface.prefixes,
+        plug=_plug(interface, vpcs, site),
     )
+
+
+def _plug(interface: Eni, vpcs: Vpcs, site: Site) -> Plug | None:
+    machine = vpcs.machines.get(interface.instance) if interface.instance else None
+    if machine is None or interface.primary:
+        return None
+    return Plug(spec.node_namespace(site.lab, machine.name), f"eth{interface.index}", site.mtu)
 
 
 def _device(interface: Eni, vpcs: Vpcs) -> str:

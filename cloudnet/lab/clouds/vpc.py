@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from cloudnet.lab import control
+from cloudnet.lab import control, state
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched
 from cloudnet.lab.clouds.ec2 import ROUTE_WRITES
 from cloudnet.lab.errors import LabError
@@ -62,7 +62,8 @@ class Aws:
             )["RouteTable"]["RouteTableId"]
             self.call("associate_route_table", RouteTableId=table, SubnetId=made)
             ids[subnet.name], tables[subnet.name] = made, table
-        control.ask(self.socket, {"verb": "vpc", "vpc": vpc})
+        mtu = state.load(self.lab).spec.mtu
+        control.ask(self.socket, {"verb": "vpc", "vpc": vpc, "lab": self.lab, "mtu": mtu})
         self.sync()
         return CloudRecord(vpc, ids, tables)
 
@@ -124,6 +125,10 @@ class Aws:
             "mtu": mtu,
             "quota_seconds": 1.0,  # a quota that somebody breaks is seen at the next read
         }
+
+    def occupy(self, interface: str, count: int) -> None:
+        """Give an interface single addresses that are nobody's business here."""
+        self.call("assign_private_ip_addresses", NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=count)
 
     def routes(self, table: str) -> Mapping[str, Mapping[str, str]]:
         """Return a table's entries as EC2 shows them, by destination."""

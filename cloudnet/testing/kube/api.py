@@ -129,9 +129,15 @@ class Api:
             raise status.invalid(type_.kind, name, [("metadata.resourceVersion", "must be specified for an update")])
         return self._write(type_, before, copy.deepcopy(body), sub)
 
-    def patch(self, type_: Type, namespace: str, name: str, body: Json, *, sub: str = "") -> Json:
+    def patch(
+        self, type_: Type, namespace: str, name: str, body: Json, *, sub: str = "", strategic: bool = False
+    ) -> Json:
         before = self.get(type_, namespace, name)
-        return self._write(type_, before, merge(copy.deepcopy(before), body), sub)
+        if strategic and type_.schema is not None:
+            # apiextensions-apiserver: custom resources have no merge keys
+            raise status.Refusal(415, "UnsupportedMediaType", "strategic merge patch is not supported")
+        after = copy.deepcopy(before)
+        return self._write(type_, before, merge_strategically(after, body) if strategic else merge(after, body), sub)
 
     def delete(self, type_: Type, namespace: str, name: str, body: Json) -> Json:
         found = self.get(type_, namespace, name)
@@ -249,6 +255,17 @@ def merge(document: Any, patch: Any) -> Any:
             merged.pop(key, None)
         else:
             merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def merge_strategically(document: Json, patch: Json) -> Json:
+    """Apply a patch that merges conditions by their type (``api/core/v1/types.go``: patchMergeKey)."""
+    wanted = patch.get("status", {}).get("conditions")
+    if wanted is not None:
+        said = {one["type"]: one for one in document.get("status", {}).get("conditions", ())}
+        said |= {one["type"]: {**said.get(one["type"], {}), **one} for one in wanted}
+        patch = {**patch, "status": {**patch["status"], "conditions": list(said.values())}}
+    merged: Json = merge(document, patch)
     return merged
 
 

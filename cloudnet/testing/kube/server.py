@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -47,7 +48,8 @@ class Faults:
     retry_after: int = 0
     broken: int = 0
     unanswered: int = 0  # carried out, but the connection breaks before the answer
-    forbidden: set[tuple[str, str]] = field(default_factory=set)
+    forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, resource)
+    allowed: set[tuple[str, str]] | None = None  # nothing but these, discovery aside
     tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
     silent: bool = False  # watches say nothing more, and stay open
     bookmark_every: float = 60.0
@@ -65,7 +67,14 @@ class Seen:
 class ApiServer:
     """One API server on a port of the loopback; it can be stopped and started again without losing anything."""
 
-    def __init__(self, *, keep: int = 10_000, namespaces: Iterable[str] = ("default", "cloudnet-system")) -> None:
+    def __init__(
+        self,
+        *,
+        keep: int = 10_000,
+        namespaces: Iterable[str] = ("default", "cloudnet-system"),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.tls = tls
         self.objects = Objects(keep=keep)
         self.api = Api(self.objects)
         self.faults = Faults()
@@ -161,6 +170,9 @@ class _Http(ThreadingHTTPServer):
         self._guard = threading.Lock()
         self.closing = threading.Event()
         super().__init__(address, _Handler)
+        if server.tls is not None:
+            # The handshake is the handler's: one client that does not speak holds up nobody.
+            self.socket = server.tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def note(self, connection: socket.socket, *, is_open: bool) -> None:
         with self._guard:
@@ -172,7 +184,7 @@ class _Http(ThreadingHTTPServer):
         with self._guard:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections break all the time here."""
@@ -227,7 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
         target = _Target.of(kube.objects, parts.path)
         verb = self._verb(target, query)
         kube.seen.append(Seen(verb, target.what, query))
-        if (verb, target.what) in faults.forbidden:
+        right = (verb, target.what)
+        if right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed):
             raise status.forbidden("system:serviceaccount:cloudnet-system:cloudnet", verb, target.what, target.name)
         if verb == "watch":
             self._watch(target, query)
@@ -273,7 +286,11 @@ class _Handler(BaseHTTPRequestHandler):
             case "update":
                 return 200, api.replace(target.type, target.namespace, target.name, body, sub=target.sub)
             case "patch":
-                return 200, api.patch(target.type, target.namespace, target.name, body, sub=target.sub)
+                strategic = self.headers.get("Content-Type", "").startswith("application/strategic")
+                patched = api.patch(
+                    target.type, target.namespace, target.name, body, sub=target.sub, strategic=strategic
+                )
+                return 200, patched
             case _:
                 return 200, api.delete(target.type, target.namespace, target.name, body)
 
@@ -319,10 +336,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_gone(self) -> bool:
         try:
-            found: bytes = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            # Under TLS, too: a client says nothing more on a watch but good-bye.
+            found = socket.socket.recv(self.connection, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
-        return not found
+        return not found or isinstance(self.connection, ssl.SSLSocket)
 
     def _begin_stream(self) -> None:
         self.send_response(200)

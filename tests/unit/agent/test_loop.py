@@ -23,6 +23,7 @@ from cloudnet.kernel.api import (
 )
 from cloudnet.kernel.memory import MemoryKernel, Moment
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
+from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix
 from cloudnet.model.paths import PathKind, Reason
 from cloudnet.model.resources import (
     Affinity,
@@ -793,3 +794,104 @@ def test_after_a_restart_routes_to_borrowed_addresses_stand_until_the_blocks_are
 
     assert before is not None
     assert main_route(again, stray(2, 0)) is None
+
+
+# --- native addresses ---------------------------------------------------------------------------------------
+
+PREFIX = ip_network("10.0.2.32/28")
+DELIVERED = BlockAffinity(Metadata("n2-10-0-2-32-28", labels={"cloudnet.io/native": "eni-2"}), NodeName("n2"), PREFIX)
+
+
+def test_a_native_block_needs_no_cloud_route_and_goes_by_the_subnets_router():
+    host = start(*OWN, *SECOND, DELIVERED)
+
+    host.run(1.5)
+
+    assert host.path(PREFIX).kind is PathKind.NATIVE
+    assert holds(host, Route(PREFIX, "eth0", GATEWAY, metric=512))
+    assert holds(host, Route(PREFIX, "vxlan.calico", ip_address("10.65.2.0"), onlink=True))
+
+
+def test_a_native_block_of_the_same_subnet_goes_by_the_router_too():
+    same = (node(2, subnet=1), affinity(2), cloud(2, subnet=1))
+    host = start(*OWN, *same, DELIVERED)
+
+    host.run(1.5)
+
+    assert (host.path(PREFIX).kind, host.path(PREFIX).next_hop) == (PathKind.NATIVE, GATEWAY)
+
+
+def test_a_native_block_whose_probes_are_lost_goes_over_vxlan():
+    host = start(*OWN, *SECOND, DELIVERED)
+    host.run(1.5)
+    host.answers = lambda block: block != PREFIX
+
+    host.run(1.5)
+
+    assert host.path(PREFIX).kind is PathKind.VXLAN
+    assert not holds(host, Route(PREFIX, "eth0", GATEWAY, metric=512))
+
+
+def test_a_block_that_is_native_no_more_waits_for_its_cloud_route():
+    host = start(*OWN, *SECOND, DELIVERED)
+    host.run(1.5)
+
+    host.put(replace(DELIVERED, meta=Metadata(DELIVERED.meta.name)))
+
+    assert host.path(PREFIX).reason is Reason.PENDING
+
+
+def test_a_further_interface_is_set_up_and_then_answers_leave_by_it():
+    eth1 = Link("eth1", 3, 9001, up=False, mac="02:00:00:00:00:20")
+    kernel = a_kernel()
+    kernel.add_link(eth1)
+    record = CloudAddresses(
+        Metadata("n1"),
+        (CloudInterface("eni-9", 1, eth1.mac, "subnet-1", (ip_interface("10.0.1.20/24"),)),),
+        (CloudPrefix(ip_network("10.0.1.64/28"), "eni-9"),),
+    )
+    host = start(*OWN, record, kernel=kernel)
+
+    host.run(3.0)
+
+    assert kernel.links()["eth1"].up
+    assert holds(host, Route(ip_network("0.0.0.0/0"), "eth1", GATEWAY, table=4801, onlink=True))
+    assert holds(host, Rule(Family.IPV4, 103, 4801, source=ip_network("10.0.1.64/28")))
+    assert host.sysctls["net.ipv4.conf.eth1.rp_filter"] == "2"
+
+
+def test_a_native_block_has_its_ground_in_the_table_of_a_further_interface_until_it_is_proven():
+    eth1 = Link("eth1", 3, 9001, up=True, mac="02:00:00:00:00:20", addresses=(ip_interface("10.0.1.20/32"),))
+    kernel = a_kernel()
+    kernel.add_link(eth1)
+    own = (ip_interface("10.0.1.20/24"),)
+    record = CloudAddresses(Metadata("n1"), (CloudInterface("eni-9", 1, eth1.mac, "subnet-1", own),))
+    host = start(*OWN, *SECOND, record, DELIVERED, kernel=kernel)
+    over_vxlan = Route(PREFIX, "vxlan.calico", ip_address("10.65.2.0"), onlink=True, table=4801)
+
+    early = holds(host, over_vxlan)
+    host.run(3.0)
+    proven = holds(host, over_vxlan)
+    host.answers = lambda block: block != PREFIX
+    host.run(1.5)
+
+    assert [early, proven, holds(host, over_vxlan)] == [True, False, True]
+
+
+def test_rules_of_an_interface_go_when_it_goes():
+    eth1 = Link("eth1", 3, 9001, up=True, mac="02:00:00:00:00:20", addresses=(ip_interface("10.0.1.20/32"),))
+    kernel = a_kernel()
+    kernel.add_link(eth1)
+    record = CloudAddresses(
+        Metadata("n1"),
+        (CloudInterface("eni-9", 1, eth1.mac, "subnet-1", (ip_interface("10.0.1.20/24"),)),),
+        (CloudPrefix(ip_network("10.0.1.64/28"), "eni-9"),),
+    )
+    host = start(*OWN, record, kernel=kernel)
+    host.run(3.0)
+    before = holds(host, Rule(Family.IPV4, 103, 4801, source=ip_network("10.0.1.64/28")))
+
+    host.put(replace(record, interfaces=(), prefixes=()))
+
+    assert before
+    assert [v for v in objects(host).values() if isinstance(v, Rule)] == [Rule(Family.IPV4, 98, 4793, 17, 4793)]

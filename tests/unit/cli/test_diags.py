@@ -12,6 +12,7 @@ from cloudnet.errors import BadInput
 PLANTED = {
     "settings": "plant-Settings-1",
     "block": "plant-Block-2",
+    "list": "plant-List-2",
     "url": "plant-Url-3",
     "variable": "plant-Variable-4",
     "log": "plant-Log-5",
@@ -43,6 +44,7 @@ def test_no_secret_leaves_in_any_file_of_the_bundle(tmp_path):
         f"store: etcd://me:{PLANTED['url']}@10.0.0.1:2379\n"
         f"controller: {{token: {PLANTED['settings']}}}\n"
         f"private_key: |\n  first\n  {PLANTED['block']}\n"
+        f"tokens:\n- {PLANTED['list']}\n"
     )
     log = tmp_path / "agent.log"
     log.write_text(
@@ -59,7 +61,9 @@ def test_no_secret_leaves_in_any_file_of_the_bundle(tmp_path):
     found, problems = written(
         tmp_path,
         [
-            *diags.of_settings([config], {"ETCD_PASSWORD": PLANTED["variable"], "CLOUDNET_NODE": "n1", "HOME": "/"}),
+            *diags.of_settings(
+                [config], {"ETCD_PASSWORD": f"two words {PLANTED['variable']}", "CLOUDNET_NODE": "n1", "HOME": "/"}
+            ),
             *diags.of_host(run),
             *diags.of_logs([log]),
             Piece("agent/status.json", lambda _: json.dumps({"detail": f"x?sig={PLANTED['agent']}"})),

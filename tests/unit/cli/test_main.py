@@ -129,6 +129,18 @@ def test_a_command_that_nobody_knows_is_refused_with_the_likely_one():
     assert "Did you mean 'status'?" in done.stderr
 
 
+def test_a_settings_file_serves_every_command(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("store: sqlite:///nowhere/at/all.sqlite\nagent: {probe_port: none}")
+
+    get, agent = cloudnet("--config", str(config), "get", "nodes"), cloudnet("agent", CLOUDNET_CONFIG=str(config))
+    named = cloudnet("--config", str(config), "agent")
+
+    assert "there is no store at '/nowhere/at/all.sqlite'" in get.stderr
+    assert "config.yaml: agent.probe_port: expected an integer" in agent.stderr
+    assert named.stderr == agent.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_had_for_every_shell(shell):
     done = cloudnet("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloudnet.errors import BadInput
+from cloudnet_azure import client
 from cloudnet_azure.config import AzureConfig, parse
 
 LEAST = {"subscription_id": "s", "resource_group": "rg", "cluster": "c1"}
@@ -58,3 +59,13 @@ def test_every_setting_is_on_its_page():
     listed = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
 
     assert {f.name for f in fields(AzureConfig)} <= listed
+
+
+def test_the_role_on_the_page_allows_what_the_plugin_calls_and_nothing_else():
+    written = set(re.findall(r'^    "(Microsoft\.[\w./]+)"', PAGE.read_text(), re.MULTILINE))
+    constants = [value for name, value in vars(client).items() if name.endswith(("_READ", "_WRITE", "_DELETE"))]
+    called = {c for c in constants if isinstance(c, str)} | set(client.OPERATIONS_READ.values())
+
+    linked = {"subnets", "networkSecurityGroups"}  # what an interface refers to is checked when it is written
+    assert {action for action in written - called if action.split("/")[-3] not in linked} == set()
+    assert called <= written

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 import json
 import random
 from collections import Counter
@@ -95,9 +94,6 @@ class GcpWorld:
         self.provider = GcpProvider(self.config, client, self.clock)
 
     def close(self):
-        """Close the port and the SDK's connections, which errors that remember their frames keep alive."""
-        self.provider = self.client = self.connection = None
-        gc.collect()
         self.listener.close()
 
     def put(self, path, document):

@@ -1,4 +1,5 @@
 import sys
+from uuid import UUID
 
 import pytest
 
@@ -91,11 +92,18 @@ def test_a_second_attempt_carries_the_same_request_id(make_world):
     world.google.simulator.faults.add(Fault("compute.routes.delete", Trouble.UNAVAILABLE, times=2))
     world.put_raw("cloudnet-x", "10.65.1.0/26", nextHopIp="10.0.1.99")
 
-    world.client.delete_route("cloudnet-x", request_id=world.client.request_id())
+    world.client.delete_route("cloudnet-x", request_id="6f1d0e7c-0000-4000-8000-000000000001")
 
-    assert len(seen) == 3
-    assert len(set(seen)) == 1
-    assert len(seen[0]) == 36
+    assert seen == ["6f1d0e7c-0000-4000-8000-000000000001"] * 3
+
+
+def test_request_ids_are_uuids_and_differ(make_world):
+    client = make_world().client
+
+    first, second = UUID(client.request_id()), UUID(client.request_id())
+
+    assert first != second
+    assert first.version == second.version == 4
 
 
 def test_an_empty_list_of_alias_ranges_is_sent_as_one(make_world):

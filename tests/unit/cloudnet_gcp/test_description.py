@@ -83,7 +83,7 @@ def test_an_error_has_one_shape(description):
 
 def test_a_damaged_answer_of_the_simulator_fails_whoever_asked(make_world, description):
     world = make_world()
-    world.google.simulator._handler = lambda _: Answer(200, {"items": [{"destRange": "::/0", "nextHopILB": "x"}]})
+    world.google.simulator.handler = lambda _: Answer(200, {"items": [{"destRange": "::/0", "nextHopILB": "x"}]})
 
     world.client.routes()
 

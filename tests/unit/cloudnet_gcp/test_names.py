@@ -72,6 +72,7 @@ def test_a_machine_is_read_from_any_url_of_it(url, found):
         ("gce://p/europe-west1-b/vm-1", "europe-west1-b/vm-1"),
         ("gce:///europe-west1-b/vm-1", None),
         ("aws:///eu-west-1a/i-0abc", None),
+        ("gce://p/europe-west1-b/.*", None),
         ("", None),
     ],
 )

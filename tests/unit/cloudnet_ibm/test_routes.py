@@ -17,7 +17,7 @@ from cloudnet.provider.errors import (
     Unsupported,
 )
 from cloudnet_ibm.errors import Refusal, classify
-from cloudnet_ibm.routes import route_name
+from cloudnet_ibm.routes import rooms, route_name
 
 BLOCK = ip_network("10.65.1.0/26")
 OTHER = ip_network("10.65.2.0/26")
@@ -54,6 +54,26 @@ def test_what_other_zones_hold_takes_room_from_a_table(make_vpc):
 
     limits = {t.zone: t.limits[Family.IPV4] for t in vpc.provider.routes.read().tables if t.name == "t-a"}
     assert limits == {"eu-de-1": 7, "eu-de-2": 10}
+
+
+@pytest.mark.parametrize(
+    ("held", "quota", "wanted"),
+    [
+        ((0, 0), 10, (10, 10)),
+        ((3, 4), 10, (6, 7)),
+        ((3, 4), 7, (3, 4)),
+        ((3, 4), 6, (3, 3)),
+        ((3, 4), 2, (2, 0)),
+        ((3, 4), 0, (0, 0)),
+    ],
+)
+def test_zones_are_offered_what_is_left_and_the_last_gives_way(vpc, held, quota, wanted):
+    for zone, count in enumerate(held, start=1):
+        for k in range(count):
+            vpc.put(f"r{zone}-{k}", ip_network(f"10.66.{k}.0/26"), zone=zone)
+    routes = vpc.provider.routes._client.routes(vpc.tables["t-a"])
+
+    assert rooms(routes, ["eu-de-1", "eu-de-2"], quota) == {f"eu-de-{z}": n for z, n in enumerate(wanted, start=1)}
 
 
 def test_tables_that_serve_no_node_are_not_read(vpc):

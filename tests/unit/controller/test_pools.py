@@ -332,6 +332,25 @@ def test_an_interface_of_ours_that_no_node_has_is_collected_after_its_time(clust
     assert len(cluster.space.interfaces) == 1
 
 
+def test_an_interface_that_a_pod_still_uses_is_not_collected():
+    cluster = PoolCluster(QUICK, size=20)
+    cluster.join(1, limit=200)
+    cluster.run()
+    for k in range(150):
+        cluster.start_pod(1, f"p{k}")
+        cluster.run(1)
+    cluster.leave(1, machine=False)
+
+    cluster.run(4000)
+    kept = cluster.interfaces(1)
+    for pod in list(cluster.pods):
+        cluster.stop_pod(pod)
+    cluster.run(10_000)
+
+    assert kept == 2
+    assert cluster.interfaces(1) == 1
+
+
 def test_an_idle_cluster_is_read_once_an_hour(cluster):
     for k in range(1, 4):
         cluster.join(k)

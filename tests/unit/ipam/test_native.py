@@ -12,6 +12,7 @@ from cloudnet.ipam.errors import ClaimLost, NoFreeAddress
 from cloudnet.ipam.known import KINDS
 from cloudnet.ipam.warm import Warm
 from cloudnet.model.addresses import Family, InterfaceId, NodeName
+from cloudnet.model.resources import IPPool
 from cloudnet.policy.selectors import Matches
 from cloudnet.store.api import Event, EventType
 
@@ -58,12 +59,29 @@ def test_what_is_not_native_takes_no_native_address(books):
     assert not [address for address in given if address.ip in PREFIX]
 
 
-def test_when_the_clouds_prefixes_are_full_no_pool_is_asked(books):
+def test_when_the_clouds_prefixes_are_full_pools_are_asked(books):
     adopt(books)
-    books.ipam.auto_assign(Family.IPV4, 16, request())
 
-    with pytest.raises(NoFreeAddress, match="the cloud gave node 'n1' no IPv4 address that is free"):
+    given = books.ipam.auto_assign(Family.IPV4, 18, request())
+
+    assert [address.ip in PREFIX for address in given] == [True] * 16 + [False] * 2
+
+
+def test_when_there_is_no_pool_either_the_message_says_both(books):
+    for pool in books.store.list(IPPool).items:
+        books.store.delete(IPPool, pool.value.meta.name, expected=pool.revision)
+
+    with pytest.raises(NoFreeAddress, match=r"the cloud gave node 'n1' no IPv4 address that is free.*no IPv4 pool"):
         books.ipam.auto_assign(Family.IPV4, 1, request())
+
+
+def test_native_blocks_do_not_count_towards_a_nodes_limit_of_blocks(books):
+    for first in range(32, 32 + 16 * 5, 16):
+        adopt(books, prefix=ip_network(f"10.0.1.{first}/28"))
+
+    given = books.ipam.auto_assign(Family.IPV4, 1, Request(N1, "net.other", {"node": "n1"}, max_blocks=1))
+
+    assert given[0].ip not in ip_network("10.0.1.0/24")
 
 
 def test_adopting_twice_is_adopting_once(books):
@@ -90,13 +108,13 @@ def test_the_collector_leaves_an_empty_native_block_alone(books):
 
 
 def test_a_warm_node_gives_them_as_soon_as_it_hears_of_them(books, warm):
-    with pytest.raises(NoFreeAddress):
-        warm.take([Family.IPV4], [request()], lambda _: [])
+    (early,) = warm.take([Family.IPV4], [request("net.early")], lambda _: [])
     adopt(books)
     warm.hear()
 
     (first,) = warm.take([Family.IPV4], [request()], lambda _: [])
     (pooled,) = warm.take([Family.IPV4], [Request(N1, "net.other", {"node": "n1"})], lambda _: [])
 
+    assert early.ip not in PREFIX
     assert first.ip in PREFIX
     assert pooled.ip not in PREFIX

@@ -8,7 +8,7 @@ import pytest
 from cloudnet.clock import ManualClock
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.conditions import Conditions
-from cloudnet.lab.clouds.gcp import filters, forwarding, hand, rules
+from cloudnet.lab.clouds.gcp import aliases, forwarding, hand, lists
 from cloudnet.lab.clouds.gcp.calls import Manners
 from cloudnet.lab.clouds.gcp.plane import PROJECT, Google
 from cloudnet.lab.clouds.gcp.state import fingerprint
@@ -221,7 +221,7 @@ def test_every_change_has_another_fingerprint(cloud):
     ],
 )
 def test_a_range_is_given_once(wanted, taken, found):
-    given = rules.allot(wanted, ip_network("10.200.0.0/24"), [ip_network(t) for t in taken])
+    given = aliases.allot(wanted, ip_network("10.200.0.0/24"), [ip_network(t) for t in taken])
 
     assert given == (ip_network(found) if found else None)
 
@@ -242,12 +242,12 @@ def test_a_range_is_given_once(wanted, taken, found):
     ],
 )
 def test_a_filter_lets_through_what_it_says(text, through):
-    assert filters.parse(text)({"name": "a"}) is through
+    assert lists.parse(text)({"name": "a"}) is through
 
 
 @pytest.mark.parametrize("text", ["name", "name eq [", "(a = b) (c = d)"])
 def test_a_filter_that_is_not_understood_is_refused(cloud, text):
-    assert filters.parse(text) is None
+    assert lists.parse(text) is None
     assert cloud.refusal("GET", f"global/routes?filter={text.replace(' ', '%20')}") == (400, "invalid")
 
 

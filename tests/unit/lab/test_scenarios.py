@@ -4,8 +4,9 @@ import pytest
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import faults, scenarios
+from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
-from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Pair, Standing
+from cloudnet.lab.scenarios import ALL_NATIVE, NATIVE, VXLAN, Break, Expect, Heal, NewBlock, Pair, Standing
 from cloudnet.model.paths import PathKind, Reason
 
 PAIRS = (Pair("n1", "b2", adjacent=False), Pair("n1", "b3", adjacent=False), Pair("n1", "b4", adjacent=True))
@@ -86,6 +87,26 @@ def test_the_lowered_quota_spares_some_routes_and_not_others(nodes, subnets, lim
     assert (quota.fault, quota.value) == ("quota", limit)
 
 
+@pytest.mark.parametrize(("nodes", "subnets", "limit"), [(6, 3, "6"), (3, 2, "3")])
+def test_where_no_quota_is_told_the_tables_are_full_and_a_new_block_is_refused(nodes, subnets, limit) -> None:
+    steps = scenarios.story(nodes, subnets, manners=Manners(flat=False, listed=0, tells_quota=False))
+
+    quota = next(step for step in steps if step.fault == "quota")
+    assert quota.do == (Break("quota", value=limit), NewBlock("n1"))
+    assert quota.until == Expect(VXLAN, block="10.65.1.64/26", reasons=frozenset({Reason.QUOTA}))
+    claim = next(step for step in steps if step.fault == "foreign-route")
+    assert claim.until.block == "10.65.1.128/26"
+
+
+def test_the_lowered_quota_counts_neighbours_where_they_have_routes() -> None:
+    quotas = [
+        next(a.value for step in scenarios.story(4, 2, manners=manners) for a in step.do if isinstance(a, Break))
+        for manners in (Manners(), Manners(flat=False), Manners(flat=False, listed=0))
+    ]
+
+    assert quotas == ["2", "3", "2"]
+
+
 def test_only_the_chosen_faults_are_played_after_the_beginning() -> None:
     found = scenarios.story(3, 3, only=["blackhole"])
 
@@ -104,3 +125,47 @@ def test_only_the_chosen_faults_are_played_after_the_beginning() -> None:
 def test_what_cannot_be_played_is_refused_by_name(nodes, subnets, only, says) -> None:
     with pytest.raises(BadInput, match=says):
         scenarios.story(nodes, subnets, only=only)
+
+
+# --- clouds are not alike -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("manners", "needed"),
+    [
+        (Manners(), 4),  # two of six nodes are on the spot
+        (Manners(flat=False), 6),
+        (Manners(flat=False, zonal=True), 2),
+        (Manners(zonal=True), 0),
+    ],
+    ids=["switch", "routed", "zonal", "zonal-switch"],
+)
+def test_the_smallest_table_depends_on_what_needs_no_route_and_what_can_have_none(manners, needed):
+    assert scenarios.smallest_table(6, 3, 3, manners) == needed
+
+
+def test_two_subnets_of_a_zone_share_their_routes():
+    assert scenarios.smallest_table(6, 4, 2, Manners(flat=False, zonal=True)) == 3
+
+
+def test_where_there_is_nothing_to_break_nothing_is_broken():
+    faults = {step.fault for step in scenarios.story(6, 3, manners=Manners(without=frozenset({"quota", "api-down"})))}
+
+    assert not faults & {"quota", "api-down"}
+    assert {"blackhole", "stop-node"} <= faults
+
+
+def test_a_pair_that_no_route_can_connect_is_asked_nothing():
+    far = Pair("n1", "b9", adjacent=False, native=False)
+    never = {("n1", "b9"): Standing(PathKind.VXLAN, Reason.UNSUPPORTED)}
+    near = {("n1", "b2"): Standing(PathKind.NATIVE, Reason.PROVEN)}
+
+    assert ALL_NATIVE.missing([PAIRS[0], far], {**never, **near}, ()) == ""
+    assert ALL_NATIVE.missing([far], never, ()) == "only 0 paths are concerned"
+
+
+def test_a_death_that_the_cloud_does_not_tell_moves_no_path():
+    steps = scenarios.story(6, 3, manners=Manners(tells_death=False))
+    (died,) = (step for step in steps if (step.fault, step.kind) == ("stop-node", StepKind.UNPLANNED))
+
+    assert died.until.kinds == NATIVE | VXLAN

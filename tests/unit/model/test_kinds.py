@@ -59,6 +59,16 @@ def test_a_value_that_brings_its_document_is_written_whole_and_takes_the_place_o
     assert json.loads(kind.encode(whole)) == document
 
 
+def test_a_document_without_a_status_leaves_that_of_the_one_that_it_replaces():
+    kind = kinds.of(Node)
+    stored = kind.encode(Node(Metadata("n1"), pod_cidrs=(ip_network("10.0.0.0/24"),)))
+    document = b'{"metadata":{"name":"n1"},"spec":{}}'
+
+    written = kind.decode(kind.encode(kinds.keeping(kind.decode(document), document), onto=stored))
+
+    assert written.pod_cidrs == (ip_network("10.0.0.0/24"),)
+
+
 @pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.name)
 def test_a_kind_is_found_by_class_and_by_what_people_type(kind):
     assert kinds.of(kind.type) is kind

@@ -180,3 +180,39 @@ def test_no_text_does_worse_than_being_refused(text):
     found = outcome(text)
 
     assert isinstance(found, BadInput) or all(isinstance(one.document, dict) for one in found)
+
+
+WORDS = st.text(max_size=6) | st.sampled_from(
+    [
+        "22:23",
+        "1e3",
+        "010",
+        "0o7",
+        "0x1F",
+        "yes",
+        "no",
+        "null",
+        "~",
+        "2001-01-01",
+        "1_000",
+        ".5",
+        "a: b",
+        "- x",
+        "on",
+        "=",
+    ]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(VALUES)
+def test_what_is_written_as_yaml_is_read_back_the_same(value):
+    assert manifests.load_all(manifests.dump(value), "written") == [value]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from cloudnet.errors import BadInput
+from cloudnet.model import calico as calico_words
 from cloudnet.model import kinds
 from cloudnet.model.addresses import InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.calico_bgp import BGPConfiguration, BGPPeer
@@ -19,7 +20,7 @@ from cloudnet.model.calico_cluster import (
     FelixConfiguration,
     KubeControllersConfiguration,
 )
-from cloudnet.model.cloud_addresses import CloudAddresses
+from cloudnet.model.cloud_addresses import CloudAddresses, CloudPrefix
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
 from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy, StagedKubernetesNetworkPolicy
@@ -239,6 +240,15 @@ GOLDENS = [
         ),
     ),
     (
+        CloudAddresses(Metadata("n1"), prefixes=(CloudPrefix(ip_network("10.0.1.32/28"), InterfaceId("eni-1")),)),
+        f"{OURS}/cloudaddresses/n1",
+        ours(
+            "CloudAddresses",
+            "n1",
+            status={"prefixes": [{"cidr": "10.0.1.32/28", "interface": "eni-1"}], "capacity": {}},
+        ),
+    ),
+    (
         CloudRoute(
             Metadata("10-65-1-0-26"),
             ip_network("10.65.1.0/26"),
@@ -371,7 +381,6 @@ KEYS = {
     FelixConfiguration: f"{CALICO}/felixconfigurations/a",
     KubeControllersConfiguration: f"{CALICO}/kubecontrollersconfigurations/a",
     CalicoNodeStatus: f"{CALICO}/caliconodestatuses/a",
-    CloudAddresses: f"{OURS}/cloudaddresses/a",
     StagedKubernetesNetworkPolicy: f"{CALICO}/stagedkubernetesnetworkpolicies/b/a",
     KubernetesNetworkPolicy: "/cloudnet/resources/v1/networking.k8s.io/kubernetesnetworkpolicies/b/a",
     ClusterNetworkPolicy: "/cloudnet/resources/v1alpha2/policy.networking.k8s.io/clusternetworkpolicies/a",
@@ -417,6 +426,20 @@ def test_an_affinity_without_a_state_is_confirmed(value):
     assert affinity.state is AffinityState.CONFIRMED
     assert affinity.node == "n1"
     assert affinity.cidr == ip_network("10.65.1.0/26")
+
+
+def test_a_label_of_ours_stands_in_the_value_and_comes_back():
+    name, cidr = NodeName("n1"), ip_network("10.0.1.32/28")
+    layout = etcd_keys.of(BlockAffinity)
+    labels = {**calico_words.affinity_labels(Affinity(name), cidr), "cloudnet.io/native": "eni-1"}
+    affinity = BlockAffinity(Metadata("n1-10-0-1-32-28", labels=labels), name, cidr)
+
+    key = layout.key(affinity)
+    value = layout.encode(affinity, "uid", None, NOW)
+    back = layout.decode(Entry(key, value, Revision(7), Revision(7)))
+
+    assert json.loads(value) == {"state": "confirmed", "deleted": False, "labels": {"cloudnet.io/native": "eni-1"}}
+    assert back.meta.labels == labels
 
 
 def test_an_affinity_has_the_labels_that_calico_gives_it_elsewhere():

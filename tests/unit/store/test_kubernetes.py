@@ -26,6 +26,7 @@ from cloudnet.model.resources import (
     Lease,
     Metadata,
     Node,
+    NodeCondition,
     Vtep,
 )
 from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
@@ -473,6 +474,28 @@ def test_calicos_own_labels_of_a_node_are_shown_and_stay_where_they_are(api, sto
     assert "rack" not in api.find("v1", "nodes", "n1")["metadata"]["labels"]
 
 
+def test_a_verdict_on_a_nodes_network_is_shown_where_the_scheduler_looks(api, store):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    api.patch_status("v1", "nodes", "n1", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+    made = store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute", since=60.0))
+
+    ready, network = api.find("v1", "nodes", "n1")["status"]["conditions"]
+    assert ready == {"type": "Ready", "status": "True"}
+    assert (network["type"], network["status"], network["reason"]) == ("NetworkUnavailable", "True", "NoRoute")
+    assert network["lastTransitionTime"] == "1970-01-01T00:01:00Z"
+
+    store.update(replace(made.value, ready=True, reason="RouteCreated"), expected=made.revision)
+
+    ready, network = api.find("v1", "nodes", "n1")["status"]["conditions"]
+    assert (network["status"], network["reason"]) == ("False", "RouteCreated")
+
+
+def test_a_verdict_on_a_node_that_is_gone_is_kept_all_the_same(store):
+    store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute"))
+
+    assert store.get(NodeCondition, "n1").value.reason == "NoRoute"
+
+
 # --- pods ---------------------------------------------------------------------------------------------------
 
 
@@ -611,6 +634,14 @@ def test_the_user_may_say_which_group_it_is(older, open_at):
     open_at(older, group=kubernetes_forms.OLDER).create(POOL)
 
     assert older.find("crd.projectcalico.org/v1", "ippools", "pool")
+
+
+def test_the_newer_group_is_used_where_the_cluster_has_both(older, open_at):
+    older.install(crds.calico_crds())
+
+    open_at(older).create(POOL)
+
+    assert older.find(CALICO, "ippools", "pool")
 
 
 # --- leases, and writing together ---------------------------------------------------------------------------

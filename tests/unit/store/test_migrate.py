@@ -17,18 +17,25 @@ from hypothesis import strategies as st
 
 from cloudnet.errors import BadDocument
 from cloudnet.ipam.allocator import Allocator, Request
+from cloudnet.manifests import crds
 from cloudnet.model import kinds
 from cloudnet.model.addresses import Family, NodeName
+from cloudnet.model.calico_bgp import BGPPeer
 from cloudnet.model.calico_cluster import ClusterInformation, ClusterInformationSpec
-from cloudnet.model.resources import AgentReport, BlockAffinity, IPAMHandle, IPPool, Lease, Metadata, Node
+from cloudnet.model.kubernetes import Namespace
+from cloudnet.model.policies import NetworkPolicy
+from cloudnet.model.resources import AgentReport, BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Lease, Metadata, Node
 from cloudnet.policy.selectors import Matches
 from cloudnet.store import documents, lock, migrate, records
 from cloudnet.store.api import StoreDamaged
+from cloudnet.store.kubernetes import KubernetesStore
+from cloudnet.store.kubernetes_client import Client
 from cloudnet.store.memory import MemoryStore
 from cloudnet.store.registry import open_store
 from cloudnet.testing import strategies
 from cloudnet.testing.documents import NODE, whole
 from cloudnet.testing.etcd import EtcdServer
+from cloudnet.testing.kube.server import ApiServer
 
 ACCEPTED = Path(__file__).parents[2] / "cases" / "documents" / "accepted.yaml"
 RESOURCES = st.lists(strategies.resources(), max_size=12, unique_by=records.key)
@@ -292,3 +299,26 @@ def test_a_process_that_is_killed_in_the_middle_is_gone_on_with(file, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert check.returncode == 0
     assert ["Node", "600", "600", "0", "0", "0"] in [row.split() for row in check.stdout.splitlines()]
+
+
+def test_kubernetes_keeps_its_own_and_takes_the_rest_from_a_file(source, tmp_path):
+    back = open_store(f"sqlite://{tmp_path}/back.sqlite")
+    with ApiServer(namespaces=("default", "shop", "staging", "cloudnet-system")) as api:
+        for definitions in (crds.own_crds(), crds.calico_crds(), crds.policy_crds()):
+            api.install(definitions)
+        api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "theirs"}})
+        cluster = KubernetesStore(Client(api.settings()))
+
+        migrate.migrate(source, cluster)
+        again = migrate.migrate(source, cluster)
+        migrate.migrate(cluster, back)
+
+        assert [stored.value.meta.name for stored in cluster.list(Node).items] == ["theirs"]
+        assert not any(one.created or one.replaced or one.removed for one in again)
+        cluster.close()
+    assert not back.list(Namespace).items
+    for kind in (IPPool, IPAMBlock, BlockAffinity, IPAMHandle, NetworkPolicy, BGPPeer):
+        mine, theirs = (documents.list_all(store, kind).items for store in (source, back))
+        assert mine
+        assert not migrate.difference(mine, theirs, adds=True), kind.__name__
+    back.close()

@@ -93,6 +93,8 @@ class Azure(Socket):
             "mtu": mtu,
             "poll_seconds": 0.2,
             "power_seconds": 1.0,  # a machine that somebody stops is seen at the next look
+            "read_rate": 100.0,  # after being throttled, the slowest pace is a fraction of these
+            "write_rate": 40.0,
             "deadline": 3.0,  # a person who watches does not wait for the last try
         }
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Any
 
 from cloudnet.clock import Clock
-from cloudnet.lab.clouds.gcp import dialect, filters, rules
+from cloudnet.lab.clouds.gcp import aliases, dialect, lists, rules
 from cloudnet.lab.clouds.gcp.rules import Refusal
 from cloudnet.lab.clouds.gcp.state import URL, Document, Failure, Project, fingerprint, last, partial
 from cloudnet.lab.clouds.history import History
@@ -95,20 +94,20 @@ class Calls:
 
     def _routes_list(self, request: Request) -> Answer:
         found = [self._with_warnings(document) for _, document in sorted(self._seen(request).items())]
-        return self._page(request, "routes", _chosen(request, found))
+        return self._page(request, "routes", self._chosen(request, found))
 
     def _with_warnings(self, route: Document) -> Document:
         """Return a route with what the API says of a next hop that does not work."""
         if not (instance := route.get("nextHopInstance")):
             return dict(route)
         found = self.project.find(instance)
-        code = hop_warning(found[1] if found else None, route)
+        code = rules.hop_warning(found[1] if found else None, route)
         return {**route, "warnings": [{"code": code, "message": f"Next hop '{instance}'"}]} if code else dict(route)
 
     def _instances_aggregatedList(self, request: Request) -> Answer:  # noqa: N802 - the API's name
-        found = _chosen(request, [document for _, document in self.project.of("instances")])
+        found = self._chosen(request, [document for _, document in self.project.of("instances")])
         found.sort(key=lambda machine: (machine["zone"], machine["name"]))
-        page, token = _cut(request, found)
+        page, token = lists.page(request.query, found)
         zones: dict[str, Document] = {}
         for machine in page:
             zones.setdefault("zones/" + last(machine["zone"]), {"instances": []})["instances"].append(machine)
@@ -117,7 +116,7 @@ class Calls:
     def _globalOperations_list(self, request: Request) -> Answer:  # noqa: N802 - the API's name
         scope = partial(request.path).removesuffix("/operations")
         found = [o for o in self.project.operations.values() if o["selfLink"].startswith(f"{URL}{scope}/operations/")]
-        return self._page(request, "operations", _chosen(request, found))
+        return self._page(request, "operations", self._chosen(request, found))
 
     def _globalOperations_get(self, request: Request) -> Answer:  # noqa: N802 - the API's name
         found = self.project.operations.get(request.parameters["operation"])
@@ -141,8 +140,15 @@ class Calls:
         }
         return dialect.good(shown)
 
+    def _chosen(self, request: Request, found: Sequence[Document]) -> list[Document]:
+        lets_through = lists.parse(request.query.get("filter", ""))
+        if lets_through is None:
+            refusal = rules.invalid("filter", request.query["filter"], "Invalid list filter expression.")
+            raise dialect.Refused(refusal)
+        return [document for document in found if lets_through(document)]
+
     def _page(self, request: Request, collection: str, found: Sequence[Document]) -> Answer:
-        page, token = _cut(request, found)
+        page, token = lists.page(request.query, found)
         return dialect.good(self._list(request, collection, list(page), token))
 
     def _list(self, request: Request, collection: str, items: object, token: str) -> Document:
@@ -286,57 +292,13 @@ class Calls:
         if at is None:
             raise dialect.Refused(rules.invalid("networkInterface", name, "The instance has none of that name."))
         current = machine["networkInterfaces"][at]
-        self._check(rules.interface(current, request.body))
-        wanted, failure = self._aliases(current, request.body)
-        changed = current | ({"aliasIpRanges": wanted} if wanted is not None else {})
+        self._check(rules.interface(current, request.body), aliases.judge(self.project, current, request.body))
+        given = aliases.given(self.project, current, request.body)
+        changed = current | ({"aliasIpRanges": given} if given is not None else {})
         changed["fingerprint"] = fingerprint(changed)
+        failure = Failure(400, self.manners.no_room, "IP space is exhausted.") if given is None else None
         effect = bound(machine["networkInterfaces"].__setitem__, at, changed)
         return self._begin(request, "updateNetworkInterface", path, effect, target_id=machine["id"], failure=failure)
-
-    def _aliases(self, nic: Document, body: Mapping[str, Any]) -> tuple[list[Document] | None, Failure | None]:
-        """Return the alias ranges that a change asks for, each with its block; an absent list changes nothing."""
-        if "aliasIpRanges" not in body:
-            return None, None
-        subnet = self.project.find(nic["subnetwork"])
-        ranges = rules.ranges(subnet[1]) if subnet else {}
-        taken = list(self._taken(nic))
-        made: list[Document] = []
-        for alias in body["aliasIpRanges"]:
-            name = alias.get("subnetworkRangeName", "")
-            if name not in ranges:
-                raise dialect.Refused(rules.invalid("subnetworkRangeName", name, "No such secondary range."))
-            found = rules.allot(alias["ipCidrRange"], ranges[name], taken)
-            if found is None:
-                message = f"IP space of '{name}' in '{nic['subnetwork']}' is exhausted."
-                return None, Failure(400, self.manners.no_room, message)
-            taken.append(found)
-            made.append({**alias, "ipCidrRange": str(found)})
-        return made, None
-
-    def _taken(self, but: Document) -> Iterable[Any]:
-        """Yield what other interfaces hold, their own addresses and alias ranges, as networks."""
-        for _, machine in self.project.of("instances"):
-            for nic in machine["networkInterfaces"]:
-                if nic.get("subnetwork") == but.get("subnetwork") and nic["fingerprint"] != but["fingerprint"]:
-                    yield from (ip_network(a["ipCidrRange"]) for a in nic.get("aliasIpRanges", []))
-                if rules.network(nic.get("networkIP")):
-                    yield ip_network(ip_address(nic["networkIP"]))
-
-
-def hop_warning(machine: Document | None, route: Document) -> str:
-    """Return the API's code for what is wrong with a route's machine; '' when packets get there."""
-    if machine is None:
-        return "NEXT_HOP_INSTANCE_NOT_FOUND"
-    nics = [n for n in machine["networkInterfaces"] if last(n["network"]) == last(route["network"])]
-    if not nics:
-        return "NEXT_HOP_INSTANCE_NOT_ON_NETWORK"
-    if machine["status"] != "RUNNING":
-        return "NEXT_HOP_NOT_RUNNING"
-    if not machine.get("canIpForward"):
-        return "NEXT_HOP_CANNOT_IP_FORWARD"
-    if ":" in route["destRange"] and not any(n.get("ipv6Address") for n in nics):
-        return "NEXT_HOP_INSTANCE_HAS_NO_IPV6_INTERFACE"
-    return ""
 
 
 _SUBNET: Document = {
@@ -346,18 +308,3 @@ _SUBNET: Document = {
     "stackType": "IPV4_ONLY",
     "state": "READY",
 }
-
-
-def _chosen(request: Request, found: Sequence[Document]) -> list[Document]:
-    lets_through = filters.parse(request.query.get("filter", ""))
-    if lets_through is None:
-        raise dialect.Refused(rules.invalid("filter", request.query["filter"], "Invalid list filter expression."))
-    return [document for document in found if lets_through(document)]
-
-
-def _cut(request: Request, found: Sequence[Document]) -> tuple[Sequence[Document], str]:
-    """Return one page and the token of the next; the token is a number here, and opaque to callers."""
-    size = int(request.query.get("maxResults") or 500)
-    start = int(request.query.get("pageToken") or 0)
-    end = start + size
-    return found[start:end], str(end) if end < len(found) else ""

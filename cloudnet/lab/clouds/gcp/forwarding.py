@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
 from cloudnet.lab import spec
-from cloudnet.lab.clouds.gcp.calls import hop_warning
-from cloudnet.lab.clouds.gcp.rules import network, ranges
+from cloudnet.lab.clouds.gcp.rules import hop_warning, network, ranges
 from cloudnet.lab.clouds.gcp.state import Document, Project, last
 from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
 from cloudnet.model.addresses import Network

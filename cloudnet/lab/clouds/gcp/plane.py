@@ -98,7 +98,8 @@ class Google:
         if not self.network:
             return None
         silent = self.conditions.silent
-        return forwarding.fabric_state(self.project, self.network, silent=silent, outside=self._outside)
+        with self.simulator.lock:
+            return forwarding.fabric_state(self.project, self.network, silent=silent, outside=self._outside)
 
     def _api(self, message: control.Message) -> control.Message:
         """Make one call as an outsider: ``{"method": "POST", "path": "global/routes", "body": {…}}``."""

@@ -7,7 +7,7 @@ table in docs/design/lab-google.md says of each line where it comes from.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -107,18 +107,6 @@ def interface(current: Document, body: Mapping[str, Any]) -> Refusal | None:
     return None
 
 
-def allot(wanted: str, within: Network, taken: Collection[Network]) -> Network | None:
-    """Return the alias range that is meant: the one that is named, or the first free one of a length (``/28``)."""
-    if not wanted.startswith("/"):
-        named = network(wanted)
-        free = named is not None and not any(family(t) is family(named) and named.overlaps(t) for t in taken)
-        return named if named is not None and free and named.subnet_of(within) else None  # type: ignore[arg-type]  # IPv4 both
-    for candidate in within.subnets(new_prefix=int(wanted[1:])):
-        if not any(candidate.overlaps(t) for t in taken):
-            return candidate
-    return None
-
-
 def network(text: object) -> Network | None:
     try:
         return ip_network(str(text))
@@ -129,3 +117,19 @@ def network(text: object) -> Network | None:
 def static(document: Document) -> bool:
     """Tell whether the quota of static routes counts a route; subnet routes are the network's own."""
     return not document.get("nextHopNetwork")
+
+
+def hop_warning(machine: Document | None, route: Document) -> str:
+    """Return the API's code for what is wrong with a route's machine; '' when packets get there."""
+    if machine is None:
+        return "NEXT_HOP_INSTANCE_NOT_FOUND"
+    nics = [n for n in machine["networkInterfaces"] if last(n["network"]) == last(route["network"])]
+    if not nics:
+        return "NEXT_HOP_INSTANCE_NOT_ON_NETWORK"
+    if machine["status"] != "RUNNING":
+        return "NEXT_HOP_NOT_RUNNING"
+    if not machine.get("canIpForward"):
+        return "NEXT_HOP_CANNOT_IP_FORWARD"
+    if ":" in route["destRange"] and not any(n.get("ipv6Address") for n in nics):
+        return "NEXT_HOP_INSTANCE_HAS_NO_IPV6_INTERFACE"
+    return ""

@@ -1,13 +1,18 @@
-"""The ``filter`` of Compute Engine's lists, as far as anybody here uses it: one field against one expression. Pure.
+"""The API's lists: which resources a request asks for, and in which pages. Pure.
 
-``name eq "a|b"`` takes a regular expression that has to match the whole field, ``name = "a"`` a plain value.
+As far as anybody here uses filters: one field against one expression. ``name eq "a|b"`` takes a regular expression
+that has to match the whole field, ``name = "a"`` a plain value.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from cloudnet.lab.clouds.gcp.state import Document
+
+MOST = 500  # on a page
 
 _EXPRESSION = re.compile(r"""\(?\s*([A-Za-z.]+)\s+(eq|=)\s+("([^"]*)"|'([^']*)'|\S+?)\s*\)?""")
 
@@ -28,3 +33,10 @@ def parse(text: str) -> Callable[[Mapping[str, Any]], bool] | None:
     except re.error:
         return None
     return lambda document: pattern.fullmatch(str(document.get(field, ""))) is not None
+
+
+def page(query: Mapping[str, str], found: Sequence[Document]) -> tuple[Sequence[Document], str]:
+    """Return the page that is asked for and the token of the next; the token is a number here, opaque to callers."""
+    start = int(query.get("pageToken") or 0)
+    end = start + min(int(query.get("maxResults") or MOST), MOST)
+    return found[start:end], str(end) if end < len(found) else ""

@@ -1,0 +1,117 @@
+"""The agent: a DaemonSet on every Linux node, on the host's network. Pure.
+
+What it may do on the host are capabilities, not everything (docs/decisions/capabilities-not-privileged.md): NET_ADMIN
+and NET_RAW for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make
+``/proc/sys`` writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so
+it is off.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cloudnet.manifests import objects
+from cloudnet.manifests.objects import AGENT_PORT, Json, meta
+from cloudnet.manifests.options import Options, Overlay
+
+NAME: Final = "cloudnet-agent"
+
+_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN")
+_LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
+_START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
+
+
+def documents(options: Options, overlay: Overlay) -> list[Json]:
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": meta(NAME, options.namespace),
+            "spec": {
+                "selector": {"matchLabels": objects.selected(NAME)},
+                # An agent that restarts leaves the kernel as it is: packets go on. New pods wait for it, though.
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}},
+                "template": {
+                    "metadata": {"labels": {**objects.PART_OF, **objects.selected(NAME)}},
+                    "spec": _pod(options, overlay),
+                },
+            },
+        }
+    ]
+
+
+def _pod(options: Options, overlay: Overlay) -> Json:
+    found: Json = {
+        "serviceAccountName": NAME,
+        "priorityClassName": "system-node-critical",
+        "hostNetwork": True,
+        "dnsPolicy": "Default",
+        "terminationGracePeriodSeconds": 10,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [_container(options)],
+        "volumes": [objects.settings_volume(), *_folders(options, overlay)],
+        **objects.pull_secrets(options),
+    }
+    if not options.policy_only:
+        found["initContainers"] = [_installer(options)]
+    return found
+
+
+def _container(options: Options) -> Json:
+    node = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    return {
+        "name": "agent",
+        "image": options.image,
+        "command": ["/bin/sh", "-c", _START, "cloudnet"],
+        "args": ["--config", f"{objects.SETTINGS_AT}/settings.yaml", "agent"],
+        "env": objects.environment(options, node),
+        "startupProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, period=2, failures=60),
+        "livenessProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, failures=6),
+        "readinessProbe": objects.probe("/readyz", AGENT_PORT, host=_LOCAL),
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        "securityContext": _rights(options),
+        "volumeMounts": [
+            objects.settings_mount(),
+            {"name": "run", "mountPath": "/run/cloudnet"},
+            {"name": "state", "mountPath": "/var/lib/cloudnet"},
+        ],
+    }
+
+
+def _rights(options: Options) -> Json:
+    if options.privileged:
+        return {"privileged": True}
+    return {
+        "allowPrivilegeEscalation": False,
+        "runAsUser": 0,
+        "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
+        "appArmorProfile": {"type": "Unconfined"},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _installer(options: Options) -> Json:
+    """Return the container that puts the plugin on the node, its configuration last."""
+    return {
+        "name": "install",
+        "image": options.image,
+        "args": ["cni", "install", "--bin-dir", "/host/cni/bin", "--conf-dir", "/host/cni/net.d"],
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "runAsUser": 0,
+            "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+        },
+        "volumeMounts": [
+            {"name": "cni-bin", "mountPath": "/host/cni/bin"},
+            {"name": "cni-conf", "mountPath": "/host/cni/net.d"},
+        ],
+    }
+
+
+def _folders(options: Options, overlay: Overlay) -> list[Json]:
+    folders = {"run": "/run/cloudnet", "state": "/var/lib/cloudnet"}
+    if not options.policy_only:
+        folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}
+    return [{"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}} for name, path in folders.items()]

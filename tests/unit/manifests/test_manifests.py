@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import kubernetes_validate
+import pytest
+
+from cloudnet.agent import cni
+from cloudnet.agent import loop as agent_loop
+from cloudnet.config import AgentConfig, ControllerConfig, load
+from cloudnet.controller import loop as controller_loop
+from cloudnet.errors import BadInput
+from cloudnet.ipam.allocator import Allocator, Request
+from cloudnet.ipam.leases import ColdLeases
+from cloudnet.manifests import build, crds, rights
+from cloudnet.manifests.options import MEANINGS, OVERLAYS, Options, parse
+from cloudnet.model import manifests
+from cloudnet.model.addresses import Family, NodeName
+from cloudnet.model.resources import (
+    AgentReport,
+    BlockAffinity,
+    CloudRoute,
+    IPAMBlock,
+    IPPool,
+    Lease,
+    Metadata,
+    Node,
+    NodeCondition,
+)
+from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_name
+from cloudnet.policy import feed
+from cloudnet.policy.selectors import Matches
+from cloudnet.store.api import Create, Delete, StoreUnavailable, change
+from cloudnet.store.informer import Informer
+from cloudnet.store.kubernetes import KubernetesStore
+from cloudnet.store.kubernetes_client import Client
+from cloudnet.testing.kube.server import ApiServer
+
+VERSION = "1.36"
+NOT_KUBERNETES = {"IPPool", "ServiceMonitor"}  # their schemas are in their definitions
+
+
+def built(*settings, overlay="kubeadm", provider="static", config=None):
+    return build.documents(parse(settings), OVERLAYS[overlay], provider=provider, provider_config=config)
+
+
+def only(documents, kind, name=""):
+    (found,) = [one for one in documents if one["kind"] == kind and name in one["metadata"]["name"]]
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("policy_only=true", "privileged=true"),
+        ("monitoring=true", "pod_cidr=10.65.0.0/16", "pull_secret=s"),
+        ("api_server=10.0.0.1:6443", "identity=me"),
+    ],
+    ids=["usual", "policy only", "all in", "api server"],
+)
+def test_every_object_is_what_kubernetes_schemas_allow(overlay, settings):
+    for document in built(*settings, overlay=overlay, config={"a": 1}):
+        if document["kind"] not in NOT_KUBERNETES:
+            kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_what_is_applied_twice_is_there_once():
+    names = [
+        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"])
+        for one in built("monitoring=true", "pod_cidr=10.65.0.0/16")
+    ]
+
+    assert len(names) == len(set(names))
+
+
+def test_yaml_is_read_back_as_what_it_was():
+    documents = built()
+
+    text = "---\n".join(manifests.dump(one) for one in documents)
+
+    assert manifests.load_all(text, "it") == json.loads(json.dumps(documents))
+
+
+@pytest.mark.parametrize("settings", [(), ("policy_only=true", "monitoring=true", "log_level=debug")])
+def test_the_settings_are_what_both_programs_understand(settings):
+    data = only(built(*settings, config={"region": "x"}), "ConfigMap")["data"]
+    (sections,) = manifests.load_all(data["settings.yaml"], "settings.yaml")
+    files = [("settings.yaml", sections)]
+
+    agent = load(AgentConfig, files=files, environment={"CLOUDNET_NODE": "n1"})
+    controller = load(ControllerConfig, files=files)
+
+    assert agent.store == controller.store == "kubernetes://?namespace=cloudnet-system"
+    assert agent.allow_host_network
+    assert agent.policy_only is bool(settings)
+    assert controller.provider == "static"
+    assert json.loads(data["provider.json"]) == {"region": "x"}
+
+
+def test_the_agent_has_capabilities_and_not_everything():
+    pod = only(built(), "DaemonSet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert "privileged" not in container["securityContext"]
+    assert container["securityContext"]["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"],
+    }
+    assert pod["hostNetwork"]
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_policy_only_installs_no_plugin():
+    pod = only(built("policy_only=true"), "DaemonSet")["spec"]["template"]["spec"]
+
+    assert "initContainers" not in pod
+    assert {volume["name"] for volume in pod["volumes"]} == {"settings", "run", "state"}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "annotation", "folder"),
+    [
+        ("eks", "eks.amazonaws.com/role-arn", "/opt/cni/bin"),
+        ("aks", "azure.workload.identity/client-id", "/opt/cni/bin"),
+        ("gke", "iam.gke.io/gcp-service-account", "/home/kubernetes/bin"),
+    ],
+)
+def test_an_overlay_knows_its_cloud(overlay, annotation, folder):
+    documents = built("identity=me", overlay=overlay, provider=OVERLAYS[overlay].provider)
+
+    account = only(documents, "ServiceAccount", "controller")
+    pod = only(documents, "DaemonSet")["spec"]["template"]["spec"]
+
+    assert account["metadata"]["annotations"] == {annotation: "me"}
+    assert folder in [volume.get("hostPath", {}).get("path") for volume in pod["volumes"]]
+
+
+def test_a_cluster_without_a_cloud_is_asked_for_one():
+    with pytest.raises(BadInput, match="--provider: expected a cloud"):
+        built(provider="")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("replica=2", "unknown setting 'replica', did you mean 'replicas'"),
+        ("image", "unknown setting 'image'.*expected NAME=VALUE"),
+        ("replicas=none", "--set replicas: expected an integer above 0, found 'none'"),
+        ("monitoring=yes", "--set monitoring: expected true or false"),
+        ("namespace=A", "--set namespace: expected the name of a namespace"),
+        ("image=", "--set image: expected a container image"),
+        ("api_server=host", "--set api_server: expected HOST:PORT"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(word, said):
+    with pytest.raises(BadInput, match=said):
+        parse([word])
+
+
+def test_a_pool_of_no_prefix_is_refused():
+    with pytest.raises(BadInput, match="--set pod_cidr: expected a prefix"):
+        built("pod_cidr=10.65.0.1/16")
+
+
+def test_every_setting_has_a_meaning():
+    assert set(MEANINGS) == set(Options.__dataclass_fields__)
+
+
+# --- rights -------------------------------------------------------------------------------------------------
+
+
+def granted(*rules):
+    """Return (verb, resource) as the API server names them."""
+    return {
+        (verb, _what(resource, group))
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def _what(resource, group):
+    plural, slash, sub = resource.partition("/")
+    return (f"{plural}.{group}" if group else plural) + slash + sub
+
+
+@pytest.fixture
+def api():
+    with ApiServer() as api:
+        for document in (*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()):
+            api.create(document)
+        for name in ("n1", "n2"):
+            api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        yield api
+
+
+@pytest.fixture
+def opened(api):
+    stores = []
+
+    def opened():
+        stores.append(KubernetesStore(Client(api.settings())))
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        store.close()
+
+
+def test_no_right_is_a_wildcard_or_concerns_secrets():
+    every = granted(*rights.agent_rules(), *rights.controller_rules(), *rights.lease_rules())
+
+    assert not [one for one in every if "*" in one[0] + one[1] or "secret" in one[1]]
+    assert ("update", "pods") not in every
+    assert ("delete", "pods") not in every
+
+
+def watch_all(store, kinds):
+    informer = Informer(store, kinds, lambda _: None)
+    for _ in range(2):
+        informer.step(0.05)
+    problem = informer.problem
+    informer.close()
+    return problem
+
+
+def test_an_agent_can_do_its_work_with_its_rights_and_not_a_controllers(api, opened):
+    opened().create(IPPool(Metadata("pool"), ip_network("10.65.0.0/16")))
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "default"},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+        }
+    )
+    api.faults.allowed = granted(*rights.agent_rules())
+    store = opened()
+    name = endpoint_name(EndpointId("n1", "k8s", "p", "eth0"))
+    cold = ColdLeases(Allocator(store, now=lambda: datetime.now(tz=UTC), matches=Matches()), store)
+
+    def endpoint(addresses):
+        meta = Metadata(name, "default")
+        networks = (ip_network(addresses[0]),)
+        return [Create(WorkloadEndpoint(meta, NodeName("n1"), "k8s", "eth0", pod="p", networks=networks))]
+
+    assert watch_all(store, {*agent_loop.KINDS, *cni.KINDS, *feed.KINDS, IPAMBlock}) == ""
+    cold.take([Family.IPV4], [Request(NodeName("n1"), "h")], endpoint)
+    cold.give_back("h", [Delete(WorkloadEndpoint, name, "default")])
+    made = store.create(AgentReport(Metadata("n1")))
+    store.update(AgentReport(Metadata("n1"), ready=True), expected=made.revision)
+    for affinity in store.list(BlockAffinity).items:
+        store.delete(BlockAffinity, affinity.value.meta.name, expected=affinity.revision)
+    with pytest.raises(StoreUnavailable, match="forbids us to create cloudroutes"):
+        store.create(CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")))
+
+
+def test_a_controller_can_do_its_work_with_its_rights(api, opened):
+    api.faults.allowed = granted(*rights.controller_rules(), *rights.lease_rules())
+    store = opened()
+
+    assert watch_all(store, {*controller_loop.KINDS, Lease}) == ""
+    for value in (
+        CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")),
+        NodeCondition(Metadata("n1"), ready=True, reason="RouteCreated"),
+        Lease(Metadata("cloudnet-controller"), "a"),
+    ):
+        made = store.create(value)
+        store.update(made.value, expected=made.revision)
+    change(store, Node, "n1", lambda node: Node(node.meta, node.addresses, node.vteps, (), ""))
+    store.delete(CloudRoute, "r")
+
+
+# --- definitions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("definition", crds.own_crds(), ids=lambda one: one["metadata"]["name"])
+def test_a_definition_of_ours_drops_what_it_does_not_know(definition):
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+    assert "x-kubernetes-preserve-unknown-fields" not in json.dumps(schema)
+    assert set(schema["properties"]) >= {"apiVersion", "kind", "metadata", "status"}
+    assert definition["spec"]["versions"][0]["additionalPrinterColumns"][-1]["name"] == "Age"
+
+
+def test_a_wrong_value_in_one_of_our_kinds_is_refused_by_the_api(api):
+    with pytest.raises(Exception, match=r"status.tables.*state.*Unsupported value"):
+        api.create(
+            {
+                "apiVersion": "cloudnet.io/v1",
+                "kind": "CloudRoute",
+                "metadata": {"name": "r"},
+                "spec": {"cidr": "10.0.0.0/24", "node": "n1"},
+                "status": {"tables": [{"table": "t", "state": "done"}]},
+            }
+        )
