@@ -59,9 +59,9 @@ class AgentConfig:
     cni_state: Annotated[str, Says("folder for what is still to be released when the store is back")] = (
         "/var/lib/cloudnet/cni"
     )
-    host_state: Annotated[
-        str, Says("file with this host's settings as the first agent found them, to put them back")
-    ] = "/var/lib/cloudnet/host.json"
+    state: Annotated[
+        str, Says("folder for what the agent remembers: the host's settings before it, and what the store said last")
+    ] = "/var/lib/cloudnet"
     interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
     policy_only: Annotated[
         bool, Says("keep policy beside another plugin's pod network: no overlay, no routes, no addresses, no NAT")

@@ -54,8 +54,10 @@ from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
+from cloudnet.store import last_known
 from cloudnet.store.api import Store
 from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
 
 if TYPE_CHECKING:
@@ -367,7 +369,7 @@ def run(config: AgentConfig) -> int:
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
         )
-        informer = hear_resources(store, inbox, stack, hearers)
+        informer = hear_resources(store, inbox, stack, hearers, LastKnown(last_known.path(config.state), clock))
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
@@ -433,7 +435,11 @@ def fast_path_keeper(config: AgentConfig, cluster: cni.CachedCluster) -> FastPat
 
 
 def hear_resources(
-    store: Store, inbox: Inbox, stack: ExitStack, hearers: Sequence[Callable[[Batch], None]]
+    store: Store,
+    inbox: Inbox,
+    stack: ExitStack,
+    hearers: Sequence[Callable[[Batch], None]],
+    kept: LastKnown,
 ) -> Informer:
     """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
 
@@ -444,7 +450,8 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(loop.ResourcesChanged(mine, batch.synced))
 
-    return stack.enter_context(Informer(store, tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS}), deliver))
+    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS})
+    return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
 def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:

@@ -30,8 +30,10 @@ from cloudnet.model.resources import Resource
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy import feed
 from cloudnet.policy.options import Options
+from cloudnet.store import last_known
 from cloudnet.store.api import Event
 from cloudnet.store.informer import Batch, Informer
+from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
 
 if TYPE_CHECKING:
@@ -148,7 +150,8 @@ def run(config: AgentConfig) -> int:
         stack.callback(store.close)
         policing = stack.enter_context(enforcing(config, options(config), clock))
         agent = PolicyAgent(config, policing, clock)
-        agent.informer = stack.enter_context(Informer(store, feed.KINDS, agent.hear))
+        kept = LastKnown(last_known.path(config.state), clock)
+        agent.informer = stack.enter_context(Informer(store, feed.KINDS, agent.hear, last_known=kept))
         stack.callback(SocketServer(config.socket, agent.answer).close)
         stack.enter_context(measuring(config, agent, clock, (policing,)))
         stack.enter_context(stopping_on_signals(stop.set))

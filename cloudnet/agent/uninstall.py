@@ -30,6 +30,7 @@ from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pod_links import PodLinks
 from cloudnet.nat import plan as nat
 from cloudnet.policy import elements as policy
+from cloudnet.store import last_known
 
 _PATIENCE = 5.0  # seconds for the kernel to take devices apart
 _SHOWN = 3  # links that a refusal names
@@ -62,7 +63,7 @@ def remember(config: AgentConfig) -> None:
     Raises:
         HostNamespace: this is the machine's own network namespace and nobody allowed it.
     """
-    path = Path(config.host_state)
+    path = _settings_file(config)
     if path.exists():
         return
     found = settings.snapshot(allow_host=config.allow_host_network)
@@ -70,6 +71,10 @@ def remember(config: AgentConfig) -> None:
     half = path.with_name(f".{path.name}.{os.getpid()}")
     half.write_text(json.dumps(found, indent=1))
     half.replace(path)
+
+
+def _settings_file(config: AgentConfig) -> Path:
+    return Path(config.state) / "host.json"
 
 
 def _remembered(path: Path) -> Mapping[str, str]:
@@ -104,7 +109,7 @@ def run(config: AgentConfig, place: Place, *, force: bool) -> Removed:
             raise StillNeeded(
                 f"{len(links)} pods have their network from here ({shown}): drain the node first, or say --force"
             )
-        before = _remembered(Path(config.host_state))
+        before = _remembered(_settings_file(config))
         outcome = install.uninstall(place)  # first: no pod may start any more
         cut = tuple(name for name in links if pods.cut(name))
         pods.settle(_PATIENCE)
@@ -156,7 +161,8 @@ def remove_tables(nft: Nft) -> Iterator[str]:
 def _remove_files(config: AgentConfig) -> Iterator[str]:
     removals: tuple[tuple[str, Callable[[Path], object]], ...] = (
         (config.cni_state, shutil.rmtree),
-        (config.host_state, Path.unlink),
+        (str(_settings_file(config)), Path.unlink),
+        (last_known.path(config.state), Path.unlink),
         (config.socket, Path.unlink),
         (config.cni_socket, Path.unlink),
     )

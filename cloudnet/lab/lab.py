@@ -384,6 +384,8 @@ class Lab:
         pods = (
             "--cni-socket",
             str(self.directory / f"{node}.cni"),
+            "--state",
+            str(self.directory / f"{node}-state"),
             "--cni-state",
             str(self.directory / f"{node}.state"),
         )

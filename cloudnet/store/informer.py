@@ -1,7 +1,8 @@
 """A thread that keeps its owner told of some kinds: first everything there is, then every change.
 
 It outlives what a watch cannot: changes that are gone from the log (it lists again and makes up the deletions
-that it missed), a store that does not answer (it tries again, ever more slowly), and a document that makes no sense
+that it missed), a store that does not answer (it tries again, ever more slowly; at the start it goes on from what is
+kept in ``last_known.py``), and a document that makes no sense
 (what it said last stays, and ``unreadable`` names it). What it hands out is
 level-triggered: a value may come twice, never an older one after a newer one.
 
@@ -21,6 +22,7 @@ from typing import Any, Self, TypeAlias
 
 from cloudnet.model.resources import Resource
 from cloudnet.store.api import Compacted, Event, EventType, Listing, Revision, Store, StoreError, Watch
+from cloudnet.store.last_known import LastKnown
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +58,14 @@ class Informer:
         deliver: Callable[[Batch], None],
         *,
         views: Mapping[_Kind, _View] = _WHOLE,
+        last_known: LastKnown | None = None,
     ) -> None:
-        """Watch ``kinds``; of those in ``views`` keep and deliver what the view leaves, and the same only once."""
+        """Watch ``kinds``; of those in ``views`` keep and deliver what the view leaves, and the same only once.
+
+        While a store that never answered is away, what is ``last_known`` is delivered as if it were a listing.
+        """
         self._store = store
+        self._last_known = last_known
         self._views = views
         self._deliver = deliver
         self._known: dict[_Kind, dict[_Name, Event[Resource]]] = {kind: {} for kind in kinds}
@@ -155,6 +162,24 @@ class Informer:
         }
         self._watch = watch
         self._deliver(Batch(tuple(events), synced=True))
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep what is known for the next start, if it is time."""
+        if self._last_known is not None and self._last_known.is_due:
+            self._last_known.save(event.value for known in self._known.values() for event in known.values())
+
+    def _recall(self) -> None:
+        """Deliver what was known last, once."""
+        if self._last_known is None or self._listed or any(self._known.values()):
+            return
+        events = [Event(EventType.PUT, value, Revision(0)) for value in self._last_known.load(self._known)]
+        for event in events:
+            meta = event.value.meta
+            self._known[type(event.value)][meta.namespace, meta.name] = event
+        if events:
+            log.warning("the store is away: going on from what it said last resources=%d", len(events))
+            self._deliver(Batch(tuple(events), synced=True))
 
     def _list_one(self, kind: _Kind) -> Listing[Resource]:
         view = self._views.get(kind)
@@ -190,6 +215,7 @@ class Informer:
                 known.pop(name, None)
         if fresh:
             self._deliver(Batch(tuple(fresh)))
+            self._keep()
 
     def _back_off(self, error: StoreError) -> float:
         if self._closing.is_set():
@@ -197,6 +223,7 @@ class Informer:
         if not self._problem:
             log.warning("the store does not answer problem=%r", str(error))
         self._problem = str(error)
+        self._recall()
         self._pause = min(max(RETRY_FIRST, self._pause * 2), RETRY_LIMIT)
         return self._pause
 

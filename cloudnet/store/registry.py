@@ -1,4 +1,7 @@
-"""Which store a URL means. The only place that knows the implementations by name."""
+"""Which store a URL means. The only place that knows the implementations by name.
+
+Each is imported when it is asked for: an agent's start waits for no store that it does not use.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloudnet.errors import BadInput
-from cloudnet.store import etcd_settings, kubernetes_client, kubernetes_settings
 from cloudnet.store.api import Store
-from cloudnet.store.etcd import EtcdStore
-from cloudnet.store.etcd_client import Client
-from cloudnet.store.kubernetes import KubernetesStore
-from cloudnet.store.memory import MemoryStore
-from cloudnet.store.sqlite import SqliteStore
 
 
 def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
@@ -29,15 +26,35 @@ def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "memory" and not rest:
+        from cloudnet.store.memory import MemoryStore  # noqa: PLC0415 - see above
+
         return MemoryStore()
     if separator and scheme == "sqlite" and rest.startswith("/"):
+        from cloudnet.store.sqlite import SqliteStore  # noqa: PLC0415 - see above
+
         return SqliteStore(Path(rest))
     if separator and scheme in {"etcd", "etcds"}:
-        return EtcdStore(Client(etcd_settings.parse(url, environ)))
+        return _etcd(url, environ)
     if scheme == "kubernetes":
-        return KubernetesStore(kubernetes_client.Client(kubernetes_settings.parse(url, environ)))
+        return _kubernetes(url, environ)
     raise BadInput(
         f"expected kubernetes://, sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, "
         f"found {url!r}",
         path="store",
     )
+
+
+def _etcd(url: str, environ: Mapping[str, str]) -> Store:
+    from cloudnet.store import etcd_settings  # noqa: PLC0415 - see above
+    from cloudnet.store.etcd import EtcdStore  # noqa: PLC0415 - see above
+    from cloudnet.store.etcd_client import Client  # noqa: PLC0415 - see above
+
+    return EtcdStore(Client(etcd_settings.parse(url, environ)))
+
+
+def _kubernetes(url: str, environ: Mapping[str, str]) -> Store:
+    from cloudnet.store import kubernetes_settings  # noqa: PLC0415 - see above
+    from cloudnet.store.kubernetes import KubernetesStore  # noqa: PLC0415 - see above
+    from cloudnet.store.kubernetes_client import Client  # noqa: PLC0415 - see above
+
+    return KubernetesStore(Client(kubernetes_settings.parse(url, environ)))

@@ -49,7 +49,7 @@ class AzureRoutes:
 
         Tables asked for by id are returned whomever they serve.
         """
-        found = [self._parse(body) for body in self._client.route_tables()]
+        found = [self.parse(body) for body in self._client.route_tables()]
         nodes = frozenset(instance.subnet for instance, _ in self._known.values())
         kept = [t for t in found if (t.id in wanted if wanted is not None else self._in_scope(t, nodes))]
         return RouteTables(tuple(sorted(kept, key=lambda t: t.id)))
@@ -92,9 +92,10 @@ class AzureRoutes:
 
     @property
     def _machines(self) -> Machines:
-        return Machines({a: instance for instance, _ in self._known.values() for a in instance.addresses})
+        known = sorted(self._known.values(), key=lambda seen: seen[1])  # whoever was seen last has an address now
+        return Machines({a: instance for instance, _ in known for a in instance.addresses})
 
-    def _parse(self, body: Json) -> RouteTable:
+    def parse(self, body: Json) -> RouteTable:
         limit = self._config.routes_per_table
         return tables.parse_table(body, self._machines, cluster=self._config.cluster, limit=limit)
 
@@ -135,7 +136,7 @@ class AzureRoutes:
             try:
                 return {**self._merge(trying, table), **left_out}
             except QuotaExceeded as error:
-                new = bulk.last_half(trying, self._parse(table))
+                new = bulk.last_half(trying, self.parse(table))
                 left_out |= dict.fromkeys(new or trying, error)
             except NotFound as error:  # the table is gone: what was to be deleted is gone with it
                 return {**{c: None if c.verb is Verb.DELETE else error for c in trying}, **left_out}
@@ -157,7 +158,7 @@ class AzureRoutes:
         Raises:
             ProviderError: Azure refused the write as a whole.
         """
-        sifted = bulk.sift(changes, self._parse(table), self._machines)
+        sifted = bulk.sift(changes, self.parse(table), self._machines)
         if sifted.edits:
             body = bulk.table_body(table, sifted.edits, cluster=self._config.cluster)
             self._client.put_table(table["name"], body, str(table.get("etag", "")))
@@ -176,7 +177,7 @@ class _Snapshot:
         if not self._fresh:
             return self._routes.read(wanted)
         self._fresh = False
-        return RouteTables(tuple(self._routes._parse(self._seen[t]) for t in wanted if t in self._seen))  # noqa: SLF001
+        return RouteTables(tuple(self._routes.parse(self._seen[t]) for t in wanted if t in self._seen))
 
     def write(self, change: RouteChange, deadline: float | None) -> None:
         self._routes.write_one(change, self._seen.get(change.table), deadline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -12,7 +12,9 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
-from cloudnet_ibm.client import Client, connect
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_ibm import preflight
+from cloudnet_ibm.client import A_PAGE, Client, connect
 from cloudnet_ibm.config import IbmConfig, parse
 from cloudnet_ibm.errors import NAME
 from cloudnet_ibm.instances import Machines
@@ -26,6 +28,8 @@ class IbmProvider:
 
     def __init__(self, config: IbmConfig, client: Client, clock: Clock) -> None:
         self.budget = client.budget
+        self.config = config
+        self._client = client
         self._machines = Machines(client, clock, mtu=config.mtu, keep=config.flag_seconds)
         self._routes = IbmRoutes(client, config)
         self._capabilities = Capabilities(
@@ -34,6 +38,7 @@ class IbmProvider:
             encapsulations=frozenset(Encapsulation),
             route_scope=RouteScope.ZONE,
             routes_per_table=config.routes_per_table,
+            page=A_PAGE,
         )
 
     @property
@@ -56,6 +61,10 @@ class IbmProvider:
         found = self._machines.find(nodes)
         self._routes.serve(found)
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the VPC before anything is written to it."""
+        return preflight.look(self, self._client, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Let the interface send and take packets of addresses that are not its own, if it does not yet."""

@@ -65,6 +65,7 @@ class Subnet:
 
     id: str
     zone: Zone
+    ipv4_cidr_block: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,42 @@ class Interface:
 
     id: str
     allow_ip_spoofing: bool
+    security_groups: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The other side of a rule: an address, a prefix, or another group."""
+
+    address: str = ""
+    cidr_block: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """SDK model ``SecurityGroupRule``; without ports all are meant."""
+
+    direction: str
+    protocol: str
+    remote: Remote
+    port_min: int | None = None
+    port_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """SDK model ``SecurityGroup``."""
+
+    id: str
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroupPage:
+    security_groups: tuple[SecurityGroup, ...]
+    next: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)

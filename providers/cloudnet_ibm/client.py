@@ -73,6 +73,11 @@ class Client:
         pages = self._pages("list_subnets", answers.SubnetPage, vpc_id=self._config.vpc_id)
         return [subnet for page in pages for subnet in page.subnets]
 
+    def security_groups(self) -> list[answers.SecurityGroup]:
+        """Return the security groups of the VPC with their rules."""
+        pages = self._pages("list_security_groups", answers.SecurityGroupPage, vpc_id=self._config.vpc_id)
+        return [group for page in pages for group in page.security_groups]
+
     def routing_tables(self) -> list[answers.RoutingTable]:
         """Return the routing tables of the VPC."""
         pages = self._pages("list_vpc_routing_tables", answers.RoutingTablePage, vpc_id=self._config.vpc_id)

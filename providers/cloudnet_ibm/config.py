@@ -45,9 +45,7 @@ class IbmConfig:
     deadline: float = 10.0  # seconds that one call may take, all its attempts together
     connect_timeout: float = 3.0
     read_timeout: float = 10.0
-    flag_seconds: float = (
-        21600.0  # how long an interface that was seen to forward is believed: nobody forbids it by chance
-    )
+    flag_seconds: float = 86400.0  # how long an interface that was seen to forward is believed
 
     @property
     def secrets(self) -> tuple[str, ...]:

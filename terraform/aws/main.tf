@@ -173,6 +173,23 @@ resource "aws_iam_role_policy" "addresses" {
   policy = data.aws_iam_policy_document.addresses.json
 }
 
+# Looking before anything is written.
+
+data "aws_iam_policy_document" "preflight" {
+  statement {
+    sid       = "ReadSecurityGroups"
+    actions   = ["ec2:DescribeSecurityGroups"]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_role_policy" "preflight" {
+  count  = var.preflight ? 1 : 0
+  name   = "preflight"
+  role   = aws_iam_role.controller.id
+  policy = data.aws_iam_policy_document.preflight.json
+}
+
 # What nodes must hear of each other: the tunnel, the probes, and pods by their own addresses.
 
 resource "aws_vpc_security_group_ingress_rule" "vxlan" {

@@ -30,6 +30,12 @@ variable "native_addresses" {
   default     = false
 }
 
+variable "preflight" {
+  description = "Let whoever has the controller's role run cloudnet preflight, which looks at security groups too."
+  type        = bool
+  default     = true
+}
+
 variable "trusted_principals" {
   description = "ARNs that may assume the controller's role; empty means the instance that it runs on."
   type        = list(string)

@@ -16,8 +16,8 @@ from cloudnet.clock import ManualClock
 from cloudnet.controller.actions import Action, ApplyChanges
 from cloudnet.controller.pool_actions import PoolAction
 from cloudnet.controller.simulate import Simulation
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION
-from cloudnet.lab.clouds.azure.plane import GROUP, AzurePlane
+from cloudnet.lab.clouds.azure.names import GROUP, SUBSCRIPTION
+from cloudnet.lab.clouds.azure.plane import AzurePlane
 from cloudnet.lab.clouds.azure.state import INTERFACE, NETWORK, ROUTE_TABLE, SUBNET, Machine
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import Listener

@@ -113,7 +113,17 @@ def machine(remote: int = 0) -> Iterator[Machine]:
         log = stack.enter_context((folder / "log").open("wb"))
         flags = {"node": "n0", "store": url, "socket": folder / "agent.sock", "cni-socket": folder / "cni.sock"}
         words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
-        program = [sys.executable, "-m", "cloudnet.cli.main", "agent", *words, "--cni-state", str(folder / "cni")]
+        program = [
+            sys.executable,
+            "-m",
+            "cloudnet.cli.main",
+            "agent",
+            *words,
+            "--cni-state",
+            str(folder / "cni"),
+            "--state",
+            str(folder / "state"),
+        ]
         agent = subprocess.Popen(netns.command_inside(name, program), stdout=log, stderr=log)
         stack.callback(agent.wait)
         stack.callback(agent.terminate)

@@ -92,9 +92,10 @@ class Rig:
             seen = self.store.get(type(resource), resource.meta.name)
             return self.store.update(replace(resource, meta=seen.value.meta), expected=seen.revision)
 
-    def start(self, k):
+    def start(self, k, store=""):
         command = [
-            sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", self.store_url,
+            sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", store or self.store_url,
+            "--state", str(self.folder / f"n{k}-state"),
             "--socket", str(self.folder / f"n{k}.sock"), "--metrics", "127.0.0.1:9091", "--cni-socket", "",
         ]  # fmt: skip
         with (self.folder / f"n{k}.log").open("ab") as log:
@@ -362,6 +363,21 @@ def test_a_borrowed_address_is_reached_where_it_is_and_no_more_once_released(rig
     assert while_borrowed == [True, True, False]
     assert all(flow)
     assert not reaches(1)
+
+
+def test_a_node_that_starts_while_the_store_is_away_goes_on_from_what_it_said_last(rig):
+    for k in SUBNETS:
+        rig.start(k)
+    rig.wait(lambda: rig.pings(1, 2), 10)
+    rig.stop(1)
+    rig.ip("n1", "link delete vxlan.calico")  # as after a reboot
+    before = rig.pings(1, 2)
+
+    rig.start(1, store="etcd://127.0.0.1:1")
+
+    rig.wait(lambda: rig.pings(1, 2), 10)
+    assert not before
+    assert "going on from what it said last" in rig.told()["n1.log"]
 
 
 def test_a_restarted_agent_loses_no_packet_to_a_borrowed_address(rig):

@@ -70,6 +70,7 @@ class Host:
             "store": self.url,
             "socket": self.folder / "agent.sock",
             "cni-state": self.folder / "s",
+            "state": self.folder / "state",
         }
         words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
         program = [sys.executable, "-m", "cloudnet.cli.main", "agent", *words, "--cni-socket", str(self.socket)]

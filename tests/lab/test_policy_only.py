@@ -72,6 +72,7 @@ class Host:
 
     def start(self):
         flags = {"node": "n1", "store": self.url, "socket": self.folder / "agent.sock", "interface-prefix": "eni"}
+        flags["state"] = self.folder / "state"
         words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
         program = [sys.executable, "-m", "cloudnet.cli.main", "agent", "--policy-only", *words]
         with (self.folder / "log").open("ab") as log:

@@ -63,7 +63,7 @@ class Host:
             "socket": self.folder / "agent.sock",
             "cni-socket": self.folder / "cni.sock",
             "cni-state": self.folder / "state" / "cni",
-            "host-state": self.folder / "state" / "host.json",
+            "state": self.folder / "state",
             "bin-dir": self.folder / "bin",
             "conf-dir": self.folder / "net.d",
         }

@@ -141,6 +141,8 @@ ARGUMENTS = {  # of the client's methods, where they need any
     "replace_route": ({"RouteTableId": "r", "DestinationCidrBlock": "10.0.0.0/8", "NetworkInterfaceId": "e"},),
     "delete_route": ({"RouteTableId": "r", "DestinationCidrBlock": "10.0.0.0/8"},),
     "switch_source_check_off": ("eni-1",),
+    "security_groups": (["sg-1"],),
+    "ask_whether": ("ec2:CreateRoute", {"RouteTableId": "r", "DestinationCidrBlock": "10.0.0.0/8"}),
     "instance_types": (["m5.large"],),
     "assign_ipv4": ({"NetworkInterfaceId": "e", "Ipv4PrefixCount": 1},),
     "assign_ipv6": ({"NetworkInterfaceId": "e", "Ipv6PrefixCount": 1},),
@@ -155,6 +157,7 @@ ARGUMENTS = {  # of the client's methods, where they need any
 IMPLIED = {"ec2:CreateNetworkInterface": {"ec2:CreateTags"}}  # tags in a create ask for the right to tag
 ROUTES = {"route_tables", "instances", "prefix_lists", "routes_quota", "create_route", "replace_route"}
 ROUTES |= {"delete_route", "switch_source_check_off"}
+PREFLIGHT = {"security_groups", "ask_whether"}
 
 
 class Wire:
@@ -215,13 +218,17 @@ def test_aws_grants_for_routes_what_routes_call(called):
 
 
 def test_aws_grants_for_addresses_what_addresses_call_besides(called):
-    wanted = set().union(*(actions for name, actions in called.items() if name not in ROUTES))
+    wanted = set().union(*(actions for name, actions in called.items() if name not in ROUTES | PREFLIGHT))
 
     assert granted("addresses") == wanted - granted("routes")
 
 
+def test_aws_grants_for_a_look_before_the_first_write_what_that_calls_besides(called):
+    assert granted("preflight") == set().union(*(called[name] for name in PREFLIGHT)) - granted("routes")
+
+
 def test_aws_grants_no_write_without_a_scope():
-    for policy in ("routes", "addresses"):
+    for policy in ("routes", "addresses", "preflight"):
         (document,) = blocks(parsed("aws", "main.tf"), "data", "aws_iam_policy_document", policy)
         wide = [s["sid"] for s in document["statement"] if s["resources"] == ["*"]]
         assert all(sid.startswith("Read") for sid in wide)

@@ -7,8 +7,8 @@
  * are asked for every packet: whatever changes there takes effect at once.
  *
  * Refused, and left to the ordinary way: what begins or ends a connection, fragments, IP options, extension headers,
- * what does not fit the MTU, what the routes do not simply forward, what has a mark, and what would leave by another
- * device than the one that the lease is for. Nothing is ever dropped here.
+ * what does not fit the MTU, what the routes do not simply forward, what has a VLAN tag or a mark, and what would leave
+ * by another device than the one that the lease is for. Nothing is ever dropped here.
  *
  * cloudnet/kernel/fastpath.py loads it; docs/design/fast-path.md says why and what it costs.
  */
@@ -111,6 +111,8 @@ INLINE int read_packet(struct __sk_buff *packet, struct flow *flow, struct heade
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct ipv6hdr *ip6 = (void *)(ethernet + 1);
 	if ((void *)(ip + 1) > end)
+		return 0;
+	if (packet->vlan_present) /* it belongs to another device than this one */
 		return 0;
 	found->ethernet = ethernet;
 	if (ethernet->h_proto == big(ETH_P_IP)) {

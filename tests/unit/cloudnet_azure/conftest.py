@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cloudnet.clock import ManualClock
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm
+from cloudnet.lab.clouds.azure.arm import Arm
 from cloudnet.lab.clouds.azure.contract import BUCKETS, CONTRACT, NETWORK
+from cloudnet.lab.clouds.azure.names import SUBSCRIPTION
 from cloudnet.lab.clouds.azure.state import Machine
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import Listener

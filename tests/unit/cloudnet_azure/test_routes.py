@@ -260,3 +260,15 @@ def test_refusals_are_of_the_kinds_that_the_controller_knows(cloud, provider, ho
 
     assert [type(e) for e in errors] == [QuotaExceeded, Conflict, NotFound]
     assert all(e.provider == "azure" and e.code and e.request_id for e in errors)
+
+
+def test_an_address_is_whose_node_was_seen_last(cloud, provider, three, hop):
+    first = provider.instances(three)
+    taken = first["n3"].addresses[0]
+    cloud.clock.sleep(10.0)
+    provider.routes.serve({"n1": replace(first["n1"], addresses=(taken,))})
+    cloud.add_route("rt-1", "r", str(block(0)), address=str(taken))
+
+    (route,) = provider.routes.read([RT]).tables[0].routes
+
+    assert route.next_hop.interface == first["n1"].interface

@@ -10,9 +10,9 @@ import pytest
 from cloudnet.clock import ManualClock
 from cloudnet.errors import BadInput
 from cloudnet.lab import control, spec
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION
 from cloudnet.lab.clouds.azure.contract import COMPUTE, NETWORK
 from cloudnet.lab.clouds.azure.hand import Azure
+from cloudnet.lab.clouds.azure.names import SUBSCRIPTION
 from cloudnet.lab.clouds.azure.plane import AzurePlane
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.errors import LabError

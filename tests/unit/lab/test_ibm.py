@@ -92,7 +92,14 @@ def test_every_answer_is_what_the_models_describe(plane, table):
     base = f"/vpcs/{plane.vpc.id}/routing_tables"
     machine = next(iter(plane.vpc.machines))
     for path in (
-        *("/instances", "/virtual_network_interfaces", "/subnets", base, f"{base}/{table.id}/routes"),
+        *(
+            "/instances",
+            "/virtual_network_interfaces",
+            "/subnets",
+            "/security_groups",
+            base,
+            f"{base}/{table.id}/routes",
+        ),
         f"/instances/{machine}/network_interfaces",
     ):
         assert send(plane, "GET", path).status == 200

@@ -6,12 +6,15 @@ import queue
 import sqlite3
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
+from cloudnet.clock import ManualClock
 from cloudnet.model.resources import AgentReport, Lease, Metadata, Node
 from cloudnet.store.api import EventType
 from cloudnet.store.informer import RETRY_FIRST, RETRY_LIMIT, Batch, Informer
+from cloudnet.store.last_known import EVERY, LastKnown
 from cloudnet.store.memory import MemoryData, MemoryStore
 from cloudnet.store.sqlite import SqliteStore
 
@@ -117,6 +120,90 @@ def test_what_could_never_be_read_is_named_and_hides_no_other(spoilt):
 
     assert receiver.step() == ["synced", "n2"]
     assert list(receiver.informer.unreadable.values()) == ["spec.bgp: expected an object, found 7"]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return str(tmp_path / "kept" / "last-known.jsonl")
+
+
+def remembering(store, kept, clock, *kinds):
+    receiver = Receiver(store, *kinds)
+    receiver.informer = Informer(store, kinds, receiver.batches.append, last_known=LastKnown(kept, clock))
+    return receiver
+
+
+def test_a_start_without_the_store_goes_on_from_what_it_said_last(data, store, kept):
+    store.create(Node(Metadata("n1")))
+    store.create(Lease(Metadata("l1")))
+    remembering(store, kept, ManualClock(), Node, Lease).step()
+    data.outage = "asleep"
+    receiver = remembering(MemoryStore(data), kept, ManualClock(), Node)
+
+    assert receiver.step() == ["synced", "n1"]
+    assert "asleep" in receiver.informer.problem
+    assert receiver.step() == []
+
+
+def test_when_the_store_is_back_what_went_meanwhile_is_deleted(data, store, kept):
+    store.create(Node(Metadata("n1")))
+    store.create(Node(Metadata("n2")))
+    remembering(store, kept, ManualClock(), Node).step()
+    store.delete(Node, "n1")
+    store.create(Node(Metadata("n3")))
+    data.outage = "asleep"
+    receiver = remembering(store, kept, ManualClock(), Node)
+    receiver.step()
+    data.outage = ""
+
+    heard = receiver.step()
+
+    assert heard[0] == "synced"
+    assert sorted(heard[1:]) == ["-n1", "n2", "n3"]
+
+
+def test_an_outage_later_on_changes_nothing(data, store, kept):
+    store.create(Node(Metadata("n1")))
+    receiver = remembering(store, kept, ManualClock(), Node)
+    receiver.step()
+    data.outage = "asleep"
+
+    assert receiver.step() == []
+
+
+def test_what_is_kept_is_replaced_only_now_and_then(store, kept):
+    clock = ManualClock()
+    receiver = remembering(store, kept, clock, Node)
+    receiver.step()
+    store.create(Node(Metadata("n1")))
+    receiver.step()
+    early = Path(kept).read_bytes()
+    clock.advance(EVERY)
+    store.create(Node(Metadata("n2")))
+    receiver.step()
+
+    assert early == b""
+    assert [one.meta.name for one in LastKnown(kept, clock).load([Node])] == ["n1", "n2"]
+    assert Path(kept).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in Path(kept).parent.iterdir()] == ["last-known.jsonl"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\n", b'{"kind": "Node"}\n', b'{"kind": "Nonsense"}\n'])
+def test_what_is_kept_and_makes_no_sense_is_passed_over(store, kept, damage):
+    store.create(Node(Metadata("n1")))
+    remembering(store, kept, ManualClock(), Node).step()
+    with Path(kept).open("ab") as file:
+        file.write(damage)
+
+    assert [one.meta.name for one in LastKnown(kept, ManualClock()).load([Node])] == ["n1"]
+
+
+def test_what_cannot_be_kept_is_no_reason_to_stop(store, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    store.create(Node(Metadata("n1")))
+
+    assert remembering(store, str(tmp_path / "file" / "kept"), ManualClock(), Node).step() == ["synced", "n1"]
+    assert "cannot keep what the store said" in caplog.text
 
 
 def test_later_batches_are_the_changes(store):

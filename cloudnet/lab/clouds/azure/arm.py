@@ -16,8 +16,6 @@ from cloudnet.lab.clouds.azure.words import Codes
 from cloudnet.lab.clouds.simulator import Answer, Request
 from cloudnet.lab.clouds.trouble import Fault
 
-SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
-
 _CALLS: Mapping[str, Callable[[State, Request], Answer]] = MappingProxyType(
     {
         "RouteTables_List": tables.listed,

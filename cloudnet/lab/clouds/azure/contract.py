@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cloudnet.lab.clouds.azure.names import NETWORK_API
 from cloudnet.lab.clouds.contract import Contract, Endpoint
 from cloudnet.provider.budget import Bucket
 
@@ -18,7 +19,7 @@ BUCKETS: Mapping[str, Bucket] = MappingProxyType(
     {READ: Bucket(25.0, 250.0), WRITE: Bucket(10.0, 200.0), DELETE: Bucket(10.0, 200.0)}
 )
 
-NETWORK = "2025-05-01"
+NETWORK = NETWORK_API
 COMPUTE = "2026-04-01"
 SCALE_SET_NICS = "2018-10-01"
 

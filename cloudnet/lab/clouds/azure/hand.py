@@ -8,9 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION
-from cloudnet.lab.clouds.azure.contract import NETWORK
-from cloudnet.lab.clouds.azure.plane import GROUP, SCALE_SET
+from cloudnet.lab.clouds.azure.names import GROUP, NETWORK_API, SCALE_SET, SUBSCRIPTION
 from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
@@ -31,7 +29,7 @@ class Azure(Socket):
 
     def arm(self, method: str, path: str, body: object = None) -> Any:  # a resource as JSON, known by its caller
         """Make one call to Resource Manager, below ``Microsoft.Network`` of the lab's resource group."""
-        return self.ask("arm", method=method, path=f"{_NETWORKS}/{path}", version=NETWORK, body=body)["body"]
+        return self.ask("arm", method=method, path=f"{_NETWORKS}/{path}", version=NETWORK_API, body=body)["body"]
 
     def make_network(self, subnets: Sequence[SubnetPlan]) -> CloudRecord:
         tables = {subnet.name: f"rt-{subnet.name}" for subnet in subnets}

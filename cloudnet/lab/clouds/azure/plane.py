@@ -12,8 +12,9 @@ from cloudnet.errors import BadInput
 from cloudnet.lab import control
 from cloudnet.lab.clouds import process
 from cloudnet.lab.clouds.azure import forwarding
-from cloudnet.lab.clouds.azure.arm import SUBSCRIPTION, Arm
+from cloudnet.lab.clouds.azure.arm import Arm
 from cloudnet.lab.clouds.azure.contract import BUCKETS, CONTRACT
+from cloudnet.lab.clouds.azure.names import GROUP, SCALE_SET, SUBSCRIPTION
 from cloudnet.lab.clouds.azure.state import INTERFACE, SCALE_SET_MACHINE, Machine
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import MakeServer
@@ -22,8 +23,6 @@ from cloudnet.lab.clouds.server import serving
 from cloudnet.lab.clouds.simulator import Simulator
 from cloudnet.lab.fabric import FabricState
 
-GROUP = "lab"
-SCALE_SET = "pool"
 _PREFIX = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
 
 

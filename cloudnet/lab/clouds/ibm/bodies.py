@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from cloudnet.lab.clouds.ibm.state import Interface, Machine, Route, Subnet, Table, Vpc
+from cloudnet.lab.clouds.ibm.state import Interface, Machine, Route, Rule, SecurityGroup, Subnet, Table, Vpc
 
 Body: TypeAlias = dict[str, Any]  # JSON
 
@@ -131,6 +131,45 @@ def route(vpc: Vpc, table_id: str, of: Route, now: float) -> Body:
     return body
 
 
+def group_reference(vpc: Vpc, of: SecurityGroup) -> Body:
+    return {
+        "crn": crn(vpc, "security-group", of.id),
+        "href": link(vpc, f"/security_groups/{of.id}"),
+        "id": of.id,
+        "name": of.name,
+    }
+
+
+def security_group(vpc: Vpc, of: SecurityGroup) -> Body:
+    return {
+        **group_reference(vpc, of),
+        "created_at": MADE,
+        "resource_group": group(),
+        "rules": [_rule(vpc, of, number, rule) for number, rule in enumerate(of.rules)],
+        "targets": [],
+        "vpc": vpc_reference(vpc),
+    }
+
+
+def _rule(vpc: Vpc, of: SecurityGroup, number: int, rule: Rule) -> Body:
+    name = f"{of.id}-{number}"
+    known = vpc.groups.get(rule.remote)
+    body: Body = {
+        "direction": rule.direction,
+        "href": link(vpc, f"/security_groups/{of.id}/rules/{name}"),
+        "id": name,
+        "ip_version": "ipv4",
+        "local": {"cidr_block": "0.0.0.0/0"},
+        "name": f"rule-{number}",
+        "protocol": rule.protocol,
+        "remote": group_reference(vpc, known) if known else {"cidr_block": rule.remote},
+        "resource_type": "security_group_rule",
+    }
+    if rule.ports is not None:
+        body["port_min"], body["port_max"] = rule.ports
+    return body
+
+
 def reserved_address(vpc: Vpc, interface: Interface) -> Body:
     name = f"02b7-{uuid.uuid5(uuid.NAMESPACE_OID, str(interface.address))}"
     return {
@@ -167,7 +206,7 @@ def virtual_interface(vpc: Vpc, of: Interface) -> Body:
         "protocol_state_filtering_mode": "auto",
         "resource_group": group(),
         "resource_type": "virtual_network_interface",
-        "security_groups": [],
+        "security_groups": [group_reference(vpc, vpc.groups[g]) for g in of.groups],
         "vpc": vpc_reference(vpc),
         "zone": zone(vpc, vpc.subnets[of.subnet].zone),
     }
@@ -181,7 +220,7 @@ def old_interface(vpc: Vpc, machine: Machine, of: Interface) -> Body:
         "created_at": MADE,
         "floating_ips": [],
         "port_speed": 16000,
-        "security_groups": [],
+        "security_groups": [group_reference(vpc, vpc.groups[g]) for g in of.groups],
         "status": "available",
         "type": "primary",
     }

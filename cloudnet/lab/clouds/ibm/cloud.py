@@ -48,6 +48,7 @@ class IbmCloud:
             "list_virtual_network_interfaces": self._list_virtual_interfaces,
             "list_instance_network_interfaces": self._list_old_interfaces,
             "list_subnets": self._list_subnets,
+            "list_security_groups": self._list_security_groups,
             "list_vpc_routing_tables": self._list_tables,
             "list_vpc_routing_table_routes": self._list_routes,
             "create_vpc_routing_table_route": self._create_route,
@@ -127,6 +128,11 @@ class IbmCloud:
         here = request.query.get("vpc.id", self.vpc.id) == self.vpc.id
         subnets = self.vpc.subnets.values() if here else ()
         return self._page(request, "subnets", (bodies.subnet(self.vpc, s) for s in subnets))
+
+    def _list_security_groups(self, request: Request) -> Answer:
+        here = request.query.get("vpc.id", self.vpc.id) == self.vpc.id
+        groups = self.vpc.groups.values() if here else ()
+        return self._page(request, "security_groups", (bodies.security_group(self.vpc, g) for g in groups))
 
     def _list_tables(self, request: Request) -> Answer:
         self._check_vpc(request)

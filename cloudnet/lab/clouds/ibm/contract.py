@@ -16,6 +16,7 @@ ENDPOINTS = (
     Endpoint("list_virtual_network_interfaces", "GET", "/virtual_network_interfaces", bucket="read"),
     Endpoint("list_instance_network_interfaces", "GET", "/instances/{instance_id}/network_interfaces", bucket="read"),
     Endpoint("list_subnets", "GET", "/subnets", bucket="read"),
+    Endpoint("list_security_groups", "GET", "/security_groups", bucket="read"),
     Endpoint("list_vpc_routing_tables", "GET", "/vpcs/{vpc_id}/routing_tables", bucket="read"),
     Endpoint("list_vpc_routing_table_routes", "GET", _ROUTES, bucket="read"),
     Endpoint("create_vpc_routing_table_route", "POST", _ROUTES, frozenset({201}), bucket="write"),

@@ -68,8 +68,30 @@ class Subnet:
 
 
 @dataclass(slots=True)
+class Rule:
+    """One rule of a security group: ``inbound`` or ``outbound``, from or to a prefix or the members of a group by id.
+
+    Without ``ports`` all are meant.
+    """
+
+    direction: str
+    remote: str
+    protocol: str = "any"
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class SecurityGroup:
+    """A security group; its rules are kept, and nothing here enforces them."""
+
+    id: str
+    name: str
+    rules: list[Rule] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Interface:
-    """An interface; ``old`` ones are from before virtual network interfaces."""
+    """An interface; ``old`` ones are from before virtual network interfaces. ``groups`` are ids."""
 
     id: str
     name: str
@@ -78,6 +100,7 @@ class Interface:
     mac: str
     spoofing: bool = False
     old: bool = False
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -101,11 +124,15 @@ class Vpc:
     subnets: dict[str, Subnet] = field(default_factory=dict)
     interfaces: dict[str, Interface] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
+    groups: dict[str, SecurityGroup] = field(default_factory=dict)
     outside: str = ""  # the subnet whose table what comes in from outside is looked up in
+    default_group: SecurityGroup = field(init=False)
     _made: int = 0
 
     def __post_init__(self) -> None:
         self.id = self.id or self.new("r010-")
+        self.default_group = self.add_group("default")
+        self.default_group.rules += [Rule("inbound", self.default_group.id), Rule("outbound", "0.0.0.0/0")]
 
     def new(self, prefix: str) -> str:
         self._made += 1
@@ -118,6 +145,11 @@ class Vpc:
         self.tables[table.id] = table
         return table
 
+    def add_group(self, name: str) -> SecurityGroup:
+        group = SecurityGroup(self.new("r010-"), name)
+        self.groups[group.id] = group
+        return group
+
     def add_subnet(self, name: str, zone: str, cidr: IPv4Network, table: str) -> Subnet:
         subnet = Subnet(self.new("02b7-"), name, zone, cidr, table)
         self.subnets[subnet.id] = subnet
@@ -126,7 +158,9 @@ class Vpc:
     def add_machine(self, name: str, subnet: str, address: IPv4Address, *, old: bool = False) -> Machine:
         """Start a machine; spoofing is off, as IBM has it."""
         mac = "02:00:" + ":".join(f"{octet:02x}" for octet in address.packed)
-        interface = Interface(self.new("02b7-"), f"{name}-nic", subnet, address, mac, old=old)
+        interface = Interface(
+            self.new("02b7-"), f"{name}-nic", subnet, address, mac, old=old, groups=(self.default_group.id,)
+        )
         machine = Machine(self.new("02b7_"), name, interface.id, "" if old else self.new("02b7-"))
         self.interfaces[interface.id], self.machines[machine.id] = interface, machine
         return machine
