@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from uuid import UUID
 
@@ -147,3 +148,13 @@ def test_a_token_is_in_no_error(make_world):
 
 def test_the_settings_of_tests_are_those_of_the_plugin(world):
     assert isinstance(world.config, GcpConfig)
+
+
+def test_the_plugin_alone_loads_no_sdk():
+    code = (
+        "import sys, cloudnet_gcp; print([m for m in sys.modules if m.partition('.')[0] in ('google', 'requests')])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
