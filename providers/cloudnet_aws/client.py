@@ -24,6 +24,7 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet.provider.refusals import Refusal
 from cloudnet.retry import Retry
 from cloudnet_aws import errors
 from cloudnet_aws.config import AwsConfig
@@ -374,11 +375,11 @@ def translated(action: str, function: Callable[[], T], config: AwsConfig) -> T:
 def refusal(
     action: str,
     response: Any,  # botocore's error response: a dict that follows no schema when a proxy wrote it
-) -> errors.Refusal:
+) -> Refusal:
     """Return the parts of an error response that we act on."""
     error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
     after = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
-    return errors.Refusal(
+    return Refusal(
         action=action,
         status=int(meta.get("HTTPStatusCode", 0)),
         code=str(error.get("Code", "")),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from cloudnet.errors import BadInput
+from cloudnet.provider import settings
 from cloudnet.provider.budget import Bucket
 
 # The token buckets that EC2 publishes for an account and a region ("Request throttling for the EC2 API").
@@ -71,14 +69,7 @@ def parse(
     Raises:
         BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
     """
-    known = [f.name for f in dataclasses.fields(AwsConfig)]
-    for name in config:
-        if name not in known:
-            raise BadInput(f"is not a setting of the aws provider; there are {', '.join(known)}", path=name)
-    try:
-        parsed = msgspec.convert(config, AwsConfig)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(error), path="aws provider config") from error
+    parsed = settings.read(AwsConfig, config, provider="aws")
     check(parsed)
     return parsed
 
@@ -103,11 +94,5 @@ def check(config: AwsConfig) -> None:
         check_ids(name, values, prefix)
     if bool(config.access_key_id) != bool(config.secret_access_key):
         raise BadInput("set both access_key_id and secret_access_key, or neither", path="access_key_id")
-    for name in _POSITIVE:
-        if getattr(config, name) <= 0:
-            raise BadInput(f"expected a number above 0, found {getattr(config, name)}", path=name)
-    for name in ("read_burst", "write_burst"):
-        if getattr(config, name) < 1:
-            raise BadInput(
-                f"expected 1 or more, found {getattr(config, name)}: no call could ever be made", path=name
-            )
+    settings.check_positive(config, _POSITIVE)
+    settings.check_bursts(config)

@@ -21,6 +21,7 @@ from cloudnet.clock import Clock
 from cloudnet.errors import MissingTool
 from cloudnet.provider.budget import Budget, Kind
 from cloudnet.provider.errors import PermissionDenied, ProviderError, Unavailable, Unsupported
+from cloudnet.provider.refusals import Refusal
 from cloudnet.retry import Retry
 from cloudnet_azure import errors, ids, operations
 from cloudnet_azure.config import AzureConfig
@@ -406,12 +407,12 @@ def no_answer(action: str, error: Exception, config: AzureConfig) -> Unavailable
 def refusal(
     action: str,
     error: Any,  # the SDK's HttpResponseError, whose body follows no schema when a proxy wrote it
-) -> errors.Refusal:
+) -> Refusal:
     """Return the parts of an error response that we act on."""
     body = getattr(error, "error", None)
     answer = getattr(error, "response", None)
     headers = {k.lower(): v for k, v in answer.headers.items()} if answer is not None else {}
-    return errors.Refusal(
+    return Refusal(
         action=action,
         status=int(error.status_code or 0),
         code=str(getattr(body, "code", "") or ""),

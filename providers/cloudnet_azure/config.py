@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from cloudnet.errors import BadInput
+from cloudnet.provider import settings
 from cloudnet.provider.budget import Bucket
 
 # Azure Resource Manager's buckets of a subscription, principal and region (docs: "throttling", since 2024).
@@ -81,14 +79,7 @@ def parse(
     Raises:
         BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
     """
-    known = [f.name for f in dataclasses.fields(AzureConfig)]
-    for name in config:
-        if name not in known:
-            raise BadInput(f"is not a setting of the azure provider; there are {', '.join(known)}", path=name)
-    try:
-        parsed = msgspec.convert(config, AzureConfig)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(error), path="azure provider config") from error
+    parsed = settings.read(AzureConfig, config, provider="azure")
     check(parsed)
     return parsed
 
@@ -107,11 +98,5 @@ def check(config: AzureConfig) -> None:
         raise BadInput(f"expected a URL, found {config.endpoint_url!r}", path="endpoint_url")
     if config.client_secret and not (config.tenant_id and config.client_id):
         raise BadInput("a client_secret needs tenant_id and client_id", path="client_secret")
-    for name in _POSITIVE:
-        if getattr(config, name) <= 0:
-            raise BadInput(f"expected a number above 0, found {getattr(config, name)}", path=name)
-    for name in ("read_burst", "write_burst"):
-        if getattr(config, name) < 1:
-            raise BadInput(
-                f"expected 1 or more, found {getattr(config, name)}: no call could ever be made", path=name
-            )
+    settings.check_positive(config, _POSITIVE)
+    settings.check_bursts(config)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from cloudnet.provider import refusals
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -22,9 +22,9 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet.provider.refusals import Refusal
 
 NAME = "azure"
-LONGEST = 400  # characters of Azure's own message that we pass on
 
 
 class Busy(Unavailable):
@@ -34,18 +34,6 @@ class Busy(Unavailable):
     """
 
     retry = False  # not within the deadline of one call; the client waits as long as for an operation
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a refused call came back with. ``action`` is the permission that it needs; ``status`` 0: an operation."""
-
-    action: str
-    status: int = 0
-    code: str = ""
-    message: str = ""
-    request_id: str = ""
-    retry_after: float | None = None
 
 
 # A resource that another operation holds answers 429, 409 or 400. That is no rate: only this resource has to wait.
@@ -96,31 +84,10 @@ def classify(refusal: Refusal) -> type[ProviderError]:
 def translate(refusal: Refusal, *, secrets: Iterable[str] = ()) -> ProviderError:
     """Return the refusal as one of our errors, without any of ``secrets``."""
     error = classify(refusal)
-    message = refusal.message.strip().rstrip(".") or "no message"
-    for secret in secrets:
-        message = message.replace(secret, "***")
-    if len(message) > LONGEST:
-        message = message[:LONGEST] + "…"
-    return error(
-        f"{refusal.action} {_WORDS[error]}: {message}{_remedy(error, refusal)}",
-        provider=NAME,
-        code=refusal.code,
-        request_id=refusal.request_id,
-        status=refusal.status,
-        retry_after=refusal.retry_after,
-    )
+    return refusals.say(refusal, error, provider=NAME, remedy=_remedy(error, refusal), words=_WORDS, secrets=secrets)
 
 
-_WORDS: dict[type[ProviderError], str] = {
-    Throttled: "was throttled",
-    PermissionDenied: "was not allowed",
-    NotFound: "found nothing",
-    QuotaExceeded: "reached a quota",
-    Conflict: "met a conflict",
-    Busy: "has to wait for another operation",
-    Unavailable: "failed",
-    Unsupported: "was refused",
-}
+_WORDS = {**refusals.WORDS, Busy: "has to wait for another operation"}
 
 
 def _remedy(error: type[ProviderError], refusal: Refusal) -> str:

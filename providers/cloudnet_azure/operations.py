@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cloudnet.provider.errors import Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet_azure import errors
 
 SLOWER = 1.5  # each wait to the one before
@@ -75,7 +76,7 @@ def finished(
         return False
     error = body.get("error") or {}
     raise errors.translate(
-        errors.Refusal(
+        Refusal(
             action=action,
             code=str(error.get("code") or status),
             message=str(error.get("message") or f"the operation ended as {status}"),

@@ -22,6 +22,7 @@ from cloudnet.clock import Clock
 from cloudnet.errors import BadInput, MissingTool
 from cloudnet.provider.budget import Budget, Kind
 from cloudnet.provider.errors import PermissionDenied, ProviderError, Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet.retry import Retry
 from cloudnet_gcp import errors, names, read, wire
 from cloudnet_gcp.config import GcpConfig
@@ -296,12 +297,12 @@ def translated(action: str, function: Callable[[], T], config: GcpConfig) -> T:
         ) from error
 
 
-def refusal(action: str, error: Any) -> errors.Refusal:  # google.api_core's GoogleAPICallError
+def refusal(action: str, error: Any) -> Refusal:  # google.api_core's GoogleAPICallError
     """Return the parts of a refusal that we act on; the first of its errors has the reason."""
     first = next((e for e in error.errors if isinstance(e, dict)), {})
     headers = getattr(error.response, "headers", {})
     after = str(headers.get("Retry-After", ""))
-    return errors.Refusal(
+    return Refusal(
         action=action,
         status=int(error.code or getattr(error.response, "status_code", 0) or 0),
         code=str(first.get("reason") or error.reason or ""),

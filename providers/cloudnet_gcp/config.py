@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from cloudnet.errors import BadInput
+from cloudnet.provider import settings
 from cloudnet.provider.budget import Bucket
 
 # Google publishes 1,500 calls a minute for reads and as many for writes of global resources ("Compute Engine rate
@@ -72,14 +70,7 @@ def parse(
     Raises:
         BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
     """
-    known = [f.name for f in dataclasses.fields(GcpConfig)]
-    for name in config:
-        if name not in known:
-            raise BadInput(f"is not a setting of the gcp provider; there are {', '.join(known)}", path=name)
-    try:
-        parsed = msgspec.convert(config, GcpConfig)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(error), path="gcp provider config") from error
+    parsed = settings.read(GcpConfig, config, provider="gcp")
     check(parsed)
     return parsed
 
@@ -103,11 +94,5 @@ def check(config: GcpConfig) -> None:
         raise BadInput("set access_token or credentials_file, not both", path="access_token")
     if config.routes_per_network < 0:
         raise BadInput(f"expected 0 or more, found {config.routes_per_network}", path="routes_per_network")
-    for name in _POSITIVE:
-        if getattr(config, name) <= 0:
-            raise BadInput(f"expected a number above 0, found {getattr(config, name)}", path=name)
-    for name in ("read_burst", "write_burst"):
-        if getattr(config, name) < 1:
-            raise BadInput(
-                f"expected 1 or more, found {getattr(config, name)}: no call could ever be made", path=name
-            )
+    settings.check_positive(config, _POSITIVE)
+    settings.check_bursts(config)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from cloudnet.provider import refusals
 from cloudnet.provider.errors import (
     Conflict,
     Exhausted,
@@ -24,9 +24,9 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet.provider.refusals import Refusal
 
 NAME = "gcp"
-LONGEST = 400  # characters of Google's own message that we pass on
 
 PERMISSIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -47,18 +47,6 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """``{call: the IAM permissions that it needs}``: every call that this package makes, and nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What one refused call, or the operation it started, came back with. ``action`` is the method's id."""
-
-    action: str
-    status: int = 0
-    code: str = ""
-    message: str = ""
-    operation: str = ""
-    retry_after: float | None = None
 
 
 # The first family that matches decides: rateLimitExceeded is throttling before it is a limit.
@@ -104,31 +92,10 @@ def classify(refusal: Refusal) -> type[ProviderError]:
 def translate(refusal: Refusal, *, secrets: Iterable[str] = ()) -> ProviderError:
     """Return the refusal as one of our errors, without any of ``secrets``."""
     error = classify(refusal)
-    message = " ".join(refusal.message.split()).rstrip(".") or "no message"
-    for secret in secrets:
-        message = message.replace(secret, "***")
-    if len(message) > LONGEST:
-        message = message[:LONGEST] + "…"
-    return error(
-        f"{refusal.action} {_WORDS[error]}: {message}{_remedy(error, refusal)}",
-        provider=NAME,
-        code=refusal.code,
-        request_id=refusal.operation,
-        status=refusal.status,
-        retry_after=refusal.retry_after,
-    )
+    return refusals.say(refusal, error, provider=NAME, remedy=_remedy(error, refusal), words=_WORDS, secrets=secrets)
 
 
-_WORDS: dict[type[ProviderError], str] = {
-    Throttled: "was throttled",
-    PermissionDenied: "was not allowed",
-    NotFound: "found nothing",
-    QuotaExceeded: "reached a quota",
-    Exhausted: "found no free range",
-    Conflict: "met a conflict",
-    Unavailable: "failed",
-    Unsupported: "was refused",
-}
+_WORDS = {**refusals.WORDS, Exhausted: "found no free range"}
 
 
 _ROOM: Mapping[tuple[type[ProviderError], str], str] = MappingProxyType(

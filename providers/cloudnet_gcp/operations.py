@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from cloudnet.clock import Clock
 from cloudnet.provider.errors import ProviderError, Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet_gcp import wire
 from cloudnet_gcp.client import Client
-from cloudnet_gcp.errors import NAME, Refusal, translate
+from cloudnet_gcp.errors import NAME, translate
 
 FIRST_LOOK = 0.5  # seconds after the write
 SLOWEST = 1.0  # second between looks, after ever longer ones
@@ -70,7 +71,7 @@ class Followed:
             return None
         action = next((a for o, (a, _) in self._waiting.items() if o.name == operation.name), "compute")
         why = operation.failure
-        refusal = Refusal(action, why.status, why.code, why.message, operation=operation.name)
+        refusal = Refusal(action, why.status, why.code, why.message, request_id=operation.name)
         return translate(refusal, secrets=self._secrets)
 
     def _given_up(

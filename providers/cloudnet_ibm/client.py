@@ -17,6 +17,7 @@ from cloudnet.clock import Clock
 from cloudnet.errors import MissingTool
 from cloudnet.provider.budget import Budget, Kind
 from cloudnet.provider.errors import PermissionDenied, ProviderError, Throttled, Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet.retry import Retry
 from cloudnet_ibm import answers, errors
 from cloudnet_ibm.config import IbmConfig
@@ -200,7 +201,7 @@ def translated(
 def refusal(
     action: str,
     error: Any,  # ApiException: the package ships no types
-) -> errors.Refusal:
+) -> Refusal:
     """Return the parts of an error answer that we act on."""
     response = error.http_response
     headers: Mapping[str, str] = response.headers if response is not None else {}
@@ -208,7 +209,7 @@ def refusal(
     listed = body.get("errors")
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
     after = str(headers.get("Retry-After", ""))
-    return errors.Refusal(
+    return Refusal(
         action=action,
         status=error.status_code,
         code=str(first.get("code") or body.get("errorCode") or ""),

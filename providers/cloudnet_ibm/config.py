@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from cloudnet.errors import BadInput
+from cloudnet.provider import settings
 from cloudnet.provider.budget import Bucket
 
 READ = Bucket(rate=10.0, burst=50.0)  # IBM publishes no figures: these are ours, and Retry-After is believed
@@ -79,14 +77,7 @@ def parse(
     Raises:
         BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
     """
-    known = [f.name for f in dataclasses.fields(IbmConfig)]
-    for name in config:
-        if name not in known:
-            raise BadInput(f"is not a setting of the ibm provider; there are {', '.join(known)}", path=name)
-    try:
-        parsed = msgspec.convert(config, IbmConfig)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(error), path="ibm provider config") from error
+    parsed = settings.read(IbmConfig, config, provider="ibm")
     check(parsed)
     return parsed
 
@@ -116,11 +107,5 @@ def _check_forms(config: IbmConfig) -> None:
 def _check_numbers(config: IbmConfig) -> None:
     if not 0 <= config.priority <= 4:  # noqa: PLR2004  IBM's range
         raise BadInput(f"expected 0 to 4, found {config.priority}", path="priority")
-    for name in _POSITIVE:
-        if getattr(config, name) <= 0:
-            raise BadInput(f"expected a number above 0, found {getattr(config, name)}", path=name)
-    for name in ("read_burst", "write_burst"):
-        if getattr(config, name) < 1:
-            raise BadInput(
-                f"expected 1 or more, found {getattr(config, name)}: no call could ever be made", path=name
-            )
+    settings.check_positive(config, _POSITIVE)
+    settings.check_bursts(config)

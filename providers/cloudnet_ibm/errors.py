@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from cloudnet.provider import refusals
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -21,21 +21,9 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet.provider.refusals import Refusal
 
 NAME = "ibm"
-LONGEST = 400  # characters of IBM's own message that we pass on
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What one refused call came back with. ``action`` is the API's name of it, e.g. ``list_instances``."""
-
-    action: str
-    status: int = 0
-    code: str = ""
-    message: str = ""
-    request_id: str = ""
-    retry_after: float | None = None
 
 
 _STATUSES: dict[int, type[ProviderError]] = {
@@ -75,30 +63,8 @@ def classify(refusal: Refusal) -> type[ProviderError]:
 def translate(refusal: Refusal, *, secrets: Iterable[str] = ()) -> ProviderError:
     """Return the refusal as one of our errors, without any of ``secrets``."""
     error = classify(refusal)
-    message = refusal.message.strip().rstrip(".") or "no message"
-    for secret in secrets:
-        message = message.replace(secret, "***")
-    if len(message) > LONGEST:
-        message = message[:LONGEST] + "…"
-    return error(
-        f"{refusal.action} {_WORDS[error]}: {message}{_remedy(error, refusal)}",
-        provider=NAME,
-        code=refusal.code,
-        request_id=refusal.request_id,
-        status=refusal.status,
-        retry_after=refusal.retry_after,
-    )
+    return refusals.say(refusal, error, provider=NAME, remedy=_remedy(error, refusal), secrets=secrets)
 
-
-_WORDS: dict[type[ProviderError], str] = {
-    Throttled: "was throttled",
-    PermissionDenied: "was not allowed",
-    NotFound: "found nothing",
-    QuotaExceeded: "reached a quota",
-    Conflict: "met a conflict",
-    Unavailable: "failed",
-    Unsupported: "was refused",
-}
 
 _SPOOFING = frozenset({"update_virtual_network_interface", "update_instance_network_interface"})
 

@@ -13,7 +13,8 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
-from cloudnet_aws.errors import LONGEST, Refusal, classify, translate
+from cloudnet.provider.refusals import LONGEST
+from cloudnet_aws.errors import Refusal, classify, translate
 
 CASES = [
     (503, "RequestLimitExceeded", Throttled),

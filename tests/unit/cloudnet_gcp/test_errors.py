@@ -59,7 +59,7 @@ def test_status_decides_first_and_the_reason_where_a_status_is_several_things(st
 
 def test_a_refusal_keeps_what_google_said():
     error = translate(
-        Refusal("compute.routes.insert", 409, "alreadyExists", "There is one.", operation="operation-1")
+        Refusal("compute.routes.insert", 409, "alreadyExists", "There is one.", request_id="operation-1")
     )
 
     assert (error.code, error.status, error.request_id) == ("alreadyExists", 409, "operation-1")

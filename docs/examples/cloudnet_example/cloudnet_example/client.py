@@ -19,6 +19,7 @@ import msgspec
 from cloudnet.clock import Clock
 from cloudnet.provider.budget import Budget, Kind
 from cloudnet.provider.errors import ProviderError, Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet.retry import Retry
 from cloudnet_example import errors
 from cloudnet_example.config import ExampleConfig
@@ -127,13 +128,17 @@ class Client:
         )
 
 
-def refusal(call: str, error: HTTPError) -> errors.Refusal:
+def refusal(call: str, error: HTTPError) -> Refusal:
     """Return the parts of an error answer that we act on."""
     try:
         message = str(json.loads(error.read())["error"])
     except (ValueError, KeyError, TypeError):
         message = str(error.reason)
     after = error.headers.get("Retry-After", "")
-    return errors.Refusal(
-        call, error.code, message, error.headers.get("Request-Id", ""), float(after) if after.isdecimal() else None
+    return Refusal(
+        call,
+        status=error.code,
+        message=message,
+        request_id=error.headers.get("Request-Id", ""),
+        retry_after=float(after) if after.isdecimal() else None,
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from cloudnet.errors import BadInput
+from cloudnet.provider import settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +29,8 @@ def parse(
     Raises:
         BadInput: a field is unknown, missing, or of the wrong kind; the message names it, never a secret.
     """
-    known = [f.name for f in dataclasses.fields(ExampleConfig)]
-    for name in config:
-        if name not in known:
-            raise BadInput(f"is not a setting of the example provider; there are {', '.join(known)}", path=name)
-    try:
-        parsed = msgspec.convert(config, ExampleConfig)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(error), path="example provider config") from error
+    parsed = settings.read(ExampleConfig, config, provider="example")
     if not parsed.url.startswith(("http://", "https://")):
         raise BadInput(f"expected http://… or https://…, found {parsed.url!r}", path="url")
-    for name in ("mtu", "deadline", "timeout"):
-        if getattr(parsed, name) <= 0:
-            raise BadInput(f"expected a number above 0, found {getattr(parsed, name)}", path=name)
+    settings.check_positive(parsed, ("mtu", "deadline", "timeout"))
     return parsed

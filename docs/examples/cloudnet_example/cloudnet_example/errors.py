@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from cloudnet.provider import refusals
 from cloudnet.provider.errors import (
     Conflict,
     NotFound,
@@ -14,20 +13,10 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet.provider.refusals import Refusal
 
 NAME = "example"
 SERVER_ERRORS = 500  # and above: the router's own fault
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What one refused call came back with. ``call`` is its name in messages and metrics."""
-
-    call: str
-    status: int
-    message: str = ""
-    request_id: str = ""
-    retry_after: float | None = None
 
 
 _CLASSES: dict[int, type[ProviderError]] = {
@@ -49,11 +38,4 @@ def translate(refusal: Refusal) -> ProviderError:
     """Return the refusal as one of cloudnet's errors; an unknown status is our fault below 500, else the router's."""
     unknown = Unavailable if refusal.status >= SERVER_ERRORS else Unsupported
     error = _CLASSES.get(refusal.status, unknown)
-    return error(
-        f"{refusal.call} was refused: {refusal.message or 'no message'}{_REMEDIES.get(error, '')}",
-        provider=NAME,
-        code=str(refusal.status),
-        request_id=refusal.request_id,
-        status=refusal.status,
-        retry_after=refusal.retry_after,
-    )
+    return refusals.say(refusal, error, provider=NAME, remedy=_REMEDIES.get(error, ""))

@@ -15,11 +15,12 @@ from cloudnet.model.resources import Metadata, NextHop, Node
 from cloudnet.provider import registry
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.errors import Throttled, Unavailable
+from cloudnet.provider.refusals import Refusal
 from cloudnet.testing.provider import ProviderContract
 from cloudnet_example import READS, WRITES, ExampleProvider, make
 from cloudnet_example.client import Client
 from cloudnet_example.config import parse
-from cloudnet_example.errors import Refusal, translate
+from cloudnet_example.errors import translate
 
 
 class ExampleWorld:
@@ -109,7 +110,7 @@ def test_a_wrong_setting_is_named(config, message):
 
 
 def test_the_routers_wish_to_wait_is_kept():
-    error = translate(Refusal("CreateRoute", 429, "slow down", "req-7", 3.0))
+    error = translate(Refusal("CreateRoute", 429, message="slow down", request_id="req-7", retry_after=3.0))
 
     assert (type(error), error.retry_after, error.request_id) == (Throttled, 3.0, "req-7")
 
