@@ -93,12 +93,16 @@ def affinity_labels(owner: Affinity, cidr: Network) -> dict[str, str]:
     }
 
 
+_SHORT_AS: Final = 2**16 - 1
+_LONG_AS: Final = 2**32 - 1
+
 # --- Node ---------------------------------------------------------------------------------------------------
 
 
 class _Bgp(msgspec.Struct, omit_defaults=True, gc=False):
     ipv4_address: str = msgspec.field(name="ipv4Address", default="")
     ipv6_address: str = msgspec.field(name="ipv6Address", default="")
+    as_number: int | str | None = msgspec.field(name="asNumber", default=None)  # checked and kept, no more
 
 
 class _NodeSpec(msgspec.Struct, omit_defaults=True):
@@ -128,7 +132,7 @@ def read_node(document: NodeDocument) -> Node:
     provider_id = meta.annotations.get(PROVIDER_ID, "")
     return Node(
         meta=_without_provider_id(meta),
-        addresses=_node_addresses(document.spec.bgp or _Bgp()),
+        addresses=_node_addresses(_checked(document.spec.bgp or _Bgp())),
         vteps=_vteps(document.spec),
         pod_cidrs=tuple(
             wire.network(text, f"status.podCIDRs[{i}]") for i, text in enumerate(document.status.pod_cidrs or ())
@@ -142,6 +146,16 @@ def _without_provider_id(meta: Metadata) -> Metadata:
         return meta
     others = {key: value for key, value in meta.annotations.items() if key != PROVIDER_ID}
     return Metadata(meta.name, meta.namespace, meta.uid, meta.labels, others)
+
+
+def _checked(bgp: _Bgp) -> _Bgp:
+    parts = str(bgp.as_number or 0).split(".")
+    highest = _LONG_AS if len(parts) == 1 else _SHORT_AS
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) <= highest for part in parts):  # noqa: PLR2004 - 1.10
+        raise BadInput(
+            f"expected an AS number such as 64512 or 1.10, found {bgp.as_number!r}", path="spec.bgp.asNumber"
+        )
+    return bgp
 
 
 def _node_addresses(bgp: _Bgp) -> tuple[Interface, ...]:
