@@ -28,22 +28,44 @@ def documents(
     Raises:
         BadInput: choices do not go together.
     """
-    if not provider:
-        raise BadInput(
-            "expected a cloud: name one with --provider, or use --overlay eks, aks or gke", path="--provider"
-        )
+    _check(options, overlay, provider)
     return [
         _namespace(options),
         *crds.own_crds(),
         *(crds.calico_crds() if options.calico_crds else ()),
         *rights.documents(options, overlay),
-        _settings(options, provider, provider_config),
+        _settings(options, overlay, provider, provider_config),
         *_pool(options),
-        *controller.documents(options, overlay),
+        *(() if options.policy_only else controller.documents(options, overlay)),
         *agent.documents(options, overlay),
         *_policies(options),
         *(_monitors(options) if options.monitoring else ()),
     ]
+
+
+def _check(options: Options, overlay: Overlay, provider: str) -> None:
+    if not options.policy_only:
+        if not provider:
+            raise BadInput(
+                "expected a cloud: name one with --provider, or use --overlay eks, aks or gke", path="--provider"
+            )
+        return
+    if not (options.interface_prefix or overlay.links):
+        raise BadInput(
+            "expected what names of pods' links begin with, for policy alone must know them: eni, azv, gke, ...",
+            path="--set interface_prefix",
+        )
+    if options.pod_cidr:
+        raise BadInput("expected none, for with policy_only another plugin gives addresses", path="--set pod_cidr")
+
+
+def _beside(options: Options, overlay: Overlay) -> Mapping[str, object]:
+    """Return what an agent has to know of the pod network that it stands beside.
+
+    Pods reach their own node, as they did before: something may rely on it, a DNS cache or a metadata proxy.
+    """
+    prefix = options.interface_prefix or overlay.links
+    return {"policy_only": True, "interface_prefix": prefix, "endpoint_to_host": "Accept"}
 
 
 def _namespace(options: Options) -> Json:
@@ -53,15 +75,15 @@ def _namespace(options: Options) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": found}
 
 
-def _settings(options: Options, provider: str, provider_config: Mapping[str, Any] | None) -> Json:
+def _settings(options: Options, overlay: Overlay, provider: str, provider_config: Mapping[str, Any] | None) -> Json:
     where = f"kubernetes://?namespace={options.namespace}"
     address = _KUBELET_SCRAPES if options.monitoring else "127.0.0.1"
     of_agent = {
         "store": where,
         "metrics": f"{address}:{AGENT_PORT}",
         "allow_host_network": True,
-        "policy_only": options.policy_only,
         "log_level": options.log_level,
+        **(_beside(options, overlay) if options.policy_only else {}),
     }
     of_controller = {
         "store": where,
@@ -117,7 +139,8 @@ def _policies(options: Options) -> list[Json]:
 def _monitors(options: Options) -> list[Json]:
     """Return a Service and a ServiceMonitor for each program; ServiceMonitors find Services, not pods."""
     found: list[Json] = []
-    for name, port in ((agent.NAME, AGENT_PORT), (controller.NAME, CONTROLLER_PORT)):
+    programs = [(agent.NAME, AGENT_PORT), *([] if options.policy_only else [(controller.NAME, CONTROLLER_PORT)])]
+    for name, port in programs:
         metadata, labels = meta(name, options.namespace), objects.selected(name)
         ports = [{"name": "metrics", "port": port, "targetPort": port}]
         found.append(

@@ -20,7 +20,8 @@ class Overlay:
     """What is particular to one way to run Kubernetes.
 
     ``identity`` is the annotation of a service account that gives it the cloud's rights; ``pod_label`` is a label of
-    pods that use it; ``cni_bin`` is where the runtime looks for plugins.
+    pods that use it; ``cni_bin`` is where the runtime looks for plugins; ``links`` is what names of pods' links begin
+    with where the cloud's own plugin makes them.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Overlay:
     identity: str = ""
     pod_label: str = ""
     cni_bin: str = "/opt/cni/bin"
+    links: str = ""
 
 
 OVERLAYS: Final = MappingProxyType(
@@ -35,15 +37,22 @@ OVERLAYS: Final = MappingProxyType(
         one.name: one
         for one in (
             Overlay("kubeadm"),
-            Overlay("eks", "aws", identity="eks.amazonaws.com/role-arn"),
+            Overlay("eks", "aws", identity="eks.amazonaws.com/role-arn", links="eni"),
             Overlay(
                 "aks",
                 "azure",
                 identity="azure.workload.identity/client-id",
                 pod_label="azure.workload.identity/use",
+                links="azv",
             ),
             # Its root is read-only: plugins lie where the kubelet's own files do.
-            Overlay("gke", "gcp", identity="iam.gke.io/gcp-service-account", cni_bin="/home/kubernetes/bin"),
+            Overlay(
+                "gke",
+                "gcp",
+                identity="iam.gke.io/gcp-service-account",
+                cni_bin="/home/kubernetes/bin",
+                links="gke",
+            ),
         )
     }
 )
@@ -63,6 +72,7 @@ class Options:
     block_size: int = 26
     identity: str = ""
     policy_only: bool = False
+    interface_prefix: str = ""
     privileged: bool = False
     calico_crds: bool = True
     monitoring: bool = False
@@ -80,7 +90,8 @@ MEANINGS: Final = MappingProxyType(
         "pod_cidr": "make an IPPool of this range, for a cluster that has none",
         "block_size": "prefix length of a node's blocks in that pool",
         "identity": "the cloud's role, client or account for the controller's service account",
-        "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes",
+        "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes, no controller",
+        "interface_prefix": "with policy_only, what names of pods' links begin with, if not the cloud's own prefix",
         "privileged": "run the agent privileged, where its capabilities do not suffice",
         "calico_crds": "install definitions of Calico's kinds; false where Calico's own are there",
         "monitoring": "add ServiceMonitors, for clusters with the Prometheus operator",

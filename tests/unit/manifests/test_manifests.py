@@ -56,7 +56,7 @@ def only(documents, kind, name=""):
     "settings",
     [
         (),
-        ("policy_only=true", "privileged=true"),
+        ("policy_only=true", "privileged=true", "interface_prefix=veth"),
         ("monitoring=true", "pod_cidr=10.65.0.0/16", "pull_secret=s"),
         ("api_server=10.0.0.1:6443", "identity=me"),
     ],
@@ -85,7 +85,9 @@ def test_yaml_is_read_back_as_what_it_was():
     assert manifests.load_all(text, "it") == json.loads(json.dumps(documents))
 
 
-@pytest.mark.parametrize("settings", [(), ("policy_only=true", "monitoring=true", "log_level=debug")])
+@pytest.mark.parametrize(
+    "settings", [(), ("policy_only=true", "interface_prefix=lxc", "monitoring=true", "log_level=debug")]
+)
 def test_the_settings_are_what_both_programs_understand(settings):
     data = only(built(*settings, config={"region": "x"}), "ConfigMap")["data"]
     (sections,) = manifests.load_all(data["settings.yaml"], "settings.yaml")
@@ -114,8 +116,34 @@ def test_the_agent_has_capabilities_and_not_everything():
     assert pod["tolerations"] == [{"operator": "Exists"}]
 
 
+@pytest.mark.parametrize(
+    ("overlay", "more", "prefix"),
+    [("eks", (), "eni"), ("aks", (), "azv"), ("gke", (), "gke"), ("kubeadm", ("interface_prefix=lxc",), "lxc")],
+)
+def test_policy_only_knows_the_links_of_the_other_plugin_and_lets_pods_reach_their_node(overlay, more, prefix):
+    documents = built("policy_only=true", *more, overlay=overlay)
+    (sections,) = manifests.load_all(only(documents, "ConfigMap")["data"]["settings.yaml"], "settings.yaml")
+
+    agent = load(AgentConfig, files=[("settings.yaml", sections)], environment={"CLOUDNET_NODE": "n1"})
+
+    assert (agent.policy_only, agent.interface_prefix, agent.endpoint_to_host) == (True, prefix, "Accept")
+    assert not [one for one in documents if one["kind"] == "Deployment"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("policy_only=true",), "--set interface_prefix: expected what names of pods' links begin with"),
+        (("policy_only=true", "interface_prefix=lxc", "pod_cidr=10.65.0.0/16"), "--set pod_cidr: expected none"),
+    ],
+)
+def test_policy_only_needs_a_prefix_and_no_pool(settings, message):
+    with pytest.raises(BadInput, match=message):
+        built(*settings)
+
+
 def test_policy_only_installs_no_plugin():
-    pod = only(built("policy_only=true"), "DaemonSet")["spec"]["template"]["spec"]
+    pod = only(built("policy_only=true", overlay="eks"), "DaemonSet")["spec"]["template"]["spec"]
 
     assert "initContainers" not in pod
     assert {volume["name"] for volume in pod["volumes"]} == {"settings", "run", "state"}
