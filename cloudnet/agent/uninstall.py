@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,9 +123,11 @@ def run(config: AgentConfig, place: Place, *, force: bool) -> Removed:
 def _refuse_while_running(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
-        with suppress(OSError):
+        try:
             probe.connect(str(path))
-            raise StillNeeded(f"an agent answers at {path}: stop it first, or it would lay everything again")
+        except OSError:  # nobody listens there
+            return
+    raise StillNeeded(f"an agent answers at {path}: stop it first, or it would lay everything again")
 
 
 def remove_objects(kernel: Kernel) -> int:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import enum
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from cloudnet.errors import BadInput
 
 if TYPE_CHECKING:  # its files are for those who print manifests
     from collections.abc import Sequence
@@ -39,8 +35,8 @@ def run(
         list[str] | None, typer.Option("--set", help="NAME=VALUE, may be repeated; --list-settings shows them")
     ] = None,
     provider_config: Annotated[
-        Path | None, typer.Option(help="JSON file with the provider's own settings, as the controller takes it")
-    ] = None,
+        str, typer.Option(help="JSON file with the provider's own settings, as the controller takes it")
+    ] = "",
     part: Annotated[Part, typer.Option(help="what to print")] = Part.ALL,
     list_settings: Annotated[bool, typer.Option("--list-settings", help="show what --set knows")] = False,
 ) -> None:
@@ -51,6 +47,7 @@ def run(
     from cloudnet.cli import output  # noqa: PLC0415 - `cloudnet --help` needs none of them
     from cloudnet.manifests import build, crds  # noqa: PLC0415
     from cloudnet.manifests import options as choices  # noqa: PLC0415
+    from cloudnet.provider import registry  # noqa: PLC0415
 
     if list_settings:
         defaults = choices.Options()
@@ -61,19 +58,9 @@ def run(
     if part is Part.CRDS:
         typer.echo(_yaml([*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]))
         return
-    config = _config(provider_config) if provider_config else None
+    config = registry.read_config(provider_config)
     found = build.documents(options, chosen, provider=provider or chosen.provider, provider_config=config)
     typer.echo(_yaml(found))
-
-
-def _config(file: Path) -> dict[str, Any]:  # Any: the provider checks it when it starts
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be used ({error}): name a JSON file", path="--provider-config") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"expected an object in {file}", path="--provider-config")
-    return found
 
 
 def _yaml(documents: Sequence[dict[str, Any]]) -> str:

@@ -32,18 +32,17 @@ from cloudnet.controller.actions import (
     Input,
     InstancesRead,
     Leading,
-    Level,
     Put,
     ReadInstances,
     ReadTables,
     Remove,
-    Say,
     TablesRead,
     Write,
     WriteOutcome,
     WriteStore,
     Written,
 )
+from cloudnet.controller.complaints import Complaints
 from cloudnet.controller.ledger import Ledger, Mirror
 from cloudnet.controller.nodes import Nodes, NodesOptions, merged
 from cloudnet.controller.tables import Table, growing
@@ -142,8 +141,7 @@ class Loop:
         self._inbox: deque[Input] = deque()
         self._now = 0.0
         self._wall = 0.0
-        self._say: list[Say] = []
-        self._said: dict[str, str] = {}
+        self._complaints = Complaints()
         self._dirty_at = NEVER
         self._writing = False
         self._withdrawals: dict[tuple[TableId, int], tuple[int, float]] = {}
@@ -189,8 +187,7 @@ class Loop:
             event = self._inbox.popleft()
             self._handlers[type(event)](event)
         actions: list[Action] = list(self._act()) if self.leader and self.synced else []
-        actions[:0] = self._say
-        self._say = []
+        actions[:0] = self._complaints.take()
         return actions, self._next_wakeup()
 
     # --- what happened --------------------------------------------------------------------------------------
@@ -265,9 +262,9 @@ class Loop:
         if event.error is not None or event.tables is None:
             self._tables_tries += 1
             self._tables_due = self._now + self._wait_after(event.error, self._tables_tries)
-            self._trouble("tables", words.reading("route tables", event.error))
+            self._complaints.trouble("tables", words.reading("route tables", event.error))
             return
-        self._fine("tables")
+        self._complaints.fine("tables")
         self._tables_tries, self._last_read = 0, started
         changed = self._take_tables(event.tables.tables, started)
         self._blocked_tries = 0 if changed else self._blocked_tries + 1
@@ -294,7 +291,7 @@ class Loop:
         if serving != self._serving:
             self._serving = serving
             self.nodes.touch()
-        self._topic("none", "" if found else words.no_tables())
+        self._complaints.settle("none", "" if found else words.no_tables())
         return changed
 
     def _limits(self, seen: RouteTable) -> Mapping[Family, int]:
@@ -326,10 +323,10 @@ class Loop:
             self.nodes.unavailable(event.nodes, words.reading("instances", event.error))
             self._unknown_due = self._now + wait
             self._instances_due = max(self._instances_due, self._now + wait)
-            self._trouble("instances", words.reading("instances", event.error))
+            self._complaints.trouble("instances", words.reading("instances", event.error))
             self._dirty()
             return
-        self._fine("instances")
+        self._complaints.fine("instances")
         changed = self.nodes.found(event.nodes, event.found)
         missing = self.nodes.missing()
         self._instances_tries = self._instances_tries + 1 if missing else 0
@@ -364,7 +361,7 @@ class Loop:
         options, now, k = self.options, self._now, key(result.change.destination)
         first, limit = options.retry_first, options.retry_limit
         if self._news(table, change, cause):
-            self._say.append(Say(Level.WARNING, detail))
+            self._complaints.warn(detail)
         match error:
             case Throttled() | Unavailable():
                 first, limit = max(options.away_first, error.retry_after or 0.0), options.away_limit
@@ -406,7 +403,7 @@ class Loop:
             limit = self.options.away_limit if away else self.options.retry_limit
             detail = words.forwarding(name, instance, error)
             if self.nodes.refuses(name, detail, now=self._now, first=first, limit=limit):
-                self._say.append(Say(Level.WARNING, detail))
+                self._complaints.warn(detail)
             if isinstance(error, NotFound):
                 self.nodes.doubt(instance.next_hop)
                 self._unknown_due = self._now
@@ -423,10 +420,10 @@ class Loop:
         if failed:
             self._store_tries += 1
             self._store_due = self._now + growing(self.options.away_first, self.options.away_limit, self._store_tries)
-            self._trouble("store", words.store(failed))
+            self._complaints.trouble("store", words.store(failed))
         else:
             self._store_tries, self._store_due = 0, self._now
-            self._fine("store")
+            self._complaints.fine("store")
         self._dirty(at_once=True)
 
     def _outcome(self, outcome: WriteOutcome) -> str:
@@ -706,28 +703,12 @@ class Loop:
 
     # --- what to say ----------------------------------------------------------------------------------------
 
-    def _trouble(self, topic: str, message: str) -> None:
-        """Warn once, until it is fine again."""
-        if topic not in self._said:
-            self._say.append(Say(Level.WARNING, message))
-        self._said[topic] = message
-
-    def _fine(self, topic: str) -> None:
-        if self._said.pop(topic, None) is not None:
-            self._say.append(Say(Level.INFO, f"{topic}: works again"))
-
-    def _topic(self, topic: str, message: str) -> None:
-        if message:
-            self._trouble(topic, message)
-        else:
-            self._fine(topic)
-
     def _warn_of_claims(self) -> None:
         current = {f"claim {w}": w for w in self.nodes.warnings()}
-        for topic in [t for t in self._said if t.startswith("claim ") and t not in current]:
-            del self._said[topic]
+        for topic in [t for t in self._complaints.standing if t.startswith("claim ") and t not in current]:
+            self._complaints.forget(topic)
         for topic, message in current.items():
-            self._trouble(topic, message)
+            self._complaints.trouble(topic, message)
 
     def status(self) -> Status:
         """Return the figures of this moment."""
@@ -737,12 +718,12 @@ class Loop:
         return Status(
             leader=self.leader,
             synced=self.synced,
-            problem="; ".join(m for t, m in sorted(self._said.items()) if not t.startswith("claim ")),
+            problem="; ".join(m for t, m in sorted(self._complaints.standing.items()) if not t.startswith("claim ")),
             routes=routes,
             used={(t.id, int(v)): n for t in self.tables.values() for v, n in t.used.items()},
             limits={(t.id, int(v)): n for t in self.tables.values() for v, n in t.limits.items()},
             nodes=len(self.nodes.names()),
             blocks=len(self.nodes.claims().owner),
             refused_blocks=len(self.nodes.claims().refused),
-            warnings=len(self._said),
+            warnings=len(self._complaints.standing),
         )

@@ -26,8 +26,9 @@ from cloudnet.addresses.ledger import Verdicts
 from cloudnet.addresses.plan import Add, Assign, Member, Settings, Shortage
 from cloudnet.addresses.supply import Supply
 from cloudnet.controller import words
-from cloudnet.controller.actions import Changed, Leading, Level, Put, Remove, Say, Write
+from cloudnet.controller.actions import Changed, Leading, Put, Remove, Write
 from cloudnet.controller.books import Books
+from cloudnet.controller.complaints import Complaints
 from cloudnet.controller.pool_actions import (
     AddInterface,
     AddressesRead,
@@ -133,8 +134,7 @@ class Pools:
         self._reading: float | None = None
         self._read_due, self._read_at, self._read_tries = 0.0, -NEVER, 0
         self._closed: Trouble | None = None  # nothing is asked of the cloud meanwhile
-        self._said: dict[str, str] = {}
-        self._say: list[Say] = []
+        self._complaints = Complaints()
         self._now = self._wall = 0.0
 
     def receive(self, events: Iterable[PoolInput]) -> None:
@@ -147,8 +147,7 @@ class Pools:
             self._hear(self._inbox.popleft())
         self._see_machines(machines)
         actions: list[PoolAction] = list(self._act()) if self.leader and self.synced else []
-        actions[:0] = self._say
-        self._say = []
+        actions[:0] = self._complaints.take()
         return actions, self._next_wakeup()
 
     # --- what happened --------------------------------------------------------------------------------------
@@ -205,9 +204,9 @@ class Pools:
         if event.holdings is None or started is None:
             self._read_tries += 1
             self._read_due = self._now + self._wait_after(event.error, self._read_tries)
-            self._trouble("addresses", words.reading("native addresses", event.error))
+            self._complaints.trouble("addresses", words.reading("native addresses", event.error))
             return
-        self._fine("addresses")
+        self._complaints.fine("addresses")
         self._read_tries = 0
         nodes = {m.id for m in self._machines.values()}
         self._sight.take_in(event.holdings, nodes, started=started, now=self._now)
@@ -225,7 +224,7 @@ class Pools:
             self._refused(action, error, pool)
         elif event.interface is not None:
             pool.trouble, self._closed = None, None
-            self._fine("calls")
+            self._complaints.fine("calls")
             self._done(action, event.interface, pool)
 
     def _done(self, action: Mutation, interface: NetworkInterface, pool: _Pool) -> None:
@@ -267,7 +266,7 @@ class Pools:
 
     def _close(self, error: ProviderError, detail: str, first: float, limit: float) -> None:
         """Ask the cloud for nothing for a while, longer each time; calls that were under way together count once."""
-        self._trouble("calls", detail)
+        self._complaints.trouble("calls", detail)
         if self._closed is not None and self._now < self._closed.until:
             return
         tries = self._closed.tries + 1 if self._closed else 1
@@ -281,7 +280,7 @@ class Pools:
         pool.later |= dict.fromkeys(event.errors, self._now + self.options.away_limit)
         self._dirty[action.node] = None
         first = next(iter(event.errors.items()), None)
-        self._topic(f"blocks of {action.node}", words.adopting(action.node, *first) if first else "")
+        self._complaints.settle(f"blocks of {action.node}", words.adopting(action.node, *first) if first else "")
 
     def _let_go(self, event: LetGo) -> None:
         action, pool = event.action, self._pools[event.action.node]
@@ -314,7 +313,7 @@ class Pools:
             self._dirty.update(dict.fromkeys(self._books.names()))
         else:
             self._store_tries = 0
-        self._topic("store", words.store(failed) if failed else "")
+        self._complaints.settle("store", words.store(failed) if failed else "")
 
     # --- what to do -----------------------------------------------------------------------------------------
 
@@ -410,7 +409,9 @@ class Pools:
         if not text:
             return self.settings.pod_limit
         wrong = not text.isdecimal()
-        self._topic(f"limit {name}", words.pod_limit(name, text, self.settings.pod_limit) if wrong else "")
+        self._complaints.settle(
+            f"limit {name}", words.pod_limit(name, text, self.settings.pod_limit) if wrong else ""
+        )
         return self.settings.pod_limit if wrong else int(text)
 
     def _idle(self, member: Member, pool: _Pool) -> tuple[Network, ...]:
@@ -612,21 +613,6 @@ class Pools:
         return max(self._now, min(times, default=NEVER))
 
     # --- what to say ----------------------------------------------------------------------------------------
-
-    def _trouble(self, topic: str, message: str) -> None:
-        if topic not in self._said:
-            self._say.append(Say(Level.WARNING, message))
-        self._said[topic] = message
-
-    def _fine(self, topic: str) -> None:
-        if self._said.pop(topic, None) is not None:
-            self._say.append(Say(Level.INFO, f"{topic}: works again"))
-
-    def _topic(self, topic: str, message: str) -> None:
-        if message:
-            self._trouble(topic, message)
-        else:
-            self._fine(topic)
 
     def status(self) -> PoolStatus:
         """Return the figures of this moment."""

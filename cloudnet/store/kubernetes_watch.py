@@ -15,7 +15,6 @@ Sources: Kubernetes ``apiserver/pkg/storage/cacher`` (bookmarks, and errors as e
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import select
@@ -259,12 +258,8 @@ class KubernetesWatch:
         """Return how long may be waited: something else may be due before the deadline."""
         if not deadline:
             return deadline
-        settled = self._settled_at or deadline
-        if not self._is_settled():
-            deadline = max(deadline, settled)
         return min(
-            deadline,
-            settled if not self._is_settled() else deadline,
+            deadline if self._is_settled() else self._settled_at or deadline,
             *(place.heard_at + self._silent for place in places),
             *(place.not_before for place in self._places if place.connection is None),
         )
@@ -293,5 +288,4 @@ class KubernetesWatch:
 
     def _drop_streams(self) -> None:
         for place in self._places:
-            with contextlib.suppress(OSError):
-                place.dropped(time.monotonic())
+            place.dropped(time.monotonic())

@@ -14,7 +14,6 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from cloudnet.errors import BadInput
@@ -155,6 +154,3 @@ def serve(plane: Plane, arguments: argparse.Namespace) -> int:
     server.close()
     cloud.close()
     return 0
-
-
-NO_VERBS: Mapping[str, Verb] = MappingProxyType({})

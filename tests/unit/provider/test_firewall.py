@@ -49,11 +49,14 @@ def guard(*rules, lets_in=False):
         ([deny("10.0.2.0/24", rank=1), allow("10.0.0.0/16", rank=2)], ["10.0.2.11/32"]),
         ([deny("10.0.2.0/24", rank=2), allow("10.0.0.0/16", rank=1)], []),
         ([deny("10.0.2.0/24"), allow("10.0.0.0/16")], ["10.0.2.11/32"]),
+        ([allow("10.0.0.0/16"), deny("10.0.2.0/24")], ["10.0.2.11/32"]),
+        ([allow("10.0.0.0/16", ports=(4000, 4788))], ["10.0.1.11/32", "10.0.2.11/32"]),
         ([Rule(inbound=False)], ["10.0.1.11/32", "10.0.2.11/32"]),
     ],
     ids=[
         *("nothing", "all", "one subnet", "both", "another protocol", "everything", "a range", "other ports"),
-        *("other family", "denied before", "denied too late", "denied beside", "the other way"),
+        *("other family", "denied before", "denied too late", "denied beside", "denied beside, behind"),
+        *("ports below", "the other way"),
     ],
 )
 def test_what_no_rule_lets_through_is_closed(rules, shut):

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.errors import BadInput
@@ -35,16 +34,11 @@ class IbmPlane:
 
     def __init__(self, conditions: Conditions, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.RLock()
         self.vpc = Vpc(REGION)
         self.cloud = IbmCloud(self.vpc, clock, lambda: self.simulator.conditions)
         self.simulator = Simulator(
-            contract(), self._carry_out, self.cloud, clock=clock, limits=LIMITS, conditions=conditions
+            contract(), self.cloud, self.cloud, clock=clock, limits=LIMITS, conditions=conditions
         )
-
-    def _carry_out(self, request: Any) -> Any:  # Request and Answer: the cloud's own, one caller at a time
-        with self._lock:
-            return self.cloud(request)
 
     @property
     def conditions(self) -> Conditions:
@@ -75,7 +69,7 @@ class IbmPlane:
         self.cloud.changed = tell
 
     def fabric_state(self) -> FabricState | None:
-        with self._lock:
+        with self.simulator.lock:
             if not self.vpc.subnets:
                 return None
             return fabric_state(self.vpc, self._clock.now(), silent=self.conditions.silent)
@@ -101,7 +95,7 @@ class IbmPlane:
 
     def _locked(self, verb: process.Verb) -> process.Verb:
         def carry_out(message: control.Message) -> control.Message:
-            with self._lock:
+            with self.simulator.lock:
                 answer = verb(message)
             self.cloud.changed()
             return answer
