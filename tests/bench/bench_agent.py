@@ -19,29 +19,26 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Protocol
 
 import large_cluster
-from large_cluster import NODES, PODS, POLICIES
+from large_cluster import PODS_A_NODE, POLICIES
+from servers import Etcd, Kubernetes, Side, cpu, memory
 
 from cloudnet.kernel import netns
 from cloudnet.model.policies import NetworkPolicy
 from cloudnet.model.resources import BlockAffinity
-from cloudnet.model.workloads import WorkloadEndpoint
-from cloudnet.store.api import Create, Store, change
+from cloudnet.store.api import Store, change
 from cloudnet.store.registry import open_store
-from cloudnet.testing.etcd import EtcdServer
 
+NODES, PODS = 1000, 1000 * PODS_A_NODE
 START, MEMORY = 5.0, 250.0  # seconds and MiB that a cold start may take
 CHANGES, PROMPT = 200, 0.100  # of each kind; seconds
 PATIENCE = 120.0  # seconds until a start, or a change, has failed
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def measure() -> list[dict[str, object]]:
@@ -51,86 +48,6 @@ def measure() -> list[dict[str, object]]:
         with netns.temporary(f"cn-agent-{os.getpid()}") as name:
             rows += netns.run_inside(name, lambda side=side: list(measured(side)))  # type: ignore[misc]  # called at once
     return rows
-
-
-# --- the stores ---------------------------------------------------------------------------------------------
-
-
-class Side(Protocol):
-    """A kind of store, with the cluster in it."""
-
-    name: str
-    pid: int
-
-    def serving(self, folder: Path) -> AbstractContextManager[str]:
-        """Fill a server, and return its URL until it is stopped."""
-
-    def relabel(self, store: Store, pod: int, app: str) -> None:
-        """Give a pod another label, as its owner would."""
-
-
-class Kubernetes:
-    """The stand-in for an API server."""
-
-    name = "Kubernetes"
-    pid = port = 0
-
-    @contextmanager
-    def serving(self, folder: Path) -> Iterator[str]:
-        program = [sys.executable, large_cluster.__file__]
-        path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=path, text=True) as server:
-            assert server.stdout is not None
-            self.pid, self.port = server.pid, int(server.stdout.readline())
-            yield kubeconfig(folder, self.port)
-            server.communicate()
-
-    def relabel(self, store: Store, pod: int, app: str) -> None:  # noqa: ARG002 - a pod's labels are not ours to write
-        meta = large_cluster.pod(pod)["metadata"]
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}",
-            json.dumps({"metadata": {"labels": {"app": app}}}).encode(),
-            {"Content-Type": "application/merge-patch+json"},
-            method="PATCH",
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - the same
-            answer.read()
-
-
-def kubeconfig(folder: Path, port: int) -> str:
-    file = folder / "config"
-    cluster = f'{{name: c, cluster: {{server: "http://127.0.0.1:{port}"}}}}'
-    file.write_text(f"current-context: c\nclusters: [{cluster}]\ncontexts: [{{name: c, context: {{cluster: c}}}}]\n")
-    return f"kubernetes://{file}"
-
-
-class Etcd:
-    """A real etcd."""
-
-    name = "etcd"
-    pid = 0
-
-    @contextmanager
-    def serving(self, folder: Path) -> Iterator[str]:
-        with EtcdServer(folder) as server:
-            self.pid = server.pid
-            store = open_store(server.url)
-            values = list(large_cluster.resources())
-            for start in range(0, len(values), 50):
-                store.write([Create(value) for value in values[start : start + 50]])
-            store.close()
-            yield server.url
-
-    def relabel(self, store: Store, pod: int, app: str) -> None:
-        (value,) = large_cluster.read(WorkloadEndpoint, large_cluster.pod(pod))
-        meta = value.meta
-        change(
-            store,
-            WorkloadEndpoint,
-            meta.name,
-            lambda seen: replace(seen, meta=replace(seen.meta, labels={**seen.meta.labels, "app": app})),
-            namespace=meta.namespace,
-        )
 
 
 # --- the agent ----------------------------------------------------------------------------------------------
@@ -147,7 +64,7 @@ def measured(side: Side) -> Iterator[dict[str, object]]:
         subprocess.run(["ip", *line.split()], check=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(side.serving(folder))
+        url = stack.enter_context(side.serving(folder, NODES))
         before = cpu(side.pid)
         agent = stack.enter_context(running(folder, url))
         yield from started(side, agent, cpu(side.pid) - before)
@@ -219,22 +136,11 @@ def check_kernel() -> None:
     if found != NODES - 1:
         raise RuntimeError(f"expected routes to {NODES - 1} blocks, found {found}")
     tables = subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True, text=True).stdout
-    missing = [pod for pod in range(large_cluster.PODS_A_NODE) if large_cluster.interface(pod) not in tables]
+    missing = [pod for pod in range(PODS_A_NODE) if large_cluster.interface(pod) not in tables]
     if missing:
         raise RuntimeError(f"no policy is in force for pods {missing}")
     if str(peer := large_cluster.address_of(large_cluster.PEER)) not in tables:
         raise RuntimeError(f"{peer} is a peer of pods of this node, and is not in the kernel")
-
-
-def cpu(pid: int) -> float:
-    """Return the seconds of CPU that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def memory(pid: int, which: str) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:")) / 1024
 
 
 # --- rows ---------------------------------------------------------------------------------------------------

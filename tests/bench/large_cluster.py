@@ -1,7 +1,7 @@
-"""A cluster of 1,000 nodes, 10,000 pods and 500 policies, as Kubernetes holds it and as every other store does.
+"""Large clusters, ten pods a node and 500 policies, as Kubernetes holds them and as every other store does.
 
 Pods and nodes are documents of usual size; every other value follows from their numbers, so that both stores hold the
-same cluster. Run as a program it is that cluster's API server, in a process of its own.
+same cluster. Run as a program it is the API server of one with so many nodes, in a process of its own.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import kubernetes_forms
 from cloudnet.testing.kube.server import ApiServer
 
-NODES, PODS, POLICIES, NAMESPACES, APPS = 1000, 10_000, 500, 50, 10
-PODS_A_NODE = PODS // NODES
+PODS_A_NODE, POLICIES, NAMESPACES, APPS = 10, 500, 50, 10
 POOL = IPv4Network("10.64.0.0/12")
 GROUP = "projectcalico.org/v3"
 LOCAL_POLICY = NAMESPACES + 1  # selects pod 1, which node 0 has: app-1 of team-1
@@ -119,10 +118,10 @@ def address_of(pod: int) -> IPv4Address:
 # --- what is stored alike everywhere -------------------------------------------------------------------------
 
 
-def values() -> Iterator[Resource]:
+def values(nodes: int) -> Iterator[Resource]:
     """Yield pools, blocks, routes and policies."""
     yield IPPool(Metadata("default"), POOL)
-    for number in range(NODES):
+    for number in range(nodes):
         yield from of_node(number)
     for number in range(POLICIES):
         yield policy(number)
@@ -183,15 +182,15 @@ def policy(number: int, port: int = 80) -> NetworkPolicy:
 # --- the same for other stores, and as an API server ---------------------------------------------------------
 
 
-def resources() -> Iterator[Resource]:
+def resources(nodes: int) -> Iterator[Resource]:
     """Yield the whole cluster as values; what Kubernetes makes of its own objects comes with them."""
     for raw in namespaces():
         yield from read(Profile, raw)
-    for number in range(NODES):
+    for number in range(nodes):
         yield from read(Node, node(number))
-    for number in range(PODS):
+    for number in range(nodes * PODS_A_NODE):
         yield from read(WorkloadEndpoint, pod(number))
-    yield from values()
+    yield from values(nodes)
 
 
 def read(kind: type[Resource], document: Json) -> Iterator[Resource]:
@@ -205,20 +204,20 @@ def form_of(kind: type[Resource]) -> kubernetes_forms.Form[Any]:
     return kubernetes_forms.form(kind, group=GROUP, namespace="cloudnet-system", now=lambda: "2026-01-01T00:00:00Z")
 
 
-def documents() -> Iterator[Json]:
+def documents(nodes: int) -> Iterator[Json]:
     """Yield the whole cluster as Kubernetes holds it."""
     yield from namespaces()
-    yield from map(node, range(NODES))
-    yield from map(pod, range(PODS))
-    for value in values():
+    yield from map(node, range(nodes))
+    yield from map(pod, range(nodes * PODS_A_NODE))
+    for value in values(nodes):
         yield form_of(type(value)).write(value, None)
 
 
-def serve() -> None:
+def serve(nodes: int) -> None:
     """Be the cluster's API server until standard input ends; say the port once everything is there."""
-    with ApiServer(keep=PODS) as api:
+    with ApiServer() as api:
         api.install([*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()])
-        for document in documents():
+        for document in documents(nodes):
             api.create(document)
         gc.collect()
         gc.freeze()  # what stands is never looked at again: the server's pauses would be the agent's
@@ -227,4 +226,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))
