@@ -65,9 +65,11 @@ def measured(side: Side) -> Iterator[dict[str, object]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(side.serving(folder, NODES))
-        before = cpu(side.pid)
+        before, carried = cpu(side.pid), loopback_bytes()
         agent = stack.enter_context(running(folder, url))
         yield from started(side, agent, cpu(side.pid) - before)
+        yield load(side, "connections that it holds", connections(side.port), "of one agent")
+        yield load(side, "carried at its start", (loopback_bytes() - carried) / 2**20, "MiB")
         yield from followed(side, url)
         yield from rested(side, agent)
 
@@ -159,8 +161,8 @@ def row(name: str, value: float, unit: str, most: float, *, peer: str | None = N
 
 
 def rested(side: Side, agent: Running) -> Iterator[dict[str, object]]:
-    before, began = cpu(agent.pid), time.perf_counter()
-    time.sleep(10)
+    before, began, carried = cpu(agent.pid), time.perf_counter(), loopback_bytes()
+    time.sleep(side.quiet)
     share = (cpu(agent.pid) - before) / (time.perf_counter() - began)
     yield {
         "name": f"agent on {side.name}, the same, nothing changes: of one core",
@@ -170,6 +172,29 @@ def rested(side: Side, agent: Running) -> Iterator[dict[str, object]]:
         "peer": f"resident {memory(agent.pid, 'VmRSS'):.0f} MiB",
         "ok": True,
     }
+    hours = (time.perf_counter() - began) / 3600
+    yield load(
+        side, "carried in an hour in which nothing changes", (loopback_bytes() - carried) / 2**20 / hours, "MiB"
+    )
+
+
+# --- what the server has to carry ---------------------------------------------------------------------------
+
+
+def load(side: Side, what: str, value: float, unit: str) -> dict[str, object]:
+    return {"name": f"agent on {side.name}: {what}", "value": value, "unit": unit, "target": "reported", "ok": True}
+
+
+def loopback_bytes() -> int:
+    """Return what has gone over this namespace's loopback; the agent and its store are alone on it."""
+    lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
+    return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("lo:"))
+
+
+def connections(port: int) -> int:
+    """Return the connections to a port that are established, counted at their far end."""
+    rows = (line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:])
+    return sum(remote.endswith(f":{port:04X}") and state == "01" for _, _, remote, state, *_ in rows)
 
 
 # --- from the store to the kernel ---------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class Side(Protocol):
 
     name: str
     pid: int
+    port: int
+    quiet: float  # seconds in which everything comes round that happens by itself
 
     def serving(self, folder: Path, nodes: int) -> AbstractContextManager[str]:
         """Fill a server with a cluster of so many nodes, and return its URL until it is stopped."""
@@ -45,6 +47,7 @@ class Kubernetes:
 
     name = "Kubernetes"
     pid = port = 0
+    quiet = 60.0  # bookmarks
 
     @contextmanager
     def serving(self, folder: Path, nodes: int) -> Iterator[str]:
@@ -83,12 +86,13 @@ class Etcd:
     """A real etcd."""
 
     name = "etcd"
-    pid = 0
+    pid = port = 0
+    quiet = 10.0
 
     @contextmanager
     def serving(self, folder: Path, nodes: int) -> Iterator[str]:
         with EtcdServer(folder) as server:
-            self.pid = server.pid
+            self.pid, self.port = server.pid, server.port
             store = open_store(server.url)
             values = list(large_cluster.resources(nodes))
             for start in range(0, len(values), 50):
