@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -85,20 +84,11 @@ def test_the_fabric_carries_no_ipip(bare):
     assert reaches(bare, "n2", "n4")
 
 
-def test_a_short_demo_keeps_every_promise():
+@pytest.mark.timeout(300)
+def test_a_short_demo_keeps_every_promise(demo):
     chosen = ("--only", "quota", "--only", "delete-route", "--only", "stop-node")
-    command = (sys.executable, "-m", "cloudnet", "lab", "demo", "--cloud", "azure", "--name", f"{NAME}d")
 
-    done = subprocess.run(
-        [*command, "--nodes", "3", "--pods", "1", *chosen, "-o", "json"],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    result = demo("--cloud", "azure", "--name", f"{NAME}d", "--nodes", 3, "--pods", 1, *chosen)
 
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert all(promise["ok"] for promise in result["promises"]), result["promises"]
     paths = {(s["fault"], p["after"], p["reason"]) for s in result["steps"] for p in s["paths"]}
     assert {("quota", "vxlan", "quota"), ("stop-node", "vxlan", "black-holed")} <= paths
