@@ -102,7 +102,7 @@ def test_thirty_flows_and_fifteen_streams_lose_nothing_by_themselves(ends) -> No
     assert sample.lost == 0
     assert sample.longest_gap_ms == 0
     assert sample.tcp_intact
-    assert sample.sent > 0.9 * 30 * 200 * 5
+    assert sample.sent > 0.5 * 30 * 200 * 5
 
 
 def test_a_drop_of_known_length_is_measured(ends) -> None:
