@@ -99,7 +99,7 @@ class TakenNode:
         where = self.lab.directory
         flags = {
             "node": self.name,
-            "store": cluster.url(self.lab.name),
+            "store": self.lab.store_url,
             "socket": where / f"{self.name}.sock",
             "cni-socket": where / f"{self.name}.cni",
             "state": where / f"{self.name}-state",
@@ -165,12 +165,15 @@ def served_by(name: str, file: str, configure: Configure, *, nodes: int = 2) -> 
 
 def _as_kubernetes_has_it(lab: Lab, name: str, block: Network) -> None:
     """Take away what a cloudnet cluster would have, and leave what any cluster has: the node, with its range."""
-    with cluster.opened(lab.name) as store:
-        node = store.get(Node, name).value
-        cluster.leave(store, lab.state.node(name))
-        store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,)))
-        if any(item.value.meta.name == "default" for item in store.list(IPPool).items):
-            store.delete(IPPool, "default")
+
+    def bare(known: cluster.Cluster) -> None:
+        node = known.store.get(Node, name).value
+        known.leave(lab.state.node(name))
+        known.store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,)))
+        if any(item.value.meta.name == "default" for item in known.store.list(IPPool).items):
+            known.store.delete(IPPool, "default")
+
+    cluster.within(lab.name, lab.store_kind, bare)
 
 
 def route(lab: Lab, instance: str, block: Network) -> None:
