@@ -515,12 +515,13 @@ def test_an_endpoint_is_a_pod_with_annotations(api, store):
 
 def test_an_endpoint_of_a_pod_just_read_is_one_request(api, store):
     api.create(pod())
+    store.list(WorkloadEndpoint)  # what the API serves has been asked
     store.get(Pod, "web", "default")
     before = len(api.seen)
 
     store.create(endpoint())
 
-    assert [seen.verb for seen in list(api.seen)[before:]] == ["patch"]
+    assert [(seen.verb, seen.what) for seen in list(api.seen)[before:]] == [("patch", "pods/status")]
 
 
 def test_an_endpoint_of_a_pod_that_changed_since_it_was_read_keeps_the_change(api, store):
