@@ -35,7 +35,7 @@ from cloudnet.model.resources import BlockAffinity
 from cloudnet.store.api import Store, change
 from cloudnet.store.registry import open_store
 
-NODES, PODS = 1000, 1000 * PODS_A_NODE
+NODES = 1000
 START, MEMORY = 5.0, 250.0  # seconds and MiB that a cold start may take
 CHANGES, PROMPT = 200, 0.100  # of each kind; seconds
 PATIENCE = 120.0  # seconds until a start, or a change, has failed
@@ -53,7 +53,8 @@ def measure() -> list[dict[str, object]]:
 # --- the agent ----------------------------------------------------------------------------------------------
 
 
-def measured(side: Side) -> Iterator[dict[str, object]]:
+def lay_a_wire() -> None:
+    """Give this namespace an underlay."""
     for line in (
         "link add eth0 type veth peer name eth0-peer",
         "link set eth0-peer up",
@@ -62,12 +63,16 @@ def measured(side: Side) -> Iterator[dict[str, object]]:
         "route add default via 10.0.0.254",
     ):
         subprocess.run(["ip", *line.split()], check=True)
+
+
+def measured(side: Side) -> Iterator[dict[str, object]]:
+    lay_a_wire()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(side.serving(folder, NODES))
         before, carried = cpu(side.pid), loopback_bytes()
-        agent = stack.enter_context(running(folder, url))
-        yield from started(side, agent, cpu(side.pid) - before)
+        agent = stack.enter_context(running(folder, url, NODES))
+        yield from started(side, agent, cpu(side.pid) - before, NODES)
         yield load(side, "connections that it holds", connections(side.port), "of one agent")
         yield load(side, "carried at its start", (loopback_bytes() - carried) / 2**20, "MiB")
         yield from followed(side, url)
@@ -83,8 +88,8 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, url: str) -> Iterator[Running]:
-    """Start an agent and wait until the kernel has everything."""
+def running(folder: Path, url: str, nodes: int) -> Iterator[Running]:
+    """Start an agent and wait until the kernel has everything of a cluster of so many nodes."""
     flags = {
         "node": "node-0",
         "store": url,
@@ -103,7 +108,7 @@ def running(folder: Path, url: str) -> Iterator[Running]:
         wait_until_in_sync(folder, agent)
         seconds = time.perf_counter() - began
         taken, peak = cpu(agent.pid), memory(agent.pid, "VmHWM")
-        check_kernel()
+        check_kernel(nodes)
         yield Running(agent.pid, seconds, taken, peak)
     finally:
         agent.terminate()
@@ -129,14 +134,14 @@ def is_ready(path: Path) -> bool:
             return bool(json.loads(answer.readline())["ready"])
 
 
-def check_kernel() -> None:
+def check_kernel(nodes: int) -> None:
     """Fail unless the ground of every other node and the policy of every own pod are in the kernel."""
     routes = subprocess.run(
         ["ip", "route", "show", "dev", "vxlan.calico"], capture_output=True, check=True, text=True
     )
     found = sum(" via " in line for line in routes.stdout.splitlines())
-    if found != NODES - 1:
-        raise RuntimeError(f"expected routes to {NODES - 1} blocks, found {found}")
+    if found != nodes - 1:
+        raise RuntimeError(f"expected routes to {nodes - 1} blocks, found {found}")
     tables = subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True, text=True).stdout
     missing = [pod for pod in range(PODS_A_NODE) if large_cluster.interface(pod) not in tables]
     if missing:
@@ -148,11 +153,14 @@ def check_kernel() -> None:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def started(side: Side, agent: Running, server: float) -> Iterator[dict[str, object]]:
-    what = f"agent on {side.name}, {NODES:,} nodes, {PODS:,} pods, {POLICIES} policies"
+def started(
+    side: Side, agent: Running, server: float, nodes: int, *, most: tuple[float, float] = (START, MEMORY)
+) -> Iterator[dict[str, object]]:
+    what = f"agent on {side.name}, {nodes:,} nodes, {nodes * PODS_A_NODE:,} pods, {POLICIES} policies"
+    seconds, mebibytes = most
     beside = f"CPU: agent {agent.cpu:.1f} s, server {server:.1f} s"
-    yield row(f"{what}: cold start until in sync", agent.seconds, "s", START, peer=beside)
-    yield row(f"{what}: most memory while starting", agent.mebibytes, "MiB", MEMORY)
+    yield row(f"{what}: cold start until in sync", agent.seconds, "s", seconds, peer=beside)
+    yield row(f"{what}: most memory while starting", agent.mebibytes, "MiB", mebibytes)
 
 
 def row(name: str, value: float, unit: str, most: float, *, peer: str | None = None) -> dict[str, object]:
