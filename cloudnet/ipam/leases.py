@@ -71,7 +71,7 @@ class ColdLeases:
             taken.extend(assigning)
             writes = extra([interface.ip for interface in taken])
         except BaseException:
-            self._undo(taken, handle)
+            self.undo(taken, handle)
             raise
         return self.complete(taken, handle, writes)
 
@@ -81,12 +81,12 @@ class ColdLeases:
             if writes:
                 self._store.write(writes)
         except BaseException:
-            self._undo(taken, handle)
+            self.undo(taken, handle)
             raise
         return taken
 
-    def _undo(self, taken: Sequence[Interface], handle: str) -> None:
-        # One by one: the handle may have others, of a container that is well and has the same id.
+    def undo(self, taken: Sequence[Interface], handle: str) -> None:
+        """Give addresses back, one by one: the handle may have others, of a container that has the same id."""
         self._allocator.release_ips([Release(interface.ip, handle=handle) for interface in taken])
 
     def give_back(self, handle: str, writes: Sequence[Write]) -> None:

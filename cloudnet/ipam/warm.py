@@ -302,24 +302,31 @@ class Warm:
         """Carry a plan out in an order that is safe to stop in; new addresses' endpoint is left to the caller."""
         if not plan.given:
             self._free(job, plan)
-        elif len(plan.blocks) > 1:
-            self._leave(job)  # one family without the other would have to be undone: the long way knows how
-        else:
-            self._give(job, plan)
-            job.cold = True
-            job.the_long_way = lambda: self._cold.complete(plan.given, job.handle, plan.others)
-
-    def _give(self, job: Job, plan: Plan) -> None:
-        """Raise the handle's count, then write the block; take the count back if somebody else was first there."""
-        before = self._known.handles.get(handle_name(job.handle))
-        if plan.handle is not None:
-            self._write({}, [plan.handle])
+            return
+        given = list[Interface]()
         try:
-            self._write(plan.blocks, ())
+            for cidr, after in plan.blocks.items():
+                inside = [one for one in plan.given if one.ip in cidr]
+                self._give(job.handle, after, len(inside))
+                given += inside
+        except BaseException:
+            self._cold.undo(given, job.handle)  # one family without the other would be a leak
+            raise
+        job.cold = True
+        job.the_long_way = lambda: self._cold.complete(plan.given, job.handle, plan.others)
+
+    def _give(self, handle: str, after: IPAMBlock, count: int) -> None:
+        """Raise the handle's count, then write the block; take the count back if somebody else was first there."""
+        name = handle_name(handle)
+        before = self._known.handles.get(name)
+        if handle:
+            self._write({}, [handles.raising(before, handle, {after.cidr: count})])
+        try:
+            self._write({after.cidr: after}, ())
         except _LOST:
-            if plan.handle is not None:
-                now = self._known.handles[handle_name(job.handle)].revision
-                handles.withdraw(self._store, handles.Promise(job.handle, before.value if before else None, now))
+            if handle:
+                now = self._known.handles[name].revision
+                handles.withdraw(self._store, handles.Promise(handle, before.value if before else None, now))
             raise
 
     def _free(self, job: Job, plan: Plan) -> None:

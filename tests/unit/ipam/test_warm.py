@@ -366,6 +366,29 @@ def test_without_transactions_a_lost_block_is_planned_again_and_the_handle_s_cou
     assert agree(books)
 
 
+@pytest.fixture
+def two_families(books, stepwise):
+    books.store.create(IPPool(Metadata("six"), ip_network("fd00:65::/64"), block_size=122))
+    stepwise.hear()
+    stepwise.leases.top_up(Request(NODE))
+    return stepwise
+
+
+def test_without_transactions_two_families_are_two_handles_writes_and_two_blocks(books, two_families):
+    assert two_families.requests(lambda: two_families.take("web", tuple(Family))) == ["write"] * 5
+    assert agree(books)
+
+
+def test_without_transactions_a_second_family_that_is_lost_is_planned_again_with_the_first(books, two_families):
+    books.ipam.auto_assign(Family.IPV6, 1, Request(NODE, "net.elsewhere"))
+
+    taken = two_families.take("web", (Family.IPV4, Family.IPV6))
+
+    held = [found.address for found in picture.take(books.store).allocations() if found.handle == "net.web"]
+    assert sorted(map(str, held)) == sorted(map(str, taken))
+    assert agree(books)
+
+
 def test_whoever_goes_the_long_way_holds_up_nobody(books, warm):
     books.store.create(IPPool(Metadata("far"), ip_network("10.66.0.0/24"), block_size=28))
     warm.hear()
