@@ -30,6 +30,7 @@ from cloudnet.overlay import vxlan
 from cloudnet.store import api
 from cloudnet.store.api import AlreadyExists, NotFound, Stored
 from cloudnet.takeover import books, hostlocal
+from cloudnet.takeover.facts import LABEL
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.plan import Job
 from cloudnet.takeover.steps import (
@@ -67,8 +68,6 @@ def before(step: Step, hands: Hands, job: Job) -> Before:
     match step:
         case GuardBooks():
             return _rules_before(hands)
-        case MakePool():
-            return {"pool": "" if pool(hands) is None else "there"}
         case ClaimBlock():
             return {"tunnel": str(_free_tunnel_end(hands, step, job) or "")}
         case Setting(setting=name):
@@ -173,7 +172,7 @@ def pool(hands: Hands) -> Stored[IPPool] | None:
 
 
 def _make_pool(hands: Hands, step: MakePool) -> None:
-    wanted = IPPool(Metadata(POOL), step.cidr, block_size=step.block_size)
+    wanted = IPPool(Metadata(POOL, labels={LABEL: "made"}), step.cidr, block_size=step.block_size)
     try:
         hands.store.create(wanted)
     except AlreadyExists:

@@ -20,6 +20,7 @@ from cloudnet.store import api
 from cloudnet.store.api import NotFound
 from cloudnet.takeover import act, books, hostlocal
 from cloudnet.takeover.act import Before
+from cloudnet.takeover.facts import LABEL
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.plan import Job
 from cloudnet.takeover.steps import ClaimBlock, CloseBooks, GuardBooks, MakePool, Reserve, Setting, Step, SwitchCni
@@ -37,7 +38,7 @@ def undo(step: Step, hands: Hands, job: Job, was: Before, *, switched: bool) -> 
         case GuardBooks():
             return _unguard(hands, job, was)
         case MakePool():
-            return _remove_pool(hands, job, was)
+            return _remove_pool(hands, job)
         case Reserve():
             return _forget(hands, step)
         case CloseBooks():
@@ -64,9 +65,10 @@ def _unguard(hands: Hands, job: Job, was: Before) -> str:
     return ""
 
 
-def _remove_pool(hands: Hands, job: Job, was: Before) -> str:
+def _remove_pool(hands: Hands, job: Job) -> str:
+    """Remove the pool that some takeover made, this node's or another's, when no node needs it any more."""
     pool = act.pool(hands)
-    if was["pool"] or pool is None or books.others(hands.store, job.node):
+    if pool is None or LABEL not in pool.value.meta.labels or books.others(hands.store, job.node):
         return ""
     if any(item.value.cidr.overlaps(pool.value.cidr) for item in hands.store.list(IPAMBlock).items):
         return f"pool {act.POOL!r} has addresses in use"
@@ -90,6 +92,8 @@ def _forget(hands: Hands, step: Reserve) -> str:
     left = books.ours(hands.store, step.node, step.block)
     if left:
         return f"{_count(len(left))} of ours have addresses of {step.block}, and so the tunnel's stays too"
+    if hands.agent()[0]:
+        return "other nodes may send by VXLAN as long as an agent runs here: stop it first"
     hands.allocator().release_by_handle(tunnel.handle(step.node, Family.IPV4))
     hostlocal.unmark(hands.networks / step.network)
     api.change(hands.store, Node, step.node, lambda seen: replace(seen, vteps=()))

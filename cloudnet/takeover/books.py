@@ -31,12 +31,9 @@ from cloudnet.model.resources import (
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import api
 from cloudnet.store.api import NotFound, Store
-from cloudnet.takeover.facts import Held
+from cloudnet.takeover.facts import LABEL, Held
 from cloudnet.takeover.hostlocal import OURS
 from cloudnet.takeover.steps import ClaimBlock, Reserve
-
-LABEL: Final = "cloudnet.io/takeover"
-"""Of the affinity of a block that came with a takeover; its value is the predecessor."""
 
 TAKEN_IN: Final = "takeover"
 """Attribute of an address that the predecessor gave; its value is the predecessor."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cloudnet.cni.conflist import CHAINED
 from cloudnet.kernel.api import Link
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMConfiguration, IPPool, Node
 from cloudnet.model.workloads import WorkloadEndpoint
+
+LABEL: Final = "cloudnet.io/takeover"
+"""Of what came with a takeover: the affinity of a block, whose value is the predecessor, and the pool."""
 
 
 @dataclass(frozen=True, slots=True)

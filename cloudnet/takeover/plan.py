@@ -20,7 +20,7 @@ from ipaddress import ip_network
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Address, Network, NodeName
 from cloudnet.takeover import detect
-from cloudnet.takeover.facts import Facts, Found, Wanted
+from cloudnet.takeover.facts import LABEL, Facts, Found, Wanted
 from cloudnet.takeover.steps import (
     AwaitAgent,
     ClaimBlock,
@@ -54,7 +54,6 @@ def job(facts: Facts, found: Found, wanted: Wanted) -> Job:
     block = own_range(facts)
     bridge = facts.links.get(found.bridge)
     gateways = tuple(a.ip for a in bridge.addresses if block and a.ip in block) if bridge else ()
-    there = block is not None and pool_of(facts.pools, block) is not None
     return Job(
         facts.node.name,
         found.kind,
@@ -62,10 +61,18 @@ def job(facts: Facts, found: Found, wanted: Wanted) -> Job:
         block if found.kind in detect.BRIDGED else None,
         found.bridge,
         gateways,
-        None if there else wanted.pool,
+        _pool_to_make(facts, block, wanted),
         found.chain,
         wanted.configuration,
     )
+
+
+def _pool_to_make(facts: Facts, block: Network | None, wanted: Wanted) -> Network | None:
+    """Return the range of the pool that a takeover makes, this node's or one before; nothing where a person's is."""
+    pool = pool_of(facts.pools, block) if block else None
+    if pool is None:
+        return wanted.pool
+    return pool.cidr if LABEL in pool.meta.labels else None
 
 
 def own_range(facts: Facts) -> Network | None:

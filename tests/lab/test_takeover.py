@@ -8,8 +8,9 @@ import time
 import pytest
 
 from cloudnet.lab.traffic import Traffic
+from cloudnet.model.resources import IPAMBlock, IPPool, IPReservation
 from cloudnet.testing import takeover
-from cloudnet.testing.takeover import both_ways, open_all
+from cloudnet.testing.takeover import both_ways, eventually, open_all
 
 pytestmark = pytest.mark.lab
 
@@ -32,6 +33,13 @@ def unharmed(traffic, begin):
     bad = [(str(flow.flow), flow.lost) for flow in sample.flows if flow.lost or not flow.intact]
     assert not bad
     assert sample.sent > 100
+
+
+def routes_of(lab):
+    """Return the cloud's routes to pods: {(table, destination): instance}."""
+    tables = lab.cloud.call("describe_route_tables")["RouteTables"]
+    found = {(t["RouteTableId"], r["DestinationCidrBlock"]): r.get("InstanceId") for t in tables for r in t["Routes"]}
+    return {key: instance for key, instance in found.items() if instance}
 
 
 def test_a_node_of_kubenet_is_taken_over_and_given_back_under_traffic():
@@ -65,3 +73,50 @@ def test_a_node_of_kubenet_is_taken_over_and_given_back_under_traffic():
 
         assert n1.host("cbr0") == before
         assert n1.books("kubenet") == {a: c for a, c in given.items() if c != neighbour.attachment.container_id}
+
+
+def test_a_cluster_of_kubenet_goes_native_by_the_routes_that_it_has_and_back():
+    with takeover.served_by(name("c"), "10-containerd-net.conflist", takeover.kubenet) as nodes, Traffic() as traffic:
+        lab, (n1, n2) = nodes[0].lab, nodes
+        old, far = n1.attach("old"), n2.attach("far")
+        before = routes_of(lab)
+        lab.start_controller()
+        begin = traffic.mark()
+        open_all(traffic, both_ways(old, far))
+
+        for node in nodes:
+            node.start_agent()
+            succeeds(node.takeover("run", *POOL))
+        new = [node.attach("new") for node in nodes]
+        passing = [*both_ways(*new), *both_ways(new[0], far)]
+        open_all(traffic, passing)
+        for node, other in ((n1, n2), (n2, n1)):
+            eventually(lambda n=node, o=other: path(lab, n, o) == "native", lambda: "no native path")
+        unharmed(traffic, begin)
+        for node in nodes:
+            node.takeover("rollback")
+        unharmed(traffic, begin)
+        for flow in passing:
+            traffic.close(flow)
+        begin = traffic.mark()
+        for node in nodes:
+            node.detach("new")
+            node.stop_agent()
+            succeeds(node.takeover("rollback"))
+        open_all(traffic, both_ways(n1.attach("again"), far))
+        unharmed(traffic, begin)
+
+        assert routes_of(lab) == before
+        assert not [item for kind in (IPAMBlock, IPPool, IPReservation) for item in stored(lab, kind)]
+
+
+def stored(lab, kind):
+    store = lab.store()
+    try:
+        return [item.value for item in store.list(kind).items]
+    finally:
+        store.close()
+
+
+def path(lab, node, other):
+    return next((p.kind.value for p in lab.paths(node.name) if p.block == other.block), "none")
