@@ -60,7 +60,7 @@ class TakenNode:
         self.folder = lab.directory / f"{name}-host"
         self.conf, self.bin, self.networks = (self.folder / part for part in ("net.d", "bin", "networks"))
         for one in (self.conf, self.bin, self.networks):
-            one.mkdir(parents=True)
+            one.mkdir(parents=True, exist_ok=True)
         file, document = configuration
         (self.conf / file).write_text(json.dumps(document, indent=1))
         self.pods: dict[str, Pod] = {}
@@ -123,15 +123,15 @@ class TakenNode:
 
     def host(self, *devices: str) -> Mapping[str, Any]:
         """Return what must be as it was when the node has been given back."""
-        settings = [f"net.ipv4.conf.{d}.proxy_arp" for d in devices] + [
-            f"net.ipv4.neigh.{d}.proxy_delay" for d in devices
+        settings = [f"net/ipv4/conf/{d}/proxy_arp" for d in devices] + [
+            f"net/ipv4/neigh/{d}/proxy_delay" for d in devices
         ]
         return {
             "configurations": {f.name: f.read_text() for f in sorted(self.conf.iterdir())},
             "settings": [self.run(f"sysctl {name}") for name in settings],
             "addresses": [self.run(f"ip -br address show dev {d}") for d in devices],
             "routes": [self.run(f"ip route show dev {d}") for d in devices],
-            "rules": self.run("iptables-save").splitlines() if Path("/usr/sbin/iptables-save").exists() else [],
+            "rules": [line.split(" [")[0] for line in self.run("iptables-save").splitlines() if line[0] != "#"],
         }
 
     def books(self, network: str) -> Mapping[str, str]:
@@ -144,8 +144,10 @@ class TakenNode:
 
 
 @contextmanager
-def served_by(name: str, file: str, configure: Configure, *, nodes: int = 2) -> Iterator[tuple[TakenNode, ...]]:
-    """Build a cluster whose pods another network serves, with a cloud route to each node's range."""
+def served_by(
+    name: str, file: str, configure: Configure, *, nodes: int = 2, routed: bool = True
+) -> Iterator[tuple[TakenNode, ...]]:
+    """Build a cluster whose pods another network serves; ``routed`` with a cloud route to each node's range."""
     lab = Lab.up(LabSpec(name, nodes=nodes, subnets=nodes, pods=0, agents=False, controller=False))
     made: list[TakenNode] = []
     try:
@@ -154,7 +156,8 @@ def served_by(name: str, file: str, configure: Configure, *, nodes: int = 2) -> 
             _as_kubernetes_has_it(lab, record.name, block)
             place = lab.directory / f"{record.name}-host" / "networks"
             made.append(TakenNode(lab, record.name, block, (file, configure(place, block))))
-            route(lab, record.instance, block)
+            if routed:
+                route(lab, record.instance, block)
         yield tuple(made)
     finally:
         for node in made:
@@ -222,3 +225,59 @@ def kubenet(networks: Path, block: Network) -> Mapping[str, Any]:
         "ipam": {**ipam, "dataDir": str(networks)},
     }
     return {"cniVersion": "0.3.1", "name": "kubenet", "plugins": [bridge]}
+
+
+# --- flannel ------------------------------------------------------------------------------------------------
+
+_FLANNEL = """#!{python}
+# What flannel's plugin does: read the node's range, and let the plugin bridge do all the rest.
+import json, os, subprocess, sys
+given = json.load(sys.stdin)
+ipam = {{"type": "host-local", "ranges": [[{{"subnet": "{block}"}}]], "dataDir": "{networks}"}}
+ipam["routes"] = [{{"dst": "{range}"}}]
+asked = {{"cniVersion": given["cniVersion"], "name": given["name"], "type": "bridge", "mtu": 1450}}
+asked |= {{"ipMasq": False, "isGateway": True, "ipam": ipam, **given["delegate"]}}
+done = subprocess.run(["{plugins}/bridge"], input=json.dumps(asked).encode(), env=os.environ)
+sys.exit(done.returncode)
+"""
+
+
+def flannel(networks: Path, block: Network) -> Mapping[str, Any]:
+    """Return flannel's own list; puts a stand-in for its plugin where the runtime looks."""
+    program = networks.parent / "bin" / "flannel"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    words = {"python": sys.executable, "block": block, "networks": networks, "range": RANGE, "plugins": PLUGINS}
+    program.write_text(_FLANNEL.format(**words))
+    program.chmod(0o755)
+    first = {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return {"cniVersion": "0.3.1", "name": "cbr0", "plugins": [first, portmap]}
+
+
+def flanneld(nodes: Sequence[TakenNode]) -> None:
+    """Lay what flanneld keeps: its VXLAN device, the way to each other node, and its masquerading."""
+    for node in nodes:
+        own = _flannel_end(node)
+        node.run(
+            f"ip link add flannel.1 address {own[2]} type vxlan id 1 local {own[0]} dev eth0 dstport 8472 nolearning"
+        )
+        node.run(f"ip address add {own[1]}/32 dev flannel.1")
+        node.run("ip link set flannel.1 up")
+        for other in nodes:
+            if other is not node:
+                address, end, mac = _flannel_end(other)
+                node.run(f"ip neigh add {end} lladdr {mac} dev flannel.1 nud permanent")
+                node.run(f"bridge fdb append {mac} dev flannel.1 dst {address}")
+                node.run(f"ip route add {other.block} via {end} dev flannel.1 onlink")
+        for rule in (
+            "-N FLANNEL-POSTRTG",
+            "-A POSTROUTING -j FLANNEL-POSTRTG",
+            f"-A FLANNEL-POSTRTG -s {RANGE} -d {RANGE} -j RETURN",
+            f"-A FLANNEL-POSTRTG -s {RANGE} -j MASQUERADE",
+        ):
+            node.run(f"iptables -w -t nat {rule}")
+
+
+def _flannel_end(node: TakenNode) -> tuple[str, str, str]:
+    record = node.lab.state.node(node.name)
+    return str(record.address.ip), str(node.block.network_address), f"02:42:00:00:00:{record.number:02x}"

@@ -110,6 +110,42 @@ def test_a_cluster_of_kubenet_goes_native_by_the_routes_that_it_has_and_back():
         assert not [item for kind in (IPAMBlock, IPPool, IPReservation) for item in stored(lab, kind)]
 
 
+def test_nodes_of_flannel_are_taken_over_one_by_one_and_go_on_without_it_or_back_to_it():
+    served = takeover.served_by(name("f"), "10-flannel.conflist", takeover.flannel, routed=False)
+    with served as nodes, Traffic() as traffic:
+        takeover.flanneld(nodes)
+        n1, n2 = nodes
+        old, far = n1.attach("old"), n2.attach("far")
+        before = [node.host("cni0", "flannel.1") for node in nodes]
+        begin = traffic.mark()
+        open_all(traffic, both_ways(old, far))
+
+        n1.start_agent()
+        succeeds(n1.takeover("run", *POOL))
+        open_all(traffic, [*both_ways(n1.attach("new"), far), *both_ways(n1.pods["new"], old)])
+        n2.start_agent()
+        succeeds(n2.takeover("run", *POOL))
+        open_all(traffic, both_ways(n2.attach("new"), n1.pods["new"]))
+        unharmed(traffic, begin)
+
+        for node in nodes:
+            node.takeover("rollback")
+        open_all(traffic, both_ways(n1.attach("again"), n2.attach("again")))
+        unharmed(traffic, begin)
+        assert [{**node.host("cni0", "flannel.1"), "settings": ()} for node in nodes] == [
+            {**one, "settings": ()} for one in before
+        ]
+
+        for node in nodes:
+            succeeds(node.takeover("run", *POOL))
+        for node in nodes:
+            eventually(lambda node=node: "vxlan.calico" in node.run("ip route"), lambda: "no ground")
+        for line in ("ip route flush dev flannel.1 proto boot", "ip link delete flannel.1"):
+            for node in nodes:  # each node must have left before the first stops receiving
+                node.run(line)
+        unharmed(traffic, begin)
+
+
 def stored(lab, kind):
     store = lab.store()
     try:
