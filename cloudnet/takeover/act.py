@@ -16,17 +16,22 @@ from cloudnet.cni import conflist, install
 from cloudnet.errors import CloudnetError
 from cloudnet.ipam import tunnel
 from cloudnet.kernel.api import Put
-from cloudnet.model.addresses import Address, Family
+from cloudnet.model.addresses import Address, Family, Network, NodeName, TableId
 from cloudnet.model.calico_ipam import CONFIGURATION
 from cloudnet.model.resources import (
+    BlockAffinity,
+    CloudNode,
+    CloudRoute,
     IPAMConfiguration,
     IPPool,
     IPReservation,
     Metadata,
     Node,
+    RouteState,
     Vtep,
 )
 from cloudnet.overlay import vxlan
+from cloudnet.routes import claims
 from cloudnet.store import api
 from cloudnet.store.api import AlreadyExists, NotFound, Stored
 from cloudnet.takeover import books, hostlocal
@@ -35,6 +40,7 @@ from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.plan import Job
 from cloudnet.takeover.steps import (
     AwaitAgent,
+    AwaitRoutes,
     ClaimBlock,
     CloseBooks,
     GuardBooks,
@@ -141,6 +147,8 @@ def do(step: Step, hands: Hands, was: Before) -> None:
             hands.kernel.set_sysctl(name, value)
         case AwaitAgent():
             _await_agent(hands)
+        case AwaitRoutes():
+            _await_routes(hands, step)
         case SwitchCni():
             _switch(hands, step, was)
 
@@ -231,6 +239,39 @@ def _await_agent(hands: Hands) -> None:
         if hands.clock.now() >= end:
             raise Stopped(f"the agent takes no pods ({why}): see `cloudnet node status`, then run again or roll back")
         hands.clock.sleep(_LOOK)
+
+
+def _await_routes(hands: Hands, step: AwaitRoutes) -> None:
+    end = hands.clock.now() + _PATIENCE
+    while why := _unrouted(hands, step.node):
+        if hands.clock.now() >= end:
+            raise Stopped(f"{why}: see `cloudnet routes`, then run again or roll back")
+        hands.clock.sleep(_LOOK)
+
+
+def _unrouted(hands: Hands, node: NodeName) -> str:
+    """Say what keeps nodes that are not taken from reaching this node's blocks; nothing when all of them do."""
+    found = (item.value for item in hands.store.list(BlockAffinity).items)
+    own = [one.cidr for one in found if one.node == node and claims.counts(one)]
+    if not own:
+        return f"node {node!r} has no block yet"
+    needed = sorted({table for item in hands.store.list(CloudNode).items for table in item.value.tables})
+    if not needed:
+        return "no controller has told which tables the cloud has"
+    told = {item.value.cidr: item.value for item in hands.store.list(CloudRoute).items}
+    return next((why for block in own for table in needed if (why := _missing(told.get(block), block, table))), "")
+
+
+def _missing(route: CloudRoute | None, block: Network, table: TableId) -> str:
+    status = route.status(table) if route else None
+    if status is None:
+        return (
+            f"{block} has no route in {table}: a node that is not taken knows no other way, so let the controller "
+            "write every route into every table (every_route_in_every_table) until the last has been taken"
+        )
+    if status.state is RouteState.PROGRAMMED:
+        return ""
+    return f"{block} is {status.state.value} in {table} ({status.detail or status.cause.value})"
 
 
 def _switch(hands: Hands, step: SwitchCni, was: Before) -> None:

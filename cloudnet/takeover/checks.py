@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Network
-from cloudnet.takeover import books, detect, plan
+from cloudnet.takeover import books, detect, plan, vpc_cni
 from cloudnet.takeover.facts import Facts, Found, Wanted
 from cloudnet.takeover.plan import Job
 
@@ -71,6 +71,30 @@ def _before(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
     yield _address(facts)
     if found.kind in detect.BRIDGED:
         yield from _range(facts, found, wanted)
+    else:
+        yield from _apart(facts, found, wanted)
+
+
+def _apart(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
+    """Look at a predecessor whose addresses are the cloud's, so that ours are others."""
+    ranges = [wanted.pool] if wanted.pool else [pool.cidr for pool in facts.pools if not pool.disabled]
+    if not ranges:
+        yield _blocks("pool", "there is no pool", "name a range for pods that is none of the cloud's with --pool")
+        return
+    near = [f"{a.network} of {a.ip}" for a in facts.node.addresses if any(_overlap(a.network, r) for r in ranges)]
+    if near:
+        yield _blocks(
+            "pool", f"the range for pods overlaps {', '.join(near)}", "choose one that is none of the cloud's"
+        )
+    else:
+        yield _ok("pool", f"new pods have addresses of {', '.join(map(str, ranges))}")
+    if found.kind == vpc_cni.KIND:
+        yield Check(
+            "source addresses",
+            Verdict.WARNING,
+            "pods of nodes that are not taken reach ours with the address of their node",
+            f"set AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS={','.join(map(str, ranges))} on aws-node where that matters",
+        )
 
 
 def _in_force(facts: Facts, found: Found, wanted: Wanted) -> Check:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloudnet.takeover import flannel, kubenet
+from cloudnet.takeover import azure_cni, flannel, kubenet, vpc_cni
 from cloudnet.takeover.facts import Facts, Found
 
-_KNOWN: tuple[Callable[[Facts, str], Found | None], ...] = (flannel.recognise, kubenet.recognise)
+_KNOWN: tuple[Callable[[Facts, str], Found | None], ...] = (
+    flannel.recognise,
+    vpc_cni.recognise,
+    azure_cni.recognise,
+    kubenet.recognise,
+)
 """The surest first: a plugin of its own says more than a bridge."""
 
 BRIDGED = frozenset({kubenet.KIND, flannel.KIND})

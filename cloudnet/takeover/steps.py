@@ -115,6 +115,16 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitRoutes:
+    """Nodes that are not taken yet know no other way to a block of ours than the cloud's route tables."""
+
+    node: NodeName
+    name: str = "routes"
+    says: str = "wait until the cloud's route tables lead to this node's block"
+    back: str = "let go of the node's blocks, once no pod of ours is left and the agent is stopped"
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitAgent:
     """Nobody may be sent to an agent that cannot take pods."""
 
@@ -141,4 +151,6 @@ class SwitchCni:
         return "put back what was set aside, then remove ours"
 
 
-Step: TypeAlias = GuardBooks | MakePool | Reserve | CloseBooks | ClaimBlock | Setting | AwaitAgent | SwitchCni
+Step: TypeAlias = (
+    GuardBooks | MakePool | Reserve | CloseBooks | ClaimBlock | Setting | AwaitRoutes | AwaitAgent | SwitchCni
+)

@@ -22,7 +22,7 @@ from cloudnet.cni.runtime import Attachment, Runtime
 from cloudnet.kernel import netns
 from cloudnet.lab import cluster, spec
 from cloudnet.lab.lab import Lab
-from cloudnet.lab.spec import LabSpec
+from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.resources import IPPool, Metadata, Node
@@ -145,18 +145,29 @@ class TakenNode:
 
 @contextmanager
 def served_by(
-    name: str, file: str, configure: Configure, *, nodes: int = 2, routed: bool = True
+    name: str,
+    file: str,
+    configure: Configure,
+    *,
+    nodes: int = 2,
+    routed: bool = True,
+    ranges: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[TakenNode, ...]]:
-    """Build a cluster whose pods another network serves; ``routed`` with a cloud route to each node's range."""
-    lab = Lab.up(LabSpec(name, nodes=nodes, subnets=nodes, pods=0, agents=False, controller=False))
+    """Build a cluster whose pods another network serves; ``routed`` with a cloud route to each node's range.
+
+    Without ``ranges`` nodes have none, as where pods have addresses of the cloud's subnets.
+    """
+    more = {**LAB_SETTINGS, **(settings or {})}
+    lab = Lab.up(LabSpec(name, nodes=nodes, subnets=nodes, pods=0, agents=False, controller=False, settings=more))
     made: list[TakenNode] = []
     try:
         for record in lab.state.nodes:
             block = ip_network(f"10.65.{record.number}.0/24")
-            _as_kubernetes_has_it(lab, record.name, block)
+            _as_kubernetes_has_it(lab, record.name, block if ranges else None)
             place = lab.directory / f"{record.name}-host" / "networks"
             made.append(TakenNode(lab, record.name, block, (file, configure(place, block))))
-            if routed:
+            if routed and ranges:
                 route(lab, record.instance, block)
         yield tuple(made)
     finally:
@@ -166,12 +177,12 @@ def served_by(
         lab.down()
 
 
-def _as_kubernetes_has_it(lab: Lab, name: str, block: Network) -> None:
+def _as_kubernetes_has_it(lab: Lab, name: str, block: Network | None) -> None:
     """Take away what a cloudnet cluster would have, and leave what any cluster has: the node, with its range."""
     with cluster.opened(lab.name) as store:
         node = store.get(Node, name).value
         cluster.leave(store, lab.state.node(name))
-        store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,)))
+        store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,) if block else ()))
         if any(item.value.meta.name == "default" for item in store.list(IPPool).items):
             store.delete(IPPool, "default")
 
@@ -281,3 +292,50 @@ def flanneld(nodes: Sequence[TakenNode]) -> None:
 def _flannel_end(node: TakenNode) -> tuple[str, str, str]:
     record = node.lab.state.node(node.name)
     return str(record.address.ip), str(node.block.network_address), f"02:42:00:00:00:{record.number:02x}"
+
+
+# --- the cloud's own ----------------------------------------------------------------------------------------
+
+
+def of_the_cloud(plugin: str, network: str) -> Configure:
+    """Return what makes the list of a cloud's own plugin; its pods are wired with ``attach_natively``."""
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+    document = {"cniVersion": "0.4.0", "name": network, "plugins": [{"type": plugin}, portmap]}
+    return lambda _networks, _block: document
+
+
+def attach_natively(node: TakenNode, name: str, prefix: str) -> Pod:
+    """Wire a pod with an address of the cloud's, as the AWS VPC CNI does: a link, a route, rules by address."""
+    address = _prefix(node)[len(node.pods) + 1]
+    namespace = spec.pod_namespace(node.lab.name, node.name, name)
+    netns.create(namespace)
+    link = f"{prefix}{node.name}{name}"[:15]
+    node.run(f"ip link add {link} mtu 1450 type veth peer name eth0 mtu 1450 netns {namespace}")
+    mac = json.loads(node.run(f"ip -j link show dev {link}"))[0]["address"]
+    node.run(f"ip link set {link} up")
+    node.run(f"ip route add {address}/32 dev {link} scope link")
+    node.run(f"ip rule add to {address} lookup main priority 512")
+    node.run(f"ip rule add from {address} lookup main priority 1536")
+    for line in (
+        f"ip address add {address}/32 dev eth0",
+        "ip link set eth0 up",
+        "ip route add 169.254.1.1 dev eth0 scope link",
+        "ip route add default via 169.254.1.1 dev eth0",
+        f"ip neigh add 169.254.1.1 lladdr {mac} dev eth0 nud permanent",
+    ):
+        netns.execute(namespace, line.split())
+    pod = Pod(name, node.name, namespace, address, Attachment(f"{node.name}{name}"), {})
+    node.pods[name] = pod
+    return pod
+
+
+def _prefix(node: TakenNode) -> Network:
+    """Return the prefix that the cloud gave the node's interface; ask for one where there is none."""
+    interface = node.lab.state.node(node.name).interface
+    call = node.lab.cloud.call  # type: ignore[attr-defined]  # the hand of AWS
+    (shown,) = call("describe_network_interfaces", NetworkInterfaceIds=[interface])["NetworkInterfaces"]
+    if not shown.get("Ipv4Prefixes"):
+        call("assign_private_ip_addresses", NetworkInterfaceId=interface, Ipv4PrefixCount=1)
+        node.lab.cloud.sync()
+        return _prefix(node)
+    return ip_network(shown["Ipv4Prefixes"][0]["Ipv4Prefix"])

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cloudnet.kernel import netns
 from cloudnet.lab.traffic import Traffic
 from cloudnet.model.resources import IPAMBlock, IPPool, IPReservation
 from cloudnet.testing import takeover
@@ -144,6 +145,46 @@ def test_nodes_of_flannel_are_taken_over_one_by_one_and_go_on_without_it_or_back
             for node in nodes:  # each node must have left before the first stops receiving
                 node.run(line)
         unharmed(traffic, begin)
+
+
+@pytest.mark.parametrize(
+    ("file", "plugin", "prefix"),
+    [("10-aws.conflist", "aws-cni", "eni"), ("10-azure.conflist", "azure-vnet", "azv")],
+    ids=["vpc-cni", "azure-cni"],
+)
+def test_a_node_of_the_clouds_own_plugin_is_taken_over_and_given_back_under_traffic(file, plugin, prefix):
+    configure = takeover.of_the_cloud(plugin, "cloud")
+    every = {"CLOUDNET_EVERY_ROUTE_IN_EVERY_TABLE": "true"}
+    served = takeover.served_by(name(prefix[0]), file, configure, ranges=False, settings=every)
+    with served as (n1, n2), Traffic() as traffic:
+        old, near, far = (takeover.attach_natively(n, p, prefix) for n, p in ((n1, "old"), (n1, "near"), (n2, "far")))
+        before = n1.host()
+        begin = traffic.mark()
+        open_all(traffic, [*both_ways(old, far), *both_ways(old, near)])
+        early = n1.takeover("run", *POOL)
+        n1.lab.start_controller()
+        n1.start_agent()
+
+        succeeds(n1.takeover("run", *POOL))
+        new = n1.attach("new")
+        passing = [*both_ways(new, far), *both_ways(new, old)]
+        open_all(traffic, passing)
+        unharmed(traffic, begin)
+        kept = n1.takeover("rollback")
+        unharmed(traffic, begin)
+        after = n1.host()
+        for flow in passing:
+            traffic.close(flow)
+        begin = traffic.mark()
+        netns.execute(new.namespace, ["ip", "link", "delete", "eth0"])  # all that the predecessor's DEL would do
+        n1.stop_agent()
+        succeeds(n1.takeover("rollback"))
+        unharmed(traffic, begin)
+
+        assert early.returncode == 7
+        assert kept.returncode == 7
+        assert after == before
+        assert not [item for kind in (IPAMBlock, IPPool) for item in stored(n1.lab, kind)]
 
 
 def stored(lab, kind):
