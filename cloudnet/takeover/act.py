@@ -44,7 +44,9 @@ from cloudnet.takeover.steps import (
     ClaimBlock,
     CloseBooks,
     GuardBooks,
+    LowerRoutes,
     MakePool,
+    RemoveChains,
     Reserve,
     Setting,
     Step,
@@ -81,6 +83,8 @@ def before(step: Step, hands: Hands, job: Job) -> Before:
             if value is None:
                 raise Stopped(f"there is no setting {name!r}: is the bridge {job.bridge!r} gone?")
             return {"value": value}
+        case LowerRoutes():
+            return {"routes": ",".join(hands.remains.routes())}
         case SwitchCni():
             return _files_before(hands, step)
     return _NOTHING
@@ -126,7 +130,7 @@ def _files_before(hands: Hands, step: SwitchCni) -> Before:
 # --- doing --------------------------------------------------------------------------------------------------
 
 
-def do(step: Step, hands: Hands, was: Before) -> None:
+def do(step: Step, hands: Hands, was: Before) -> None:  # noqa: C901 - one line a kind of step
     """Carry a step out.
 
     Raises:
@@ -147,6 +151,11 @@ def do(step: Step, hands: Hands, was: Before) -> None:
             hands.kernel.set_sysctl(name, value)
         case AwaitAgent():
             _await_agent(hands)
+        case LowerRoutes():
+            for route in names(was["routes"]):
+                hands.remains.lower(route)
+        case RemoveChains():
+            hands.remains.remove_chains()
         case AwaitRoutes():
             _await_routes(hands, step)
         case SwitchCni():

@@ -29,7 +29,9 @@ from cloudnet.takeover.steps import (
     ClaimBlock,
     CloseBooks,
     GuardBooks,
+    LowerRoutes,
     MakePool,
+    RemoveChains,
     Reserve,
     Setting,
     Step,
@@ -39,7 +41,7 @@ from cloudnet.takeover.steps import (
 _GUARDED: Final = {"strict": "yes", "automatic": "no"}
 
 
-def undo(  # noqa: PLR0911 - one line a kind of step
+def undo(  # noqa: C901, PLR0911 - one line a kind of step
     step: Step, hands: Hands, job: Job, was: Before, *, switched: bool
 ) -> str:
     """Take a step back; return why something of it has to stay for now. ``switched``: pods may have come to us.
@@ -58,6 +60,11 @@ def undo(  # noqa: PLR0911 - one line a kind of step
             return _open_books(hands, step, job, switched=switched)
         case ClaimBlock():
             hands.allocator().release_block(step.node, step.block, in_use=True)
+        case LowerRoutes():
+            for route in act.names(was["routes"]):
+                hands.remains.raise_again(route)
+        case RemoveChains():
+            return _hand_back_enforcing(hands)
         case AwaitRoutes():
             return _leave_blocks(hands, step)
         case Setting():
@@ -117,6 +124,16 @@ def _forget(hands: Hands, step: Reserve) -> str:
     hands.allocator().release_by_handle(tunnel.handle(step.node, Family.IPV4))
     hostlocal.unmark(hands.networks / step.network)
     api.change(hands.store, Node, step.node, lambda seen: replace(seen, vteps=()))
+    return ""
+
+
+def _hand_back_enforcing(hands: Hands) -> str:
+    """Our rules go when Calico's are there, and not before: some rules are in force at every moment."""
+    if hands.agent()[0]:
+        return "our rules stay in force while the agent runs: stop it, and start calico-node here"
+    if not hands.remains.chains():
+        return "our rules stay in force until calico-node has written its own: start it here"
+    hands.remains.drop_ours()
     return ""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Network
+from cloudnet.model.resources import EncapMode
 from cloudnet.takeover import books, detect, plan, vpc_cni
 from cloudnet.takeover.facts import Facts, Found, Wanted
 from cloudnet.takeover.plan import Job
@@ -71,8 +72,33 @@ def _before(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
     yield _address(facts)
     if found.kind in detect.BRIDGED:
         yield from _range(facts, found, wanted)
-    else:
+    elif found.kind in detect.APART:
         yield from _apart(facts, found, wanted)
+    else:
+        yield _calico_stopped(facts)
+        yield _calico_pools(facts)
+
+
+def _calico_stopped(facts: Facts) -> Check:
+    if facts.calico_runs:
+        return _blocks(
+            "calico-node",
+            "calico-node runs here",
+            "stop it on this node first, by its DaemonSet's nodeSelector: it would undo what the agent lays",
+        )
+    return _ok("calico-node", "none is seen here; what it laid goes on")
+
+
+def _calico_pools(facts: Facts) -> Check:
+    """Peers of another mode know this node's blocks by BGP, and forget them when its BIRD has stopped."""
+    other = [p.meta.name for p in facts.pools if not p.disabled and p.vxlan_mode is not EncapMode.ALWAYS]
+    if not facts.pools or other:
+        return _blocks(
+            "pools",
+            f"{', '.join(other) or 'no pool'}: not vxlanMode Always",
+            "let Calico use VXLAN for all of a pool first: what peers know by BGP goes when BIRD stops here",
+        )
+    return _ok("pools", "all by VXLAN, which needs nothing of calico-node's on this node")
 
 
 def _apart(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:

@@ -72,6 +72,7 @@ class Facts:
     endpoints: tuple[WorkloadEndpoint, ...] = ()
     agent_answers: bool = False
     agent: str = ""
+    calico_runs: bool = False
 
     def foreign(self, ours: str) -> tuple[Configuration, ...]:
         """Return the configurations that are not ours, whose plugin's program is called ``ours``."""

@@ -20,7 +20,7 @@ from typing import Final
 
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Address, Network, NodeName
-from cloudnet.takeover import detect
+from cloudnet.takeover import calico, detect
 from cloudnet.takeover.facts import LABEL, Facts, Found, Wanted
 from cloudnet.takeover.steps import (
     AwaitAgent,
@@ -28,7 +28,9 @@ from cloudnet.takeover.steps import (
     ClaimBlock,
     CloseBooks,
     GuardBooks,
+    LowerRoutes,
     MakePool,
+    RemoveChains,
     Reserve,
     Setting,
     Step,
@@ -65,7 +67,7 @@ def job(facts: Facts, found: Found, wanted: Wanted) -> Job:
         block,
         found.bridge,
         gateways,
-        _pool_to_make(facts, block, wanted),
+        None if found.kind == calico.KIND else _pool_to_make(facts, block, wanted),
         found.chain,
         wanted.configuration,
     )
@@ -102,8 +104,11 @@ def _steps(of: Job) -> Iterator[Step]:
         yield MakePool(of.pool, USUAL_BLOCK)
     if of.bridge:
         yield from _bridge(of.bridge)
-    yield AwaitAgent()
-    if of.block is None:
+    if of.kind == calico.KIND:
+        yield from (LowerRoutes(), AwaitAgent(), RemoveChains())
+    else:
+        yield AwaitAgent()
+    if of.kind in detect.APART:
         yield AwaitRoutes(of.node)
     yield SwitchCni(of.network, of.configuration, of.chain)
 

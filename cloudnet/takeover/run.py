@@ -54,7 +54,7 @@ def back(hands: Hands, journal: Journal) -> Iterator[Done]:
     job = journal.job
     if job is None:
         return
-    closed = journal.steps.get("close" if job.block else "cni")
+    closed = journal.steps.get("close" if job.block else "routes")
     if closed is not None and closed.phase is Phase.UNDONE:
         backwards.notice_gone(hands, job)
     for step in reversed(plan.steps(job)):

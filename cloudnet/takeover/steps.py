@@ -125,6 +125,24 @@ class AwaitRoutes:
 
 
 @dataclass(frozen=True, slots=True)
+class LowerRoutes:
+    """Calico's routes would win over ours, or take their place, and nobody keeps them any more."""
+
+    name: str = "lower"
+    says: str = "lay Calico's routes anew with a worse metric, so that the agent's win as soon as they are there"
+    back: str = "lay them as they were"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveChains:
+    """Felix's chains drop pods that they do not know; from here on our rules alone decide."""
+
+    name: str = "chains"
+    says: str = "remove Calico's iptables chains, now that the agent's rules are in force"
+    back: str = "remove our nftables tables, once calico-node has written its chains again"
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitAgent:
     """Nobody may be sent to an agent that cannot take pods."""
 
@@ -152,5 +170,15 @@ class SwitchCni:
 
 
 Step: TypeAlias = (
-    GuardBooks | MakePool | Reserve | CloseBooks | ClaimBlock | Setting | AwaitRoutes | AwaitAgent | SwitchCni
+    GuardBooks
+    | MakePool
+    | Reserve
+    | CloseBooks
+    | ClaimBlock
+    | Setting
+    | LowerRoutes
+    | AwaitAgent
+    | AwaitRoutes
+    | RemoveChains
+    | SwitchCni
 )

@@ -25,7 +25,7 @@ from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
-from cloudnet.model.resources import IPPool, Metadata, Node
+from cloudnet.model.resources import EncapMode, IPPool, Metadata, Node
 
 PLUGINS = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
 RANGE = IPv4Network("10.65.0.0/16")  # of the cluster; node k has the k-th /24
@@ -339,3 +339,70 @@ def _prefix(node: TakenNode) -> Network:
         node.lab.cloud.sync()
         return _prefix(node)
     return ip_network(shown["Ipv4Prefixes"][0]["Ipv4Prefix"])
+
+
+# --- Calico -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def served_by_calico(name: str, *, metric: int) -> Iterator[tuple[TakenNode, ...]]:
+    """Build two nodes with a pod each, in the store and in the kernel as Calico leaves them, all by VXLAN."""
+    lab = Lab.up(LabSpec(name, nodes=2, subnets=2, pods=1, agents=False, controller=False))
+    made: list[TakenNode] = []
+    try:
+        with cluster.opened(lab.name) as store:
+            pool = store.get(IPPool, "default")
+            store.update(replace(pool.value, vxlan_mode=EncapMode.ALWAYS), expected=pool.revision)
+        plugins = [{"type": "calico", "ipam": {"type": "calico-ipam"}}, {"type": "portmap", "snat": True}]
+        document = {"cniVersion": "0.3.1", "name": "k8s-pod-network", "plugins": plugins}
+        for record in lab.state.nodes:
+            made.append(TakenNode(lab, record.name, record.blocks[0], ("10-calico.conflist", document)))
+            (pod,) = lab.node(record.name).pods
+            found = Pod("p1", record.name, pod.namespace, pod.address, Attachment("p1"), {})
+            made[-1].pods["p1"] = found
+        for one, other in (made, reversed(made)):
+            _as_felix_lays_it(one, other, metric)
+            felix_chains(one)
+        yield tuple(made)
+    finally:
+        for node in made:
+            for pod_ in node.pods.values():
+                netns.remove(pod_.namespace)
+        lab.down()
+
+
+def _as_felix_lays_it(node: TakenNode, other: TakenNode, metric: int) -> None:
+    with cluster.opened(node.lab.name) as store:
+        here, there = (store.get(Node, one.name).value for one in (node, other))
+    ours, theirs = here.vteps[0], there.vteps[0]
+    device = f"vxlan id 4096 local {here.addresses[0].ip} dev eth0 dstport 4789 nolearning"
+    for line in (
+        f"ip link add vxlan.calico address {ours.mac} mtu 1450 type {device}",
+        f"ip address add {ours.address}/32 dev vxlan.calico",
+        "ip link set vxlan.calico up",
+        f"ip neigh add {theirs.address} lladdr {theirs.mac} dev vxlan.calico nud permanent",
+        f"bridge fdb append {theirs.mac} dev vxlan.calico dst {there.addresses[0].ip}",
+        f"ip route add {other.block} via {theirs.address} dev vxlan.calico onlink proto 80 metric {metric}",
+        f"ip route add blackhole {node.block} proto 80 metric {metric}",
+    ):
+        node.run(line)
+
+
+def felix_chains(node: TakenNode) -> None:
+    """Write iptables chains as Felix has them: what leaves a pod that is not known is dropped."""
+    known = [word for word in node.run("ip -o link").replace("@", " ").split() if word.startswith("cali")]
+    rules = [
+        "*nat",
+        ":cali-POSTROUTING - [0:0]",
+        '-A POSTROUTING -m comment --comment "cali:O3lYWMrLQYEMJtB5" -j cali-POSTROUTING',
+        "COMMIT",
+        "*filter",
+        ":cali-FORWARD - [0:0]",
+        ":cali-from-wl-dispatch - [0:0]",
+        '-A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD',
+        "-A cali-FORWARD -i cali+ -j cali-from-wl-dispatch",
+        *(f"-A cali-from-wl-dispatch -i {name} -j RETURN" for name in known),
+        '-A cali-from-wl-dispatch -m comment --comment "Unknown interface" -j DROP',
+        "COMMIT",
+    ]
+    netns.execute(node.namespace, ["iptables-restore", "--noflush"], stdin="".join(f"{line}\n" for line in rules))

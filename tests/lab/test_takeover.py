@@ -187,6 +187,36 @@ def test_a_node_of_the_clouds_own_plugin_is_taken_over_and_given_back_under_traf
         assert not [item for kind in (IPAMBlock, IPPool) for item in stored(n1.lab, kind)]
 
 
+@pytest.mark.parametrize("metric", [0, 1024])
+def test_a_node_of_calico_is_taken_over_and_given_back_under_traffic(metric):
+    with takeover.served_by_calico(name("l"), metric=metric) as (n1, n2), Traffic() as traffic:
+        old, far = n1.pods["p1"], n2.pods["p1"]
+        before = n1.host()["configurations"]
+        begin = traffic.mark()
+        open_all(traffic, both_ways(old, far))
+
+        n1.start_agent()
+        succeeds(n1.takeover("run"))
+        open_all(traffic, [*both_ways(n1.attach("new"), far), *both_ways(n1.pods["new"], old)])
+        unharmed(traffic, begin)
+        taken = n1.run("iptables-save"), n1.run("nft list tables")
+        ways = n1.run(f"ip route show {n2.block}").splitlines()
+        waits = n1.takeover("rollback")
+        n1.stop_agent()
+        still = n1.takeover("rollback")
+        takeover.felix_chains(n1)
+        succeeds(n1.takeover("rollback"))
+        unharmed(traffic, begin)
+
+        assert "cali-" not in taken[0]
+        assert "inet cloudnet" in taken[1]
+        assert ["proto 67" in way for way in ways] == [True, False]
+        assert (waits.returncode, still.returncode) == (7, 7)
+        assert "until calico-node has written its own" in still.stdout
+        assert "inet cloudnet" not in n1.run("nft list tables")
+        assert n1.host()["configurations"] == before
+
+
 def stored(lab, kind):
     store = lab.store()
     try:
