@@ -77,6 +77,7 @@ def _before(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
     else:
         yield _calico_stopped(facts)
         yield _calico_pools(facts)
+        yield _calico_rules(facts)
 
 
 def _calico_stopped(facts: Facts) -> Check:
@@ -87,6 +88,16 @@ def _calico_stopped(facts: Facts) -> Check:
             "stop it on this node first, by its DaemonSet's nodeSelector: it would undo what the agent lays",
         )
     return _ok("calico-node", "none is seen here; what it laid goes on")
+
+
+def _calico_rules(facts: Facts) -> Check:
+    if facts.calico_nftables:
+        return _blocks(
+            "rules",
+            "Calico enforces by nftables tables of its own here",
+            "set nftablesMode: Disabled and let calico-node restart first: only iptables chains are removed",
+        )
+    return _ok("rules", "Calico enforces by iptables chains, if at all")
 
 
 def _calico_pools(facts: Facts) -> Check:

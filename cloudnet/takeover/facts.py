@@ -73,6 +73,7 @@ class Facts:
     agent_answers: bool = False
     agent: str = ""
     calico_runs: bool = False
+    calico_nftables: bool = False
 
     def foreign(self, ours: str) -> tuple[Configuration, ...]:
         """Return the configurations that are not ours, whose plugin's program is called ``ours``."""

@@ -43,6 +43,7 @@ def facts(hands: Hands, node: NodeName) -> Facts:
         agent_answers=answers,
         agent=agent,
         calico_runs=hands.remains.runs(),
+        calico_nftables=hands.remains.has_nftables(),
     )
 
 

@@ -16,6 +16,7 @@ from cloudnet.policy import elements as policy
 PREFIX: Final = "cali-"  # of Felix's chains
 _MARK: Final = "cali:"  # in comments of Felix's rules in other chains
 _PROTOCOLS: Final = frozenset({80, 12})  # Felix, BIRD
+_TABLE: Final = "calico"  # of families ip and ip6, with nftablesMode Enabled
 _PROGRAM: Final = "calico-node"
 
 
@@ -24,6 +25,9 @@ class Remains(Protocol):
 
     def runs(self) -> bool:
         """Tell whether Calico's node program is seen here."""
+
+    def has_nftables(self) -> bool:
+        """Tell whether Calico enforces by nftables tables of its own."""
 
     def chains(self) -> Sequence[str]:
         """Return the names of Felix's iptables chains, of both families."""
@@ -50,6 +54,10 @@ class HostRemains:
 
     def runs(self) -> bool:
         return any(_PROGRAM in _command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+    def has_nftables(self) -> bool:
+        with closing(NftLibrary(allow_host_network=self._allowed)) as nft:
+            return any(table.name == _TABLE for table in nft.tables())
 
     def chains(self) -> Sequence[str]:
         saved = iptables.save(allow_host=self._allowed)

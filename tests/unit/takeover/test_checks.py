@@ -98,6 +98,7 @@ IN_THE_WAY = {
     ),
     "calico runs": (facts(CALICO, calico_runs=True), "calico-node", "nodeSelector"),
     "calico by bgp": (facts(CALICO, pools=(IPPool(Metadata("p"), POOL),)), "pools", "VXLAN for all"),
+    "calico by nftables": (facts(CALICO, calico_nftables=True), "rules", "nftablesMode: Disabled"),
     "no pool beside the cloud's": (facts(AWS), "pool", "--pool"),
 }
 

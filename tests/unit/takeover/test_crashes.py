@@ -53,6 +53,9 @@ class Nothing:
     def runs(self):
         return False
 
+    def has_nftables(self):
+        return False
+
 
 class Killed(BaseException):
     """What a kill looks like from inside: nothing may catch it."""
