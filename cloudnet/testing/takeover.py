@@ -26,6 +26,7 @@ from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.resources import EncapMode, IPPool, Metadata, Node
+from cloudnet.store import api
 
 PLUGINS = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
 RANGE = IPv4Network("10.65.0.0/16")  # of the cluster; node k has the k-th /24
@@ -99,7 +100,7 @@ class TakenNode:
         where = self.lab.directory
         flags = {
             "node": self.name,
-            "store": cluster.url(self.lab.name),
+            "store": self.lab.store_url,
             "socket": where / f"{self.name}.sock",
             "cni-socket": where / f"{self.name}.cni",
             "state": where / f"{self.name}-state",
@@ -179,12 +180,15 @@ def served_by(
 
 def _as_kubernetes_has_it(lab: Lab, name: str, block: Network | None) -> None:
     """Take away what a cloudnet cluster would have, and leave what any cluster has: the node, with its range."""
-    with cluster.opened(lab.name) as store:
-        node = store.get(Node, name).value
-        cluster.leave(store, lab.state.node(name))
-        store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,) if block else ()))
-        if any(item.value.meta.name == "default" for item in store.list(IPPool).items):
-            store.delete(IPPool, "default")
+
+    def bare(known: cluster.Cluster) -> None:
+        node = known.store.get(Node, name).value
+        known.leave(lab.state.node(name))
+        known.store.create(replace(node, meta=Metadata(name), vteps=(), pod_cidrs=(block,) if block else ()))
+        if any(item.value.meta.name == "default" for item in known.store.list(IPPool).items):
+            known.store.delete(IPPool, "default")
+
+    cluster.within(lab.name, lab.store_kind, bare)
 
 
 def route(lab: Lab, instance: str, block: Network) -> None:
@@ -350,9 +354,7 @@ def served_by_calico(name: str, *, metric: int) -> Iterator[tuple[TakenNode, ...
     lab = Lab.up(LabSpec(name, nodes=2, subnets=2, pods=1, agents=False, controller=False))
     made: list[TakenNode] = []
     try:
-        with cluster.opened(lab.name) as store:
-            pool = store.get(IPPool, "default")
-            store.update(replace(pool.value, vxlan_mode=EncapMode.ALWAYS), expected=pool.revision)
+        cluster.within(lab.name, lab.store_kind, _all_by_vxlan)
         plugins = [{"type": "calico", "ipam": {"type": "calico-ipam"}}, {"type": "portmap", "snat": True}]
         document = {"cniVersion": "0.3.1", "name": "k8s-pod-network", "plugins": plugins}
         for record in lab.state.nodes:
@@ -371,9 +373,15 @@ def served_by_calico(name: str, *, metric: int) -> Iterator[tuple[TakenNode, ...
         lab.down()
 
 
+def _all_by_vxlan(known: cluster.Cluster) -> None:
+    api.change(known.store, IPPool, "default", lambda seen: replace(seen, vxlan_mode=EncapMode.ALWAYS))
+
+
 def _as_felix_lays_it(node: TakenNode, other: TakenNode, metric: int) -> None:
-    with cluster.opened(node.lab.name) as store:
-        here, there = (store.get(Node, one.name).value for one in (node, other))
+    names = (node.name, other.name)
+    here, there = cluster.within(
+        node.lab.name, node.lab.store_kind, lambda known: [known.store.get(Node, name).value for name in names]
+    )
     ours, theirs = here.vteps[0], there.vteps[0]
     device = f"vxlan id 4096 local {here.addresses[0].ip} dev eth0 dstport 4789 nolearning"
     for line in (
