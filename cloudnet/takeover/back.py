@@ -19,7 +19,7 @@ from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMConfiguration
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import api
 from cloudnet.store.api import NotFound
-from cloudnet.takeover import act, books, hostlocal
+from cloudnet.takeover import act, books, detect, hostlocal
 from cloudnet.takeover.act import Before
 from cloudnet.takeover.facts import LABEL
 from cloudnet.takeover.hands import Hands
@@ -154,8 +154,9 @@ def _leave_blocks(hands: Hands, step: AwaitRoutes) -> str:
 
 def notice_gone(hands: Hands, job: Job) -> None:
     """Let go of what pods of ours had that have ended since: their DEL went to the predecessor, not to us."""
-    if job.block is None:
+    if job.kind in detect.APART:
         _notice_gone_links(hands, job)
+    if job.block is None:
         return
     given = {one.address: one for one in hostlocal.networks(hands.networks).get(job.network, ())}
     for one in books.ours(hands.store, job.node, job.block):
