@@ -25,6 +25,7 @@ from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
+from cloudnet.model.policies import Action, EntityRule, GlobalNetworkPolicy, PolicySpec, Rule
 from cloudnet.model.resources import EncapMode, IPPool, Metadata, Node
 from cloudnet.store import api
 
@@ -350,8 +351,11 @@ def _prefix(node: TakenNode) -> Network:
 
 @contextmanager
 def served_by_calico(name: str, *, metric: int) -> Iterator[tuple[TakenNode, ...]]:
-    """Build two nodes with a pod each, in the store and in the kernel as Calico leaves them, all by VXLAN."""
-    lab = Lab.up(LabSpec(name, nodes=2, subnets=2, pods=1, agents=False, controller=False))
+    """Build two nodes with two pods each, in the store and in the kernel as Calico leaves them, all by VXLAN.
+
+    A policy keeps pod ``p2`` of the second from ``p1`` of the first.
+    """
+    lab = Lab.up(LabSpec(name, nodes=2, subnets=2, pods=2, agents=False, controller=False))
     made: list[TakenNode] = []
     try:
         cluster.within(lab.name, lab.store_kind, _all_by_vxlan)
@@ -359,18 +363,29 @@ def served_by_calico(name: str, *, metric: int) -> Iterator[tuple[TakenNode, ...
         document = {"cniVersion": "0.3.1", "name": "k8s-pod-network", "plugins": plugins}
         for record in lab.state.nodes:
             made.append(TakenNode(lab, record.name, record.blocks[0], ("10-calico.conflist", document)))
-            (pod,) = lab.node(record.name).pods
-            found = Pod("p1", record.name, pod.namespace, pod.address, Attachment("p1"), {})
-            made[-1].pods["p1"] = found
+            for pod in lab.node(record.name).pods:
+                found = Pod(pod.name, record.name, pod.namespace, pod.address, Attachment(pod.name), {})
+                made[-1].pods[pod.name] = found
+        barred = made[1].pods["p2"].address
+        cluster.within(lab.name, lab.store_kind, lambda known: _bar(known, barred))
         for one, other in (made, reversed(made)):
             _as_felix_lays_it(one, other, metric)
-            felix_chains(one)
+            felix_chains(one, barred)
         yield tuple(made)
     finally:
         for node in made:
             for pod_ in node.pods.values():
                 netns.remove(pod_.namespace)
         lab.down()
+
+
+def _bar(known: cluster.Cluster, address: Address) -> None:
+    """Write a policy that keeps an address from pod ``p1`` of node ``n1``."""
+    nobody = EntityRule(nets=(ip_network(address),))
+    spec_ = PolicySpec(
+        selector="node == 'n1' && pod == 'p1'", ingress=(Rule(Action.DENY, source=nobody), Rule(Action.ALLOW))
+    )
+    known.store.create(GlobalNetworkPolicy(Metadata("barred"), spec_))
 
 
 def _all_by_vxlan(known: cluster.Cluster) -> None:
@@ -396,8 +411,8 @@ def _as_felix_lays_it(node: TakenNode, other: TakenNode, metric: int) -> None:
         node.run(line)
 
 
-def felix_chains(node: TakenNode) -> None:
-    """Write iptables chains as Felix has them: what leaves a pod that is not known is dropped."""
+def felix_chains(node: TakenNode, barred: Address) -> None:
+    """Write iptables chains as Felix has them: the policy, and a drop of what leaves a pod that is not known."""
     known = [word for word in node.run("ip -o link").replace("@", " ").split() if word.startswith("cali")]
     rules = [
         "*nat",
@@ -408,6 +423,7 @@ def felix_chains(node: TakenNode) -> None:
         ":cali-FORWARD - [0:0]",
         ":cali-from-wl-dispatch - [0:0]",
         '-A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD',
+        f"-A cali-FORWARD -s {barred} -d {node.pods['p1'].address} -j DROP",
         "-A cali-FORWARD -i cali+ -j cali-from-wl-dispatch",
         *(f"-A cali-from-wl-dispatch -i {name} -j RETURN" for name in known),
         '-A cali-from-wl-dispatch -m comment --comment "Unknown interface" -j DROP',
