@@ -18,6 +18,7 @@ from cloudnet.provider.budget import Budget
 from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import READ, WRITE, AwsConfig
 from cloudnet_azure import client as azure
+from cloudnet_azure import rights
 from cloudnet_azure.config import AzureConfig
 from cloudnet_gcp import client as google_client
 from cloudnet_gcp import errors as google
@@ -238,16 +239,29 @@ def test_aws_grants_no_write_without_a_scope():
 
 
 def test_azure_grants_the_actions_that_the_plugin_names():
+    granted = {
+        name: set(v) for one in parsed("azure", "main.tf")["locals"] for name, v in one.items() if "for_" in name
+    }
     (role,) = blocks(parsed("azure", "main.tf"), "resource", "azurerm_role_definition", "controller")
     (permissions,) = role["permissions"]
     named = set(re.findall(r'"(Microsoft\.\w+/[\w/]+)"', inspect.getsource(azure)))
+    looking = {azure.PERMISSIONS_READ, azure.SECURITY_GROUPS_READ}
     joined = {  # writing an interface that is in a subnet and a security group asks for these
         "Microsoft.Network/virtualNetworks/subnets/join/action",
         "Microsoft.Network/networkSecurityGroups/join/action",
     }
 
     assert set(permissions) == {"actions"}
-    assert set(permissions["actions"]) == named | joined
+    assert permissions["actions"] == "${concat(local.for_controller, var.preflight ? local.for_preflight : [])}"
+    assert granted == {"for_controller": named - looking | joined, "for_preflight": looking}
+
+
+def test_azure_preflight_looks_for_the_rights_of_the_controllers_role():
+    granted = {
+        name: set(v) for one in parsed("azure", "main.tf")["locals"] for name, v in one.items() if "for_" in name
+    }
+
+    assert {right.action for right in rights.RIGHTS} == granted["for_controller"]
 
 
 def test_azure_grants_them_in_the_resource_groups_alone():
