@@ -114,6 +114,13 @@ def only_pods(world):
     world.open(*anything(POD_RANGE))
 
 
+def no_icmp(world):
+    world.shut(*anything(VPC_RANGE, POD_RANGE))
+    ranges = {"IpRanges": [{"CidrIp": POD_RANGE}]}
+    every = [{"IpProtocol": p, "FromPort": 0, "ToPort": 65535} | ranges for p in ("tcp", "udp")]
+    world.open(*anything(VPC_RANGE), *every)
+
+
 def no_way_out(world):
     world.outsider.revoke_security_group_egress(GroupId=world.group, IpPermissions=anything("0.0.0.0/0"))
 
@@ -226,6 +233,13 @@ class TestPreflight(CloudPreflightContract):
             remedy="authorize-security-group-ingress --group-id sg-.*4789.*10.0.1.0/24",
         ),
         Obstacle("probes shut", no_probes, Check.FIREWALL, problem="udp 4793 .probes.", remedy='"FromPort": 4793'),
+        Obstacle(
+            "ICMP shut",
+            no_icmp,
+            Check.FIREWALL,
+            problem="^icmp .pods. is not let in from 10.65",
+            remedy='"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, ',
+        ),
         Obstacle("nothing let out", no_way_out, Check.FIREWALL, problem="out to", remedy="security-group-egress"),
         Obstacle(
             "source check on",
