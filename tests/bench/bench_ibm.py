@@ -30,6 +30,7 @@ SMALL = 100  # nodes of a cluster that fits a page
 IN_FORCE_SECONDS = 2.0
 OVER = 1.15  # of what our own write bucket allows
 IDLE = 12  # calls an hour
+SETTLE = 4 * 3600.0  # seconds: what does not fit is looked at again, ever more slowly
 IDLE_HOURS = 6  # a large cluster is read every hour and a half
 
 
@@ -102,7 +103,7 @@ class Cluster:
         took, made = self.clock.now() - started, self.plane.simulator.counts["create_vpc_routing_table_route"]
         bound = (fitting + self.nodes - WRITE.burst) / WRITE.rate  # routes, and a spoofing flag for each node
         refused = sum(call.status >= 400 for call in self.plane.simulator.log)
-        self.sim.run(120)
+        self.sim.run(SETTLE)
         before = self.plane.simulator.counts.total()
         self.sim.run(IDLE_HOURS * 3600)
         idle = (self.plane.simulator.counts.total() - before) / IDLE_HOURS
