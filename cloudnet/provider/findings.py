@@ -205,6 +205,14 @@ def rooms(
     return tuple(f for version in sorted(needs.native) for f in _rooms(found, holdings, version, remedy=remedy))
 
 
+def no_rooms(needs: Needs) -> tuple[Finding, ...]:
+    """Judge a cloud that gives pods no addresses of its own; nothing is said where none are wanted."""
+    if not needs.native:
+        return ()
+    problem, remedy = "this cloud gives pods no addresses of its own", "set native_addresses to none: pods have pools"
+    return (Finding(Check.ADDRESSES, "native addresses", Severity.BLOCKS, problem, remedy),)
+
+
 def _rooms(
     found: Machines, holdings: Holdings, version: Family, *, remedy: Callable[[SubnetId], str]
 ) -> tuple[Finding, ...]:
