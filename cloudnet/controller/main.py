@@ -13,7 +13,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ from cloudnet.controller.pool_actions import (
 from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import FAMILIES
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
@@ -324,7 +324,7 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
     Raises:
         BadInput: they are, and this cloud gives none.
     """
-    families = _FAMILIES[config.native_addresses]
+    families = FAMILIES[config.native_addresses]
     if not families:
         return None
     if provider.addresses is None:
@@ -346,14 +346,6 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
         retry_limit=max(config.retry_first, config.retry_limit),
     )
     return Pools(settings, options_)
-
-
-_FAMILIES: Mapping[str, frozenset[Family]] = {
-    "none": frozenset(),
-    "ipv4": frozenset({Family.IPV4}),
-    "ipv6": frozenset({Family.IPV6}),
-    "dual": frozenset(Family),
-}
 
 
 class _Health:
