@@ -1,4 +1,4 @@
-"""The Azure provider: route tables, by Azure's SDK. What it does and needs: docs/reference/azure.md."""
+"""The Azure provider: route tables and native pod addresses, by Azure's SDK. Reference: docs/reference/azure.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
 from cloudnet_azure import forwarding, instances
+from cloudnet_azure.addresses import AzureAddresses
 from cloudnet_azure.client import Client, connect
 from cloudnet_azure.config import AzureConfig, parse
 from cloudnet_azure.errors import NAME
@@ -34,6 +35,7 @@ class AzureProvider:
         self._client = client
         self._power = Power(client, clock, keep=config.power_seconds)
         self._routes = AzureRoutes(client, clock, config)
+        self._addresses = AzureAddresses(client, clock, config)
         self._capabilities = Capabilities(
             families=frozenset(Family),
             l2_adjacent=False,  # the fabric looks every packet up by its destination, also inside a subnet
@@ -56,8 +58,8 @@ class AzureProvider:
         return self._routes
 
     @property
-    def addresses(self) -> None:
-        return None
+    def addresses(self) -> AzureAddresses:
+        return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         found = instances.find(self._client, nodes, self._config)

@@ -45,8 +45,10 @@ ROUTES_WRITE = "Microsoft.Network/routeTables/routes/write"
 ROUTES_DELETE = "Microsoft.Network/routeTables/routes/delete"
 INTERFACES_READ = "Microsoft.Network/networkInterfaces/read"
 INTERFACES_WRITE = "Microsoft.Network/networkInterfaces/write"
+SUBNETS_READ = "Microsoft.Network/virtualNetworks/subnets/read"
 MACHINES_READ = "Microsoft.Compute/virtualMachines/read"
 SCALE_SET_INTERFACES_READ = "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read"
+SCALE_SET_INTERFACE_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read"
 SCALE_SET_MACHINES_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 SCALE_SET_MACHINES_WRITE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
 OPERATIONS_READ = {
@@ -72,9 +74,14 @@ class Client:
         self.budget = budget
         self._config = config
         self._clock = clock
+        self._rng = rng
         self._retry = Retry(clock, rng, deadline=config.deadline)
         self._network = connection.network
         self._compute = connection.compute
+
+    def token(self) -> str:
+        """Return eight hexadecimal digits that hardly any other call gets."""
+        return f"{self._rng.getrandbits(32):08x}"
 
     def route_tables(self) -> list[Json]:
         """Return every route table of the resource group, each with its routes and its subnets."""
@@ -134,6 +141,21 @@ class Client:
             SCALE_SET_INTERFACES_READ,
             lambda hook: self._network.network_interfaces.list_virtual_machine_scale_set_network_interfaces(
                 group, scale_set, api_version=SCALE_SET_NICS_API, **hook
+            ),
+        )
+
+    def subnets(self, group: str, network: str) -> list[Json]:
+        """Return every subnet of a virtual network."""
+        return self._list(
+            SUBNETS_READ, lambda hook: self._network.subnets.list(group, network, api_version=NETWORK_API, **hook)
+        )
+
+    def scale_set_interface(self, group: str, scale_set: str, number: str, name: str) -> Json:
+        """Return one interface of a scale set's machine."""
+        return self._get(
+            SCALE_SET_INTERFACE_READ,
+            lambda: self._network.network_interfaces.get_virtual_machine_scale_set_network_interface(
+                group, scale_set, number, name, api_version=SCALE_SET_NICS_API
             ),
         )
 

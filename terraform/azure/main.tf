@@ -30,6 +30,7 @@ resource "azurerm_role_definition" "controller" {
     actions = [
       "Microsoft.Compute/locations/operations/read",
       "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+      "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read",
       "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
       "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write",
       "Microsoft.Compute/virtualMachines/read",
@@ -42,6 +43,7 @@ resource "azurerm_role_definition" "controller" {
       "Microsoft.Network/routeTables/routes/write",
       "Microsoft.Network/routeTables/write",
       "Microsoft.Network/virtualNetworks/subnets/join/action",
+      "Microsoft.Network/virtualNetworks/subnets/read",
     ]
   }
 

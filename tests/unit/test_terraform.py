@@ -262,17 +262,25 @@ FOR_ADDRESSES = {  # Google's calls that only native addresses make
     "compute.zoneOperations.list",
 }
 
+FOR_PREFLIGHT = {  # and those that only a look before the first write makes
+    "compute.firewalls.list",
+    "compute.networks.get",
+    "compute.subnetworks.aggregatedList",
+}
+
 
 def test_google_grants_the_permissions_that_the_plugins_calls_need():
     granted = {name: set(value) for one in parsed("gcp", "main.tf")["locals"] for name, value in one.items()}
     needed = {call: set(permissions) for call, permissions in google.PERMISSIONS.items()}
+    others = FOR_ADDRESSES | FOR_PREFLIGHT
 
-    assert granted["for_routes"] == set().union(*(p for call, p in needed.items() if call not in FOR_ADDRESSES))
+    assert granted["for_routes"] == set().union(*(p for call, p in needed.items() if call not in others))
     assert granted["for_addresses"] == set().union(*(needed[call] for call in FOR_ADDRESSES))
+    assert granted["for_preflight"] == set().union(*(needed[call] for call in FOR_PREFLIGHT))
 
 
 def test_google_knows_the_permissions_of_every_call():
-    called = set(re.findall(r'"(compute\.\w+\.\w+)"', inspect.getsource(google_client)))
+    called = set(re.findall(r'"((?:compute|cloudresourcemanager)\.\w+\.\w+)"', inspect.getsource(google_client)))
 
     assert called == set(google.PERMISSIONS)
 

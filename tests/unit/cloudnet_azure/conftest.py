@@ -120,6 +120,23 @@ class AzureCloud:
         own = tuple(ip_interface(a) for a in addresses if ":" not in a)
         return Node(Metadata(name), own, provider_id=f"azure://{machine}")
 
+    def add_interface(self, name, subnet, *addresses, names=()):
+        """Let somebody have an interface that is attached to nothing."""
+        configurations = [
+            {
+                "name": names[at] if names else f"c{at}",
+                "properties": {
+                    "privateIPAddress": address,
+                    "privateIPAllocationMethod": "Static",
+                    "subnet": {"id": f"{VNET}/subnets/{subnet}"},
+                    "primary": at == 0,
+                },
+            }
+            for at, address in enumerate(addresses)
+        ]
+        body = {"location": "westeurope", "properties": {"ipConfigurations": configurations}}
+        self.arm.state.put("networkInterfaces", f"{NETWORKS}/networkInterfaces/{name}", body)
+
     def add_route(self, table, name, prefix, *, address="", kind="VirtualAppliance"):
         """Let somebody write a route behind the plugin's back."""
         hop = {"nextHopType": kind, **({"nextHopIpAddress": address} if address else {})}

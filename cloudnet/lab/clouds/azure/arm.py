@@ -36,6 +36,7 @@ _CALLS: Mapping[str, Callable[[State, Request], Answer]] = MappingProxyType(
         "NetworkInterfaces_CreateOrUpdate": interfaces.put,
         "NetworkInterfaces_Delete": interfaces.delete,
         "NetworkInterfaces_ListVirtualMachineScaleSetNetworkInterfaces": interfaces.list_of_scale_set,
+        "NetworkInterfaces_GetVirtualMachineScaleSetNetworkInterface": interfaces.get_of_scale_set,
         "VirtualMachines_List": machines.listed,
         "VirtualMachineScaleSetVMs_List": machines.listed,
         "VirtualMachineScaleSetVMs_Get": machines.get,

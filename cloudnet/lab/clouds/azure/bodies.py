@@ -147,9 +147,15 @@ def interface(name: str, resource: str, written: Json, *, tag: str) -> Json:
     }
 
 
+_AS_WRITTEN = (
+    *("privateIPAddress", "privateIPAddressPrefixLength", "publicIPAddress", "applicationSecurityGroups"),
+    *("loadBalancerBackendAddressPools", "loadBalancerInboundNatRules"),
+)
+
+
 def _configuration(written: Json, resource: str, *, primary: bool, tag: str) -> Json:
     properties = written.get("properties") or {}
-    shown = {k: properties[k] for k in ("privateIPAddress", "privateIPAddressPrefixLength") if k in properties}
+    shown = {k: properties[k] for k in _AS_WRITTEN if k in properties}
     return {
         "name": written["name"],
         "id": resource,

@@ -68,6 +68,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _SET + "/networkInterfaces",
         SCALE_SET_NICS,
     ),
+    _endpoint(
+        "NetworkInterfaces_GetVirtualMachineScaleSetNetworkInterface",
+        "GET",
+        _SET_MACHINE + "/networkInterfaces/{interface}",
+        SCALE_SET_NICS,
+    ),
     _endpoint("VirtualMachines_List", "GET", _GROUP + "/providers/Microsoft.Compute/virtualMachines", COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_List", "GET", _SET + "/virtualMachines", COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_Get", "GET", _SET_MACHINE, COMPUTE),

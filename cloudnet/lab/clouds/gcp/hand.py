@@ -11,7 +11,7 @@ from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
 from cloudnet.lab.clouds.gcp.forwarding import mac
 from cloudnet.lab.clouds.gcp.plane import PROJECT
 from cloudnet.lab.clouds.gcp.state import last
-from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
+from cloudnet.lab.spec import OUTSIDE_HOST, POOL, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 NETWORK = "vpc"
@@ -46,9 +46,16 @@ class Google(Socket):
             self.api("POST", f"regions/{region}/subnetworks", body)
         gateway = f"projects/{PROJECT}/global/gateways/default-internet-gateway"
         self._insert("default-route", "0.0.0.0/0", priority=1000, nextHopGateway=gateway)
+        self._open()
         self.ask("network", network=NETWORK)
         ids = {subnet.name: f"{subnet.zone}/{subnet.name}" for subnet in subnets}
         return CloudRecord(NETWORK, ids, {subnet.name: NETWORK for subnet in subnets})
+
+    def _open(self) -> None:
+        """Let nodes and pods reach nodes, as the Terraform module does; the lab's fabric does not look at it."""
+        for name, source in (("nodes", VPC), ("pods", POOL)):
+            rule = {"name": f"cloudnet-{name}", "network": _network(), "sourceRanges": [str(source)]}
+            self.api("POST", "global/firewalls", rule | {"allowed": [{"IPProtocol": "all"}]})
 
     def attach_outside(self, cloud: CloudRecord, subnet: str) -> None:  # noqa: ARG002 - one network, the lab's
         """Lead packets for outside into a VPN tunnel, and what comes out of it by the network's routes."""
@@ -88,6 +95,7 @@ class Google(Socket):
             "network": cloud.vpc,
             "cluster": self.lab,
             "endpoint_url": ENDPOINT,
+            "resource_manager_url": ENDPOINT,
             "access_token": KEY,
             "pod_range": POD_RANGE,
             "mtu": mtu,
