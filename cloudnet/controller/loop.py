@@ -305,7 +305,7 @@ class Loop:
         """While others stand in a block's way, look ever more slowly whether they still do."""
         if self.ledger.blocked:
             options = self.options
-            wait = growing(options.retry_first, options.retry_limit, self._blocked_tries + 1)
+            wait = growing(options.retry_first, options.retry_limit * self._pages(), self._blocked_tries + 1)
             self._tables_due = min(self._tables_due, self._now + wait)
 
     def _after_lost_read(self, *, changed: bool) -> None:
@@ -676,12 +676,15 @@ class Loop:
 
     def _resync(self) -> float:
         """Return how long what was read stays good: longer in proportion when it takes more than one call each."""
+        return self.options.resync * self._pages()
+
+    def _pages(self) -> float:
+        """Return how many calls a list of routes or machines takes, of both the average."""
         page = self.capabilities.page
         if not page:
-            return self.options.resync
+            return 1.0
         routes = sum(len(table.seen.routes) for table in self.tables.values())
-        pages = max(1, ceil(routes / page)) + max(1, ceil(len(self.nodes.names()) / page))
-        return self.options.resync * pages / 2
+        return (max(1, ceil(routes / page)) + max(1, ceil(len(self.nodes.names()) / page))) / 2
 
     def _wait_after(self, error: ProviderError | None, tries: int) -> float:
         away = isinstance(error, Throttled | Unavailable)
