@@ -27,7 +27,7 @@ from cloudnet.addresses.plan import Settings
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
 from cloudnet.controller import books, carry, carry_pools, lease
-from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
+from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, Tell, WriteStore
 from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
 from cloudnet.controller.metrics import Metrics
@@ -52,11 +52,13 @@ from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Family
+from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
 from cloudnet.provider.errors import ProviderError
 from cloudnet.store.api import Event, EventType, Store, Stored
+from cloudnet.store.event_recorder import recording
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
 
@@ -105,7 +107,9 @@ class Controller:
         provider: Provider,
         store: Store,
         native: Pools | None = None,
+        record: Record = ignore,
     ) -> None:
+        self._record = record
         self.status = Status()
         self._pools = native
         self.metrics: Metrics | None = None
@@ -230,6 +234,8 @@ class Controller:
         match action:
             case Say():
                 log.log(logging.WARNING if action.level is Level.WARNING else logging.INFO, "%s", action.message)
+            case Tell():
+                self._record(action.event)
             case WriteStore():
                 self._work(self._writer, lambda: carry.store(action, self._store, self.leads))
             case AdoptBlocks() | LetBlocksGo():
@@ -296,7 +302,10 @@ def run(config: ControllerConfig) -> int:
         loop = Loop(provider.capabilities, options(config))
         keeper = lease.Keeper(config.identity or f"{socket.gethostname()}:{os.getpid()}", config.lease_seconds)
         native = native_pools(config, provider)
-        controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
+        record = stack.enter_context(recording(store, keeper.identity))
+        controller = Controller(
+            loop, keeper, inbox, clock, provider=provider, store=store, native=native, record=record
+        )
         controller.metrics = measured
         holder.controller = controller
         kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease))
