@@ -9,8 +9,8 @@
 Beside the owner run, each on threads of its own and told by the same informer: policy (``policy.py``), outgoing NAT
 (``nat.py``), the node's tunnel addresses (``tunnel.py``), and the CNI plugin's requests (``cni.py``).
 
-A store that is away stops nothing: the loop goes on with what it knows. SIGTERM ends the program and leaves the data
-path as it is.
+A store that is away, or locked, stops nothing: the loop goes on with what it knows. SIGTERM ends the program and
+leaves the data path as it is.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
-from cloudnet.store import last_known
+from cloudnet.store import guard, last_known
 from cloudnet.store.api import Store
+from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
@@ -125,6 +126,7 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.locked: Callable[[], str] = str  # somebody has locked the store
         self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
@@ -147,7 +149,11 @@ class Agent:
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
         unreadable = "; ".join(self.unreadable())
-        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
+        return self.cannot_add() or self.nat_problem() or self.policy_problem() or unreadable
+
+    def cannot_add(self) -> str:
+        """Return why no pod can be added now, or nothing; any thread may ask."""
+        return self.snapshot.not_ready or self.locked()
 
     def impaired(self) -> str:
         """Return what keeps this node's pods from all of their network, or nothing; any thread may ask."""
@@ -340,7 +346,7 @@ def run(config: AgentConfig) -> int:
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
         stack.callback(kernel.close)
-        store = open_store(config.store)
+        store = Guard(open_store(config.store))
         stack.callback(store.close)
         inbox: Inbox = queue.SimpleQueue()
         sockets = ProbeSockets(config.probe_port, secrets.randbits(32), clock, inbox.put)
@@ -348,6 +354,7 @@ def run(config: AgentConfig) -> int:
         reporter = Reporter(store)
         stack.callback(reporter.close)
         agent = Agent(config, inbox, clock, kernel=kernel, sockets=sockets, reporter=reporter)
+        agent.locked = lambda: store.problem
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
         cluster = cni.CachedCluster(config.node, store)
@@ -364,6 +371,7 @@ def run(config: AgentConfig) -> int:
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
         hearers = (
+            lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
@@ -450,7 +458,7 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(actions.ResourcesChanged(mine, batch.synced))
 
-    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS})
+    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
     return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
@@ -489,7 +497,7 @@ def adding_pods(
             gate=gate,
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
-            not_ready=lambda: agent.snapshot.not_ready,
+            not_ready=agent.cannot_add,
             impaired=agent.impaired,
         )
 
