@@ -20,8 +20,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
+from cloudnet.controller import events, words
 from cloudnet.controller import ledger as ledgers
-from cloudnet.controller import words
 from cloudnet.controller.actions import (
     Action,
     AllowForwarding,
@@ -37,6 +37,7 @@ from cloudnet.controller.actions import (
     ReadTables,
     Remove,
     TablesRead,
+    Tell,
     Write,
     WriteOutcome,
     WriteStore,
@@ -47,6 +48,7 @@ from cloudnet.controller.ledger import Ledger, Mirror
 from cloudnet.controller.nodes import Nodes, NodesOptions, merged
 from cloudnet.controller.tables import Table, growing
 from cloudnet.model.addresses import Family, NodeName, SubnetId, TableId, family
+from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.model.resources import (
     AgentReport,
     BlockAffinity,
@@ -534,6 +536,14 @@ class Loop:
         if writes:
             self._writing = True
             yield WriteStore(tuple(writes))
+            yield from map(Tell, self._news_of(writes))
+
+    def _news_of(self, writes: Iterable[Write]) -> Iterator[ClusterEvent]:
+        """Yield what changes for a node by these writes, as seen from what the store has so far."""
+        for write in writes:
+            if isinstance(write, Put):
+                old = self._own.get(type(write.value), write.value.meta.name)
+                yield from events.of_change(old.value if old else None, write.value, self.nodes.uid)
 
     def _plan_tables(self) -> Iterator[Write]:
         wishes = self.nodes.wishes(self._last_hop)

@@ -143,6 +143,11 @@ class Nodes:
     def names(self) -> Collection[NodeName]:
         return self._nodes.keys()
 
+    def uid(self, name: NodeName) -> str:
+        """Return the uid of a node, empty where there is no such node."""
+        node = self._nodes.get(name)
+        return node.meta.uid if node else ""
+
     def values(self) -> tuple[Node, ...]:
         return tuple(self._nodes[n] for n in sorted(self._nodes))
 

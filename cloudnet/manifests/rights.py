@@ -39,6 +39,9 @@ _READ_OF_CALICO: Final = (
 _ADDRESSES: Final = ("blockaffinities", "ipamblocks", "ipamhandles")
 
 
+_EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
+
+
 def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str]) -> Json:
     return {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
 
@@ -59,6 +62,7 @@ def agent_rules(*, takeover: bool = False) -> list[Json]:
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], READ),
         _rule(["cloudnet.io"], ["agentreports"], ["get", "list", "watch", "create", "update"]),
         *more,
+        _rule(*_EVENTS),
     ]
 
 
@@ -72,6 +76,7 @@ def controller_rules() -> list[Json]:
         _rule(_CALICO, ["ippools"], ["create", "update", "delete"]),
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes", "nodeconditions"], everything),
         _rule(["cloudnet.io"], ["agentreports"], [*READ, "delete"]),
+        _rule(*_EVENTS),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from cloudnet.kernel import netns
 from cloudnet.lab.traffic import Flow, Traffic
-from cloudnet.model.resources import IPAMBlock, IPPool, IPReservation
+from cloudnet.model.resources import IPAMBlock, IPAMConfiguration, IPPool, IPReservation
 from cloudnet.testing import takeover
 from cloudnet.testing.takeover import both_ways, eventually, open_all
 
@@ -38,6 +39,10 @@ def unharmed(traffic, begin, but=None):
     assert sample.sent > 100
 
 
+def phases(node):
+    return [step["phase"] for step in json.loads(succeeds(node.takeover("plan", *POOL, "-o", "json")))["steps"]]
+
+
 def routes_of(lab):
     """Return the cloud's routes to pods: {(table, destination): instance}."""
     tables = lab.cloud.call("describe_route_tables")["RouteTables"]
@@ -56,7 +61,10 @@ def test_a_node_of_kubenet_is_taken_over_and_given_back_under_traffic():
         begin = traffic.mark()
         open_all(traffic, [*both_ways(old, far), *both_ways(old, neighbour)])
 
+        planned = phases(n1)
+        unchanged = n1.host("cbr0"), n1.books("kubenet"), stored(n1.lab, IPAMConfiguration)
         succeeds(n1.takeover("run", *POOL))
+        done, repeated = phases(n1), n1.takeover("run", *POOL)
         new = n1.attach("new")
         open_all(traffic, [*both_ways(new, far), *both_ways(new, old)])
         unharmed(traffic, begin)
@@ -67,6 +75,10 @@ def test_a_node_of_kubenet_is_taken_over_and_given_back_under_traffic():
         open_all(traffic, [*both_ways(again, new), *both_ways(again, far)])
         unharmed(traffic, begin)
 
+        assert set(planned) == {""}
+        assert unchanged == (before, given, [])
+        assert set(done) == {"done"}
+        assert "nothing to do" in succeeds(repeated)
         assert kept.returncode == 7
         assert "1 pod of ours" in kept.stdout
         n1.detach("new")
