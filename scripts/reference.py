@@ -19,7 +19,7 @@ from cloudnet import config
 from cloudnet.cli import main as cli
 from cloudnet.config import AgentConfig, ControllerConfig, Setting
 from cloudnet.manifests import crds
-from cloudnet.model import manifests
+from cloudnet.model import cluster_events, manifests
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -38,7 +38,7 @@ A setting is taken from the first of:
 This order is the same for every command. A settings file is YAML, or TOML where its name ends in `.toml`, and serves
 all programs: settings stand at its top, those of one program alone in a section `agent` or `controller`, which wins
 over the top. Other commands take from its top whatever they would take from a variable: `store`, `socket` and
-`namespace`.
+`namespace`; `cloudnet preflight`, which speaks of both programs, from their sections too.
 
     store: etcd://10.0.0.1:2379,10.0.0.2:2379
     agent:
@@ -76,6 +76,15 @@ METRICS = """# Metrics
 Agent and controller serve these at `/metrics` for Prometheus, on the address of the setting `metrics`. Beside them
 `/healthz` says whether the program works, and `/readyz` whether it has done its first round: 200 when so, 503 with
 the reason when not.
+"""
+
+EVENTS = """# Events
+
+On Kubernetes, controller and agents tell at a node or pod what happened there: `kubectl describe node NAME` and
+`kubectl describe pod NAME` show it below, `kubectl get events -A` all of it. Each is one sentence with the cause and
+the next step. What comes again is counted in the same event; one object gets ten at once and one a minute, a program
+writes a hundred at once and two a second. An event that cannot be written is lost; the program's log has the same
+sentence. On etcd and sqlite there is only the log.
 """
 
 ERRORS = """# Errors and exit codes
@@ -116,6 +125,7 @@ def pages() -> Mapping[str, str]:
         "cli.md": "\n".join([COMMANDS, *_commands()]),
         "metrics.md": "\n".join([METRICS, *_metrics()]),
         "errors.md": "\n".join([ERRORS, *_errors()]),
+        "events.md": "\n".join([EVENTS, *_events()]),
         "crds.yaml": _definitions("cloudnet's own kinds", crds.own_crds()),
         "crds-calico.yaml": _definitions("Calico's kinds, for a cluster without Calico", crds.calico_crds()),
     }
@@ -224,6 +234,22 @@ def _metric(call: ast.Call) -> tuple[str, ...]:
     shown = ", ".join(f"`{label}`" for label in ast.literal_eval(labels)) if labels else ""
     suffix = "_total" if kind == "Counter" and not name.endswith("_total") else ""
     return f"`{name}{suffix}`", kind.lower(), shown, meaning
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+
+def _events() -> Iterator[str]:
+    for reporter in cluster_events.Reporter:
+        yield f"## Of `cloudnet {reporter.name.lower()}`\n"
+        yield _table(
+            ("reason", "type", "at a", "what happened", "what to do"),
+            [
+                (f"`{r.name}`", r.severity.value, r.about, r.meaning, r.remedy)
+                for r in cluster_events.ALL
+                if r.reporter is reporter
+            ],
+        )
 
 
 # --- errors -----------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from cloudnet.ipam.warm import Warm
 from cloudnet.kernel.pod_links import PodLinks
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
+from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.kubernetes import Namespace, Pod
 from cloudnet.model.resources import IPPool, Node, Resource
 from cloudnet.model.workloads import WorkloadEndpoint
@@ -206,6 +207,7 @@ def build_site(
     mtu: Callable[[], int],
     not_ready: Callable[[], str],
     impaired: Callable[[], str],
+    record: Record = ignore,
 ) -> Site:
     """Put together what answering requests needs."""
     if not _PREFIX.fullmatch(config.interface_prefix):
@@ -227,6 +229,7 @@ def build_site(
         impaired=impaired,
         prefix=config.interface_prefix,
         new_mac=new_mac,
+        record=record,
     )
 
 

@@ -13,6 +13,7 @@ from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.model.addresses import Address
+from cloudnet.model.cluster_events import Tell
 from cloudnet.policy import convert
 from cloudnet.policy.options import Options
 from cloudnet.store import records
@@ -20,7 +21,7 @@ from cloudnet.store.informer import Informer
 
 
 @contextmanager
-def enforcing(config: AgentConfig, wanted: Options, clock: Clock) -> Iterator[PolicyThread]:
+def enforcing(config: AgentConfig, wanted: Options, clock: Clock, tell: Tell) -> Iterator[PolicyThread]:
     """Keep policy in force until the block ends, and tell what it denies; what stands in the kernel stays.
 
     The thread opens its door when the node has its first endpoint.
@@ -31,6 +32,7 @@ def enforcing(config: AgentConfig, wanted: Options, clock: Clock) -> Iterator[Po
         lambda: NftLibrary(allow_host_network=config.allow_host_network),
         lambda: addresses_of_interfaces(config),
         resync=config.resync_seconds,
+        tell=tell,
     )
     with closing(PolicyThread(keeper, clock)) as thread:
         if not config.log_denied:

@@ -44,10 +44,12 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.fastpath import FastPathKernel
+from cloudnet.kernel.features import Features
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
+from cloudnet.model.cluster_events import Record, at_own_node
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, IPAMBlock
 from cloudnet.policy import feed
@@ -56,6 +58,7 @@ from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
 from cloudnet.store import guard, last_known
 from cloudnet.store.api import Store
+from cloudnet.store.event_recorder import recording
 from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.last_known import LastKnown
@@ -346,7 +349,8 @@ def run(config: AgentConfig) -> int:
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
         stack.callback(kernel.close)
-        store = Guard(open_store(config.store))
+        opened = open_store(config.store)
+        store = Guard(opened)
         stack.callback(store.close)
         inbox: Inbox = queue.SimpleQueue()
         sockets = ProbeSockets(config.probe_port, secrets.randbits(32), clock, inbox.put)
@@ -362,11 +366,10 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
-        has_fast_path = config.fast_path and found.fast_path
-        if config.fast_path and not has_fast_path:
-            log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+        has_fast_path = takes_fast_path(config, found)
         wanted = policy.options(config, fast_path=has_fast_path)
-        policing = stack.enter_context(enforcing(config, wanted, clock))
+        record = stack.enter_context(recording(opened, config.node))
+        policing = stack.enter_context(enforcing(config, wanted, clock, at_own_node(record, config.node)))
         agent.policy_problem = lambda: policing.problem
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
@@ -388,10 +391,18 @@ def run(config: AgentConfig) -> int:
         if has_fast_path:
             measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
         stack.enter_context(measuring(config, agent, clock, measured))
-        stack.enter_context(adding_pods(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing))
+        site = site_maker(config, agent, store, clock, cluster=cluster, leases=leases, gate=policing, record=record)
+        stack.enter_context(adding_pods(config, agent, site, leases))
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
+
+
+def takes_fast_path(config: AgentConfig, found: Features) -> bool:
+    """Tell whether established connections pass netfilter by; say why they do not although they should."""
+    if config.fast_path and not found.fast_path:
+        log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+    return config.fast_path and found.fast_path
 
 
 def spare_the_collector() -> None:
@@ -474,8 +485,7 @@ def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
     stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 
 
-@contextmanager
-def adding_pods(
+def site_maker(
     config: AgentConfig,
     agent: Agent,
     store: Store,
@@ -484,8 +494,9 @@ def adding_pods(
     cluster: cni.CachedCluster,
     leases: SharedLeases,
     gate: Gate,
-) -> Iterator[None]:
-    """Answer the CNI plugin."""
+    record: Record,
+) -> Callable[[Pods], Site]:
+    """Return what puts together all that answering the CNI plugin needs."""
 
     def site(pods: Pods) -> Site:
         return cni.build_site(
@@ -499,7 +510,17 @@ def adding_pods(
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
             not_ready=agent.cannot_add,
             impaired=agent.impaired,
+            record=record,
         )
+
+    return site
+
+
+@contextmanager
+def adding_pods(
+    config: AgentConfig, agent: Agent, site: Callable[[Pods], Site], leases: SharedLeases
+) -> Iterator[None]:
+    """Answer the CNI plugin."""
 
     def observe(command: str, code: int, seconds: float) -> None:
         if agent.metrics:

@@ -22,7 +22,9 @@ from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
 from cloudnet.kernel.nft import Nft
+from cloudnet.model import cluster_events as events
 from cloudnet.model.addresses import Address, NodeName
+from cloudnet.model.cluster_events import Tell
 from cloudnet.model.resources import Resource
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy import statistics
@@ -96,9 +98,20 @@ class PolicyKeeper:
     """The state; ``hear``, ``admit`` and ``work`` are the whole loop, so that a test needs no thread."""
 
     def __init__(
-        self, node: str, wanted: Options, open_door: Callable[[], Nft], addresses: Addresses, *, resync: float
+        self,
+        node: str,
+        wanted: Options,
+        open_door: Callable[[], Nft],
+        addresses: Addresses,
+        *,
+        resync: float,
+        tell: Tell = lambda _reason, _note: None,
     ) -> None:
-        """Keep a node's policy; ``resync``: how often the kernel is read again, in seconds."""
+        """Keep a node's policy; ``resync``: how often the kernel is read again, in seconds.
+
+        ``tell`` hears what people should see at the node.
+        """
+        self._tell = tell
         self.counts = Counts()
         self.problem = ""  # why policy is not as it should be; any thread may ask
         self.traffic: tuple[Count, ...] = ()  # as last read; replaced whole
@@ -156,6 +169,7 @@ class PolicyKeeper:
     def stopped(self, error: Exception) -> None:
         """Say that nobody keeps policy any more."""
         self.problem = self._told = f"the policy thread stopped: {error}"
+        self._tell(events.POLICY_NOT_IN_FORCE, f"{self.problem}: restart the agent, and report it")
 
     def close(self) -> None:
         for asked in self._waiting:
@@ -185,6 +199,7 @@ class PolicyKeeper:
         self._tell_refused(enforcer.refused)
         if self._told:
             log.info("policy works again")
+            self._tell(events.POLICY_IN_FORCE, "every policy is enforced again")
         self._told, self._pause = "", 0.0
         self._due = now + self._resync if repairing or not self._due else self._due
 
@@ -264,6 +279,7 @@ class PolicyKeeper:
         for key, why in refused.items():
             if self._told_refused.get(key) != why:
                 log.error("the kernel refuses a policy, its old rules stay policy=%r reason=%r", str(key), why)
+                self._tell(events.POLICY_REFUSED, f"the kernel refuses {key}, its former rules stay: {why}")
         self._told_refused = dict(refused)
         names = ", ".join(map(str, refused))
         self.problem = f"the kernel refuses {names}: see the log" if refused else ""
@@ -273,6 +289,7 @@ class PolicyKeeper:
         self.problem = f"policy is not in force: {why}"
         if why != self._told:
             log.warning("policy is not in force, trying again reason=%r", why)
+            self._tell(events.POLICY_NOT_IN_FORCE, f"changes of policy wait, trying again by itself: {why}")
         self._told = why
         self._pause = min(max(_RETRY_FIRST, self._pause * 2), _RETRY_LIMIT)
         self._due = now + self._pause

@@ -26,12 +26,14 @@ from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
 from cloudnet.kernel import features
+from cloudnet.model.cluster_events import at_own_node
 from cloudnet.model.resources import Resource
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy import feed
 from cloudnet.policy.options import Options
 from cloudnet.store import last_known
 from cloudnet.store.api import Event
+from cloudnet.store.event_recorder import recording
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
@@ -148,7 +150,8 @@ def run(config: AgentConfig) -> int:
         features.require(features.detect(), "net_admin")
         store = open_store(config.store)
         stack.callback(store.close)
-        policing = stack.enter_context(enforcing(config, options(config), clock))
+        tell = at_own_node(stack.enter_context(recording(store, config.node)), config.node)
+        policing = stack.enter_context(enforcing(config, options(config), clock, tell))
         agent = PolicyAgent(config, policing, clock)
         kept = LastKnown(last_known.path(config.state), clock)
         agent.informer = stack.enter_context(Informer(store, feed.KINDS, agent.hear, last_known=kept))

@@ -113,6 +113,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
     from cloudnet.policy.selectors import Matches  # noqa: PLC0415 - the same
     from cloudnet.takeover import journal  # noqa: PLC0415 - the same
     from cloudnet.takeover.hands import Hands  # noqa: PLC0415 - the same
+    from cloudnet.takeover.remains import HostRemains  # noqa: PLC0415 - the same
 
     logs.setup(config.log_level)
     with (
@@ -130,6 +131,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
                 matches=Matches(),
                 agent=lambda: _agent(config.socket),
                 clock=SystemClock(),
+                remains=HostRemains(config.interface_prefix, allow_host_network=config.allow_host_network),
                 networks=where["networks"],
             ),
             held,

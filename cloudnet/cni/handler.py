@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cloudnet.cni import netconf, wire
+from cloudnet.cni import events, netconf, wire
 from cloudnet.cni.add import add
 from cloudnet.cni.check import check
 from cloudnet.cni.delete import delete
@@ -64,6 +64,8 @@ class Handler:
         except Exception:
             log.exception("a request failed command=%s container=%s", command, variables.get("CNI_CONTAINERID", ""))
             problem = CniError(Code.INTERNAL, "a defect in cloudnet's agent, whose log has the traceback: report it")
+        if (event := events.of_failure(command, variables, problem)) is not None:
+            self._site.record(event)
         return Answer(wire.error(problem, netconf.version_of(data)), problem.code)
 
     def _do(self, word: str, variables: Mapping[str, str], data: bytes, namespace: int | None) -> bytes:

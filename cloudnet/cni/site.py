@@ -18,6 +18,7 @@ from cloudnet.cni.wire import CniError, Code, Environment
 from cloudnet.ipam.leases import Leases
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Network, NodeName
+from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.kubernetes import Namespace, Pod
 from cloudnet.model.resources import IPPool
 from cloudnet.model.workloads import WorkloadEndpoint
@@ -84,6 +85,7 @@ class Site:
     prefix: str = "cali"
     new_mac: Callable[[], str] = field(default=lambda: "")
     locks: Locks = field(default_factory=Locks)
+    record: Record = ignore
 
     def identify(self, request: Request) -> Identity:
         """Return who a request is about.

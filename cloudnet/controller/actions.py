@@ -1,7 +1,7 @@
 """What the loop asks for, and what it is told: values in both directions.
 
 The loop decides and never acts. Every action that touches the world is carried out by somebody else
-(``controller.carry``), and its outcome comes back as an event. ``Say`` has no outcome.
+(``controller.carry``), and its outcome comes back as an event. ``Say`` and ``Tell`` have no outcome.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cloudnet.model.addresses import NodeName, TableId
+from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.model.resources import Node, Resource
 from cloudnet.provider.api import Instance, RouteChange, RouteResult, RouteTables
 from cloudnet.provider.errors import ProviderError
@@ -89,7 +90,14 @@ class Say:
     message: str
 
 
-Action: TypeAlias = ReadTables | ReadInstances | ApplyChanges | AllowForwarding | WriteStore | Say
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell whoever looks at the node in question."""
+
+    event: ClusterEvent
+
+
+Action: TypeAlias = ReadTables | ReadInstances | ApplyChanges | AllowForwarding | WriteStore | Say | Tell
 
 # --- outcomes and other events ------------------------------------------------------------------------------
 

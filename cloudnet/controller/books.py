@@ -112,6 +112,11 @@ class Books:
             return True
         return any(plan.inside(own, c) for own in self._affinities.values() for c in cidrs)
 
+    def uid(self, node: NodeName) -> str:
+        """Return the uid of a node, empty where there is no such node."""
+        found = self.nodes.get(node)
+        return found.meta.uid if found else ""
+
     def pod_limit(self, node: NodeName) -> str:
         """Return what the node says of its pod limit, if anything."""
         return self.nodes[node].meta.annotations.get(POD_LIMIT, "")

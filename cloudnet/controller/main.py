@@ -13,7 +13,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from cloudnet.addresses.plan import Settings
 from cloudnet.clock import Clock, SystemClock
 from cloudnet.config import ControllerConfig
 from cloudnet.controller import books, carry, carry_pools, lease
-from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, WriteStore
+from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, Tell, WriteStore
 from cloudnet.controller.addresses import Collector
 from cloudnet.controller.loop import KINDS, Loop, Options, Status
 from cloudnet.controller.metrics import Metrics
@@ -51,13 +51,15 @@ from cloudnet.controller.pool_actions import (
 from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import FAMILIES
+from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
 from cloudnet.provider.errors import ProviderError
 from cloudnet.store import guard
 from cloudnet.store.api import Event, EventType, Store, Stored
+from cloudnet.store.event_recorder import recording
 from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
@@ -107,7 +109,9 @@ class Controller:
         provider: Provider,
         store: Store,
         native: Pools | None = None,
+        record: Record = ignore,
     ) -> None:
+        self._record = record
         self.status = Status()
         self.locked: Callable[[], str] = str  # somebody has locked the store
         self._pools = native
@@ -233,6 +237,8 @@ class Controller:
         match action:
             case Say():
                 log.log(logging.WARNING if action.level is Level.WARNING else logging.INFO, "%s", action.message)
+            case Tell():
+                self._record(action.event)
             case WriteStore():
                 self._work(self._writer, lambda: carry.store(action, self._store, self.leads))
             case AdoptBlocks() | LetBlocksGo():
@@ -285,7 +291,8 @@ def run(config: ControllerConfig) -> int:
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals(inbox))
-        store = Guard(open_store(config.store))
+        opened = open_store(config.store)
+        store = Guard(opened)
         stack.callback(store.close)
         provider = providers.load(config.provider, providers.read_config(config.provider_config), clock=clock)
         registry = CollectorRegistry()
@@ -299,7 +306,10 @@ def run(config: ControllerConfig) -> int:
         loop = Loop(provider.capabilities, options(config))
         keeper = lease.Keeper(config.identity or f"{socket.gethostname()}:{os.getpid()}", config.lease_seconds)
         native = native_pools(config, provider)
-        controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
+        record = stack.enter_context(recording(opened, keeper.identity))
+        controller = Controller(
+            loop, keeper, inbox, clock, provider=provider, store=store, native=native, record=record
+        )
         controller.metrics = measured
         controller.locked = lambda: store.problem
         holder.controller = controller
@@ -338,7 +348,7 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
     Raises:
         BadInput: they are, and this cloud gives none.
     """
-    families = _FAMILIES[config.native_addresses]
+    families = FAMILIES[config.native_addresses]
     if not families:
         return None
     if provider.addresses is None:
@@ -360,14 +370,6 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
         retry_limit=max(config.retry_first, config.retry_limit),
     )
     return Pools(settings, options_)
-
-
-_FAMILIES: Mapping[str, frozenset[Family]] = {
-    "none": frozenset(),
-    "ipv4": frozenset({Family.IPV4}),
-    "ipv6": frozenset({Family.IPV6}),
-    "dual": frozenset(Family),
-}
 
 
 class _Health:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from cloudnet.controller.actions import Changed, Leading, Say, Write, WriteOutcome
+from cloudnet.controller.actions import Changed, Leading, Say, Tell, Write, WriteOutcome
 from cloudnet.errors import CloudnetError
 from cloudnet.model.addresses import InterfaceId, Network, NodeName, SubnetId
 from cloudnet.provider.api import Holdings, Instance, NetworkInterface, Wanted
@@ -85,7 +85,7 @@ class WriteLedger:
 Mutation: TypeAlias = GiveAddresses | AddInterface | TakeAddresses | RemoveInterface
 CloudAction: TypeAlias = ReadAddresses | Mutation
 StoreAction: TypeAlias = AdoptBlocks | LetBlocksGo | WriteLedger
-PoolAction: TypeAlias = CloudAction | StoreAction | Say
+PoolAction: TypeAlias = CloudAction | StoreAction | Say | Tell
 
 # --- outcomes -----------------------------------------------------------------------------------------------
 

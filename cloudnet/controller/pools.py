@@ -25,8 +25,8 @@ from cloudnet.addresses import plan
 from cloudnet.addresses.ledger import Verdicts
 from cloudnet.addresses.plan import Add, Assign, Member, Settings, Shortage
 from cloudnet.addresses.supply import Supply
-from cloudnet.controller import words
-from cloudnet.controller.actions import Changed, Leading, Put, Remove, Write
+from cloudnet.controller import events, words
+from cloudnet.controller.actions import Changed, Leading, Put, Remove, Tell, Write
 from cloudnet.controller.books import Books
 from cloudnet.controller.complaints import Complaints
 from cloudnet.controller.pool_actions import (
@@ -51,6 +51,7 @@ from cloudnet.controller.sight import Sight
 from cloudnet.controller.tables import Trouble, growing
 from cloudnet.model.addresses import InterfaceId, Network, NodeName, SubnetId, family, order
 from cloudnet.model.cloud_addresses import CloudAddresses, PrefixState
+from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.model.resources import BlockAffinity, Resource
 from cloudnet.provider.api import Instance, NetworkInterface
 from cloudnet.provider.errors import (
@@ -334,6 +335,14 @@ class Pools:
         if writes:
             self._writing = True
             yield WriteLedger(tuple(writes))
+            yield from map(Tell, self._news_of(writes))
+
+    def _news_of(self, writes: Iterable[Write]) -> Iterator[ClusterEvent]:
+        """Yield what changes for a node by these writes, as seen from what the store has so far."""
+        for write in writes:
+            if isinstance(write, Put):
+                old = self._books.record(NodeName(write.value.meta.name))
+                yield from events.of_change(old, write.value, self._books.uid)
 
     def _due_to_read(self) -> float:
         if self._books.nodes and not self._machines:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from cloudnet.addresses.plan import Settings
 from cloudnet.clock import ManualClock
 from cloudnet.controller import books, carry, carry_pools
-from cloudnet.controller.actions import Action, Changed, Leading, Say, WriteStore
+from cloudnet.controller.actions import Action, Changed, Leading, Say, Tell, WriteStore
 from cloudnet.controller.loop import KINDS, Loop, Options
 from cloudnet.controller.pool_actions import CloudAction as PoolCloudAction
 from cloudnet.controller.pool_actions import PoolAction, StoreAction
 from cloudnet.controller.pools import Pools
+from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.provider.api import Provider
 from cloudnet.store.api import Event, EventType, Revision, Store, Watch
 
@@ -24,7 +25,8 @@ from cloudnet.store.api import Event, EventType, Revision, Store, Watch
 class Simulation:
     """A controller that runs when it is told to. ``said`` is what it told the operator.
 
-    With ``native`` it manages native addresses too, where the provider has an allocator.
+    ``told`` is what it told at nodes. With ``native`` it manages native addresses too, where the provider has an
+    allocator.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Simulation:
         self.loop = Loop(provider.capabilities, options)
         self.pools = Pools(native) if native is not None and provider.addresses is not None else None
         self.said: list[str] = []
+        self.told: list[ClusterEvent] = []
         self.done: list[Action | PoolAction] = []
         self.before: Callable[[Action | PoolAction], None] = lambda _: None
         """Called before each action; what it raises ends the run, as a crash would."""
@@ -108,6 +111,8 @@ class Simulation:
         self.done.append(action)
         if isinstance(action, Say):
             self.said.append(action.message)
+        elif isinstance(action, Tell):
+            self.told.append(action.event)
         elif isinstance(action, WriteStore):
             self.loop.receive([carry.store(action, self._store, _always)])
         elif isinstance(action, StoreAction) and self.pools is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from cloudnet.controller.pool_actions import (
     AddInterface,
     GiveAddresses,
@@ -10,6 +13,7 @@ from cloudnet.controller.pool_actions import (
     TakeAddresses,
 )
 from cloudnet.model.addresses import Network, NodeName
+from cloudnet.model.resources import TableStatus
 from cloudnet.provider.api import Instance, RouteChange, Verb, Wanted
 from cloudnet.provider.errors import (
     Conflict,
@@ -22,6 +26,8 @@ from cloudnet.provider.errors import (
     Unsupported,
 )
 from cloudnet.store import api
+
+_NAMED_TABLES: Final = 3  # of those that refuse a block; the others have the same cause
 
 RACES = (api.Conflict, api.AlreadyExists, api.NotFound)
 """A write that lost a race: the next plan decides again."""
@@ -90,8 +96,34 @@ def no_instance(node: NodeName) -> str:
     )
 
 
+def route_trouble(block: Network, statuses: Sequence[TableStatus]) -> str:
+    """Say at a node why its block has no route; ``statuses`` are of one state and cause."""
+    first = statuses[0]
+    where = ", ".join(sorted(s.table for s in statuses)[:_NAMED_TABLES])
+    more = f" and {len(statuses) - _NAMED_TABLES} more" if len(statuses) > _NAMED_TABLES else ""
+    why = first.detail or f"the cloud shows it as {first.state.value}"
+    return f"pods of {block} are reached over VXLAN, for there is no route in table {where}{more}: {why}"
+
+
+def routed(block: Network, tables: int) -> str:
+    where = "the route table" if tables == 1 else f"each of {tables} route tables"
+    return f"{block} has its route in {where}: agents leave VXLAN for it once probes come back"
+
+
+def network_ready() -> str:
+    return "the agent has laid the VXLAN ground: pods can be scheduled here"
+
+
+def network_not_ready(message: str) -> str:
+    return f"pods that run keep their network, new ones wait: {message}"
+
+
 def store(error: str) -> str:
     return f"cannot write to the store, trying again by itself: {error}"
+
+
+def addresses_enough() -> str:
+    return "the cloud gives as many addresses as pods need again"
 
 
 # --- native addresses ---------------------------------------------------------------------------------------

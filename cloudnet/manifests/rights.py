@@ -39,11 +39,18 @@ _READ_OF_CALICO: Final = (
 _ADDRESSES: Final = ("blockaffinities", "ipamblocks", "ipamhandles")
 
 
+_EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
+
+
 def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str]) -> Json:
     return {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
 
 
-def agent_rules() -> list[Json]:
+_TAKEOVER: Final = ("ipamconfigs", "ipamconfigurations", "ippools", "ipreservations")
+
+
+def agent_rules(*, takeover: bool = False) -> list[Json]:
+    more = [_rule(_CALICO, _TAKEOVER, ["create", "update", "delete"])] if takeover else []
     return [
         _rule([""], ["nodes", "pods", "namespaces", "serviceaccounts"], READ),
         _rule([""], ["nodes/status", "pods/status"], ["patch"]),
@@ -54,6 +61,8 @@ def agent_rules() -> list[Json]:
         _rule(_CALICO, _ADDRESSES, [*READ, "create", "update", "delete"]),
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], READ),
         _rule(["cloudnet.io"], ["agentreports"], ["get", "list", "watch", "create", "update"]),
+        *more,
+        _rule(*_EVENTS),
     ]
 
 
@@ -67,6 +76,7 @@ def controller_rules() -> list[Json]:
         _rule(_CALICO, ["ippools"], ["create", "update", "delete"]),
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes", "nodeconditions"], everything),
         _rule(["cloudnet.io"], ["agentreports"], [*READ, "delete"]),
+        _rule(*_EVENTS),
     ]
 
 
@@ -80,7 +90,7 @@ def documents(options: Options, overlay: Overlay) -> list[Json]:
     return [
         _account("cloudnet-agent", options, {}),
         _account("cloudnet-controller", options, identity),
-        *_cluster_role("cloudnet-agent", options, agent_rules()),
+        *_cluster_role("cloudnet-agent", options, agent_rules(takeover=options.takeover)),
         *_cluster_role("cloudnet-controller", options, controller_rules()),
         *_role("cloudnet-controller", options, lease_rules()),
     ]

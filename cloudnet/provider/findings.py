@@ -199,10 +199,25 @@ def mtu(needs: Needs, found: Machines) -> tuple[Finding, ...]:
 
 
 def rooms(
-    found: Machines, holdings: Holdings, version: Family, *, remedy: Callable[[SubnetId], str]
+    needs: Needs, found: Machines, holdings: Holdings, *, remedy: Callable[[SubnetId], str]
 ) -> tuple[Finding, ...]:
     """Judge whether each node that holds no native addresses can have a first prefix, as the cloud delegates it."""
-    without = {i.id for i in found.values()} - {i.instance for i in holdings.interfaces if i.cidrs}
+    return tuple(f for version in sorted(needs.native) for f in _rooms(found, holdings, version, remedy=remedy))
+
+
+def no_rooms(needs: Needs) -> tuple[Finding, ...]:
+    """Judge a cloud that gives pods no addresses of its own; nothing is said where none are wanted."""
+    if not needs.native:
+        return ()
+    problem, remedy = "this cloud gives pods no addresses of its own", "set native_addresses to none: pods have pools"
+    return (Finding(Check.ADDRESSES, "native addresses", Severity.BLOCKS, problem, remedy),)
+
+
+def _rooms(
+    found: Machines, holdings: Holdings, version: Family, *, remedy: Callable[[SubnetId], str]
+) -> tuple[Finding, ...]:
+    holding = {i.instance for i in holdings.interfaces if any(family(cidr) is version for cidr in i.cidrs)}
+    without = {i.id for i in found.values()} - holding
     lacking: dict[SubnetId, list[NodeName]] = defaultdict(list)
     wanted: Counter[SubnetId] = Counter()
     for name, instance in sorted(found.items()):
@@ -214,11 +229,11 @@ def rooms(
             lacking[instance.subnet].append(name)
     return _or_well(
         Check.ADDRESSES,
-        f"native addresses in {_count(len(holdings.subnets), 'subnet')}",
+        f"native IPv{version:d} addresses in {_count(len(holdings.subnets), 'subnet')}",
         [
             Finding(
                 Check.ADDRESSES,
-                f"native addresses in subnet {subnet}",
+                f"native IPv{version:d} addresses in subnet {subnet}",
                 Severity.BLOCKS,
                 f"{_free(holdings, subnet, version)} are free, so there are none for {listed(names)}",
                 remedy(subnet),

@@ -32,6 +32,7 @@ from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Writ
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_discovery import Discovery
 from cloudnet.store.kubernetes_errors import Refused
+from cloudnet.store.kubernetes_events import KubernetesEvents
 from cloudnet.store.kubernetes_forms import Form
 from cloudnet.store.kubernetes_objects import Objects, Target
 from cloudnet.store.kubernetes_watch import SILENT, KubernetesWatch
@@ -79,6 +80,7 @@ class KubernetesStore:
         self._now = now
         self._discovery = Discovery(client, group=client.settings.group)
         self._objects = Objects(client, self._explain)
+        self.events = KubernetesEvents(client, now=now)
         self._forms: dict[type[Resource], Form[Any]] = {}
         self._missing: set[type[Resource]] = set()
         self._newest = Revision(0)

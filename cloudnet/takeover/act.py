@@ -16,28 +16,37 @@ from cloudnet.cni import conflist, install
 from cloudnet.errors import CloudnetError
 from cloudnet.ipam import tunnel
 from cloudnet.kernel.api import Put
-from cloudnet.model.addresses import Address, Family
+from cloudnet.model.addresses import Address, Family, Network, NodeName, TableId
 from cloudnet.model.calico_ipam import CONFIGURATION
 from cloudnet.model.resources import (
+    BlockAffinity,
+    CloudNode,
+    CloudRoute,
     IPAMConfiguration,
     IPPool,
     IPReservation,
     Metadata,
     Node,
+    RouteState,
     Vtep,
 )
 from cloudnet.overlay import vxlan
+from cloudnet.routes import claims
 from cloudnet.store import api
 from cloudnet.store.api import AlreadyExists, NotFound, Stored
 from cloudnet.takeover import books, hostlocal
+from cloudnet.takeover.facts import LABEL
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.plan import Job
 from cloudnet.takeover.steps import (
     AwaitAgent,
+    AwaitRoutes,
     ClaimBlock,
     CloseBooks,
     GuardBooks,
+    LowerRoutes,
     MakePool,
+    RemoveChains,
     Reserve,
     Setting,
     Step,
@@ -67,8 +76,6 @@ def before(step: Step, hands: Hands, job: Job) -> Before:
     match step:
         case GuardBooks():
             return _rules_before(hands)
-        case MakePool():
-            return {"pool": "" if pool(hands) is None else "there"}
         case ClaimBlock():
             return {"tunnel": str(_free_tunnel_end(hands, step, job) or "")}
         case Setting(setting=name):
@@ -76,6 +83,8 @@ def before(step: Step, hands: Hands, job: Job) -> Before:
             if value is None:
                 raise Stopped(f"there is no setting {name!r}: is the bridge {job.bridge!r} gone?")
             return {"value": value}
+        case LowerRoutes():
+            return {"routes": ",".join(hands.remains.routes())}
         case SwitchCni():
             return _files_before(hands, step)
     return _NOTHING
@@ -121,7 +130,7 @@ def _files_before(hands: Hands, step: SwitchCni) -> Before:
 # --- doing --------------------------------------------------------------------------------------------------
 
 
-def do(step: Step, hands: Hands, was: Before) -> None:
+def do(step: Step, hands: Hands, was: Before) -> None:  # noqa: C901 - one line a kind of step
     """Carry a step out.
 
     Raises:
@@ -142,6 +151,13 @@ def do(step: Step, hands: Hands, was: Before) -> None:
             hands.kernel.set_sysctl(name, value)
         case AwaitAgent():
             _await_agent(hands)
+        case LowerRoutes():
+            for route in names(was["routes"]):
+                hands.remains.lower(route)
+        case RemoveChains():
+            hands.remains.remove_chains()
+        case AwaitRoutes():
+            _await_routes(hands, step)
         case SwitchCni():
             _switch(hands, step, was)
 
@@ -173,7 +189,7 @@ def pool(hands: Hands) -> Stored[IPPool] | None:
 
 
 def _make_pool(hands: Hands, step: MakePool) -> None:
-    wanted = IPPool(Metadata(POOL), step.cidr, block_size=step.block_size)
+    wanted = IPPool(Metadata(POOL, labels={LABEL: "made"}), step.cidr, block_size=step.block_size)
     try:
         hands.store.create(wanted)
     except AlreadyExists:
@@ -232,6 +248,39 @@ def _await_agent(hands: Hands) -> None:
         if hands.clock.now() >= end:
             raise Stopped(f"the agent takes no pods ({why}): see `cloudnet node status`, then run again or roll back")
         hands.clock.sleep(_LOOK)
+
+
+def _await_routes(hands: Hands, step: AwaitRoutes) -> None:
+    end = hands.clock.now() + _PATIENCE
+    while why := _unrouted(hands, step.node):
+        if hands.clock.now() >= end:
+            raise Stopped(f"{why}: see `cloudnet routes`, then run again or roll back")
+        hands.clock.sleep(_LOOK)
+
+
+def _unrouted(hands: Hands, node: NodeName) -> str:
+    """Say what keeps nodes that are not taken from reaching this node's blocks; nothing when all of them do."""
+    found = (item.value for item in hands.store.list(BlockAffinity).items)
+    own = [one.cidr for one in found if one.node == node and claims.counts(one)]
+    if not own:
+        return f"node {node!r} has no block yet"
+    needed = sorted({table for item in hands.store.list(CloudNode).items for table in item.value.tables})
+    if not needed:
+        return "no controller has told which tables the cloud has"
+    told = {item.value.cidr: item.value for item in hands.store.list(CloudRoute).items}
+    return next((why for block in own for table in needed if (why := _missing(told.get(block), block, table))), "")
+
+
+def _missing(route: CloudRoute | None, block: Network, table: TableId) -> str:
+    status = route.status(table) if route else None
+    if status is None:
+        return (
+            f"{block} has no route in {table}: a node that is not taken knows no other way, so let the controller "
+            "write every route into every table (every_route_in_every_table) until the last has been taken"
+        )
+    if status.state is RouteState.PROGRAMMED:
+        return ""
+    return f"{block} is {status.state.value} in {table} ({status.detail or status.cause.value})"
 
 
 def _switch(hands: Hands, step: SwitchCni, was: Before) -> None:

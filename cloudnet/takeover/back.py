@@ -15,19 +15,35 @@ from cloudnet.ipam import tunnel
 from cloudnet.kernel.api import KernelError
 from cloudnet.model.addresses import Family
 from cloudnet.model.calico_ipam import CONFIGURATION
-from cloudnet.model.resources import IPAMBlock, IPAMConfiguration, IPPool, IPReservation, Node
+from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMConfiguration, IPPool, IPReservation, Node
+from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import api
 from cloudnet.store.api import NotFound
-from cloudnet.takeover import act, books, hostlocal
+from cloudnet.takeover import act, books, detect, hostlocal
 from cloudnet.takeover.act import Before
+from cloudnet.takeover.facts import LABEL
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.plan import Job
-from cloudnet.takeover.steps import ClaimBlock, CloseBooks, GuardBooks, MakePool, Reserve, Setting, Step, SwitchCni
+from cloudnet.takeover.steps import (
+    AwaitRoutes,
+    ClaimBlock,
+    CloseBooks,
+    GuardBooks,
+    LowerRoutes,
+    MakePool,
+    RemoveChains,
+    Reserve,
+    Setting,
+    Step,
+    SwitchCni,
+)
 
 _GUARDED: Final = {"strict": "yes", "automatic": "no"}
 
 
-def undo(step: Step, hands: Hands, job: Job, was: Before, *, switched: bool) -> str:
+def undo(  # noqa: C901, PLR0911 - one line a kind of step
+    step: Step, hands: Hands, job: Job, was: Before, *, switched: bool
+) -> str:
     """Take a step back; return why something of it has to stay for now. ``switched``: pods may have come to us.
 
     Raises:
@@ -37,13 +53,20 @@ def undo(step: Step, hands: Hands, job: Job, was: Before, *, switched: bool) -> 
         case GuardBooks():
             return _unguard(hands, job, was)
         case MakePool():
-            return _remove_pool(hands, job, was)
+            return _remove_pool(hands, job)
         case Reserve():
             return _forget(hands, step)
         case CloseBooks():
             return _open_books(hands, step, job, switched=switched)
         case ClaimBlock():
             hands.allocator().release_block(step.node, step.block, in_use=True)
+        case LowerRoutes():
+            for route in act.names(was["routes"]):
+                hands.remains.raise_again(route)
+        case RemoveChains():
+            return _hand_back_enforcing(hands)
+        case AwaitRoutes():
+            return _leave_blocks(hands, step)
         case Setting():
             return _put_back(hands, step, job, was)
         case SwitchCni():
@@ -64,11 +87,17 @@ def _unguard(hands: Hands, job: Job, was: Before) -> str:
     return ""
 
 
-def _remove_pool(hands: Hands, job: Job, was: Before) -> str:
+def _remove_pool(hands: Hands, job: Job) -> str:
+    """Remove the pool that some takeover made, this node's or another's, when no node needs it any more."""
     pool = act.pool(hands)
-    if was["pool"] or pool is None or books.others(hands.store, job.node):
+    if pool is None or LABEL not in pool.value.meta.labels or books.others(hands.store, job.node):
         return ""
-    if any(item.value.cidr.overlaps(pool.value.cidr) for item in hands.store.list(IPAMBlock).items):
+    found = (item.value for item in hands.store.list(IPAMBlock).items)
+    inside = [block for block in found if block.cidr.version == pool.value.cidr.version]
+    inside = [block for block in inside if block.cidr.overlaps(pool.value.cidr)]
+    if any(block.affinity and block.affinity.host != job.node for block in inside):
+        return ""  # another node's, which removes it when it goes back
+    if inside:
         return f"pool {act.POOL!r} has addresses in use"
     hands.store.delete(IPPool, act.POOL, expected=pool.revision)
     return ""
@@ -90,19 +119,61 @@ def _forget(hands: Hands, step: Reserve) -> str:
     left = books.ours(hands.store, step.node, step.block)
     if left:
         return f"{_count(len(left))} of ours have addresses of {step.block}, and so the tunnel's stays too"
+    if hands.agent()[0]:
+        return "other nodes may send by VXLAN as long as an agent runs here: stop it first"
     hands.allocator().release_by_handle(tunnel.handle(step.node, Family.IPV4))
     hostlocal.unmark(hands.networks / step.network)
     api.change(hands.store, Node, step.node, lambda seen: replace(seen, vteps=()))
     return ""
 
 
+def _hand_back_enforcing(hands: Hands) -> str:
+    """Our rules go when Calico's are there, and not before: some rules are in force at every moment."""
+    if hands.agent()[0]:
+        return "our rules stay in force while the agent runs: stop it, and start calico-node here"
+    if not hands.remains.chains():
+        return "our rules stay in force until calico-node has written its own: start it here"
+    hands.remains.drop_ours()
+    return ""
+
+
+def _leave_blocks(hands: Hands, step: AwaitRoutes) -> str:
+    """Let go of all blocks of a node whose pods had others' addresses before."""
+    if left := books.ours(hands.store, step.node, None):
+        return f"{_count(len(left))} of ours have addresses of the node's blocks"
+    if hands.agent()[0]:
+        return "the agent here would claim blocks again: stop it first"
+    allocator = hands.allocator()
+    allocator.release_by_handle(tunnel.handle(step.node, Family.IPV4))
+    for item in hands.store.list(BlockAffinity).items:
+        if item.value.node == step.node:
+            allocator.release_block(step.node, item.value.cidr)
+    api.change(hands.store, Node, step.node, lambda seen: replace(seen, vteps=()))
+    return ""
+
+
 def notice_gone(hands: Hands, job: Job) -> None:
-    """Let go of what pods of ours had that have ended since: their DEL went to the predecessor, whose books tell."""
+    """Let go of what pods of ours had that have ended since: their DEL went to the predecessor, not to us."""
+    if job.kind in detect.APART:
+        _notice_gone_links(hands, job)
     if job.block is None:
         return
     given = {one.address: one for one in hostlocal.networks(hands.networks).get(job.network, ())}
     for one in books.ours(hands.store, job.node, job.block):
         if given.get(one.address) != books.container(one, job.network):
+            books.let_go(hands.store, one, job.network, hands.allocator())
+
+
+def _notice_gone_links(hands: Hands, job: Job) -> None:
+    """Where no books of the predecessor's tell, a link that is gone does: it goes with its pod's namespace."""
+    links = hands.kernel.links()
+    there = {
+        item.value.container_id
+        for item in hands.store.list(WorkloadEndpoint).items
+        if item.value.node == job.node and item.value.interface in links
+    }
+    for one in books.ours(hands.store, job.node, None):
+        if books.container(one, job.network).container not in there:
             books.let_go(hands.store, one, job.network, hands.allocator())
 
 

@@ -31,12 +31,9 @@ from cloudnet.model.resources import (
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import api
 from cloudnet.store.api import NotFound, Store
-from cloudnet.takeover.facts import Held
+from cloudnet.takeover.facts import LABEL, Held
 from cloudnet.takeover.hostlocal import OURS
 from cloudnet.takeover.steps import ClaimBlock, Reserve
-
-LABEL: Final = "cloudnet.io/takeover"
-"""Of the affinity of a block that came with a takeover; its value is the predecessor."""
 
 TAKEN_IN: Final = "takeover"
 """Attribute of an address that the predecessor gave; its value is the predecessor."""
@@ -126,9 +123,12 @@ def is_taken_in(one: Allocation) -> bool:
     return TAKEN_IN in one.attribute.owner
 
 
-def ours(store: Store, node: NodeName, block: Network) -> tuple[Allocation, ...]:
-    """Return the addresses of a block that pods have from us."""
-    found = allocations(store, block).values()
+def ours(store: Store, node: NodeName, block: Network | None) -> tuple[Allocation, ...]:
+    """Return the addresses that pods of a node have from us, of one block or of any."""
+    if block is not None:
+        found = list(allocations(store, block).values())
+    else:
+        found = [one for item in store.list(IPAMBlock).items for one in pictures.allocations(item.value)]
     return tuple(one for one in found if one.node == node and not one.is_tunnel and not is_taken_in(one))
 
 

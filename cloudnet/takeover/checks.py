@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Network
-from cloudnet.takeover import books, detect, plan
+from cloudnet.model.resources import EncapMode
+from cloudnet.takeover import books, detect, plan, vpc_cni
 from cloudnet.takeover.facts import Facts, Found, Wanted
 from cloudnet.takeover.plan import Job
 
@@ -71,6 +72,66 @@ def _before(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
     yield _address(facts)
     if found.kind in detect.BRIDGED:
         yield from _range(facts, found, wanted)
+    elif found.kind in detect.APART:
+        yield from _apart(facts, found, wanted)
+    else:
+        yield _calico_stopped(facts)
+        yield _calico_pools(facts)
+        yield _calico_rules(facts)
+
+
+def _calico_stopped(facts: Facts) -> Check:
+    if facts.calico_runs:
+        return _blocks(
+            "calico-node",
+            "calico-node runs here",
+            "stop it on this node first, by its DaemonSet's nodeSelector: it would undo what the agent lays",
+        )
+    return _ok("calico-node", "none is seen here; what it laid goes on")
+
+
+def _calico_rules(facts: Facts) -> Check:
+    if facts.calico_nftables:
+        return _blocks(
+            "rules",
+            "Calico enforces by nftables tables of its own here",
+            "set nftablesMode: Disabled and let calico-node restart first: only iptables chains are removed",
+        )
+    return _ok("rules", "Calico enforces by iptables chains, if at all")
+
+
+def _calico_pools(facts: Facts) -> Check:
+    """Peers of another mode know this node's blocks by BGP, and forget them when its BIRD has stopped."""
+    other = [p.meta.name for p in facts.pools if not p.disabled and p.vxlan_mode is not EncapMode.ALWAYS]
+    if not facts.pools or other:
+        return _blocks(
+            "pools",
+            f"{', '.join(other) or 'no pool'}: not vxlanMode Always",
+            "let Calico use VXLAN for all of a pool first: what peers know by BGP goes when BIRD stops here",
+        )
+    return _ok("pools", "all by VXLAN, which needs nothing of calico-node's on this node")
+
+
+def _apart(facts: Facts, found: Found, wanted: Wanted) -> Iterator[Check]:
+    """Look at a predecessor whose addresses are the cloud's, so that ours are others."""
+    ranges = [wanted.pool] if wanted.pool else [pool.cidr for pool in facts.pools if not pool.disabled]
+    if not ranges:
+        yield _blocks("pool", "there is no pool", "name a range for pods that is none of the cloud's with --pool")
+        return
+    near = [f"{a.network} of {a.ip}" for a in facts.node.addresses if any(_overlap(a.network, r) for r in ranges)]
+    if near:
+        yield _blocks(
+            "pool", f"the range for pods overlaps {', '.join(near)}", "choose one that is none of the cloud's"
+        )
+    else:
+        yield _ok("pool", f"new pods have addresses of {', '.join(map(str, ranges))}")
+    if found.kind == vpc_cni.KIND:
+        yield Check(
+            "source addresses",
+            Verdict.WARNING,
+            "pods of nodes that are not taken reach ours with the address of their node",
+            f"set AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS={','.join(map(str, ranges))} on aws-node where that matters",
+        )
 
 
 def _in_force(facts: Facts, found: Found, wanted: Wanted) -> Check:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloudnet.takeover import flannel, kubenet
+from cloudnet.takeover import azure_cni, calico, flannel, kubenet, vpc_cni
 from cloudnet.takeover.facts import Facts, Found
 
-_KNOWN: tuple[Callable[[Facts, str], Found | None], ...] = (flannel.recognise, kubenet.recognise)
+_KNOWN: tuple[Callable[[Facts, str], Found | None], ...] = (
+    calico.recognise,
+    flannel.recognise,
+    vpc_cni.recognise,
+    azure_cni.recognise,
+    kubenet.recognise,
+)
 """The surest first: a plugin of its own says more than a bridge."""
 
 BRIDGED = frozenset({kubenet.KIND, flannel.KIND})
@@ -17,3 +23,7 @@ BRIDGED = frozenset({kubenet.KIND, flannel.KIND})
 def predecessor(facts: Facts, *, ours: str) -> Found | None:
     """Return the network that a runtime would use were it not for ours; nothing when nobody is known."""
     return next((found for look in _KNOWN if (found := look(facts, ours))), None)
+
+
+APART = frozenset({vpc_cni.KIND, azure_cni.KIND})
+"""Those whose pods have addresses of the cloud's, so that ours are others."""

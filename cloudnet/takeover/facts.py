@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cloudnet.cni.conflist import CHAINED
 from cloudnet.kernel.api import Link
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMConfiguration, IPPool, Node
 from cloudnet.model.workloads import WorkloadEndpoint
+
+LABEL: Final = "cloudnet.io/takeover"
+"""Of what came with a takeover: the affinity of a block, whose value is the predecessor, and the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Facts:
     endpoints: tuple[WorkloadEndpoint, ...] = ()
     agent_answers: bool = False
     agent: str = ""
+    calico_runs: bool = False
+    calico_nftables: bool = False
 
     def foreign(self, ours: str) -> tuple[Configuration, ...]:
         """Return the configurations that are not ours, whose plugin's program is called ``ours``."""

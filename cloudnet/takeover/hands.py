@@ -15,6 +15,7 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.ipam.choose import Matches
 from cloudnet.kernel.api import Kernel
 from cloudnet.store.api import Store
+from cloudnet.takeover.remains import Remains
 
 NETWORKS = Path("/var/lib/cni/networks")  # host-local's own default
 
@@ -34,6 +35,7 @@ class Hands:
     matches: Matches
     agent: Callable[[], tuple[bool, str]]
     clock: Clock
+    remains: Remains
     networks: Path = NETWORKS
 
     def now(self) -> datetime:

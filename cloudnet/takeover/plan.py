@@ -16,22 +16,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Final
 
 from cloudnet.ipam.choose import pool_of
 from cloudnet.model.addresses import Address, Network, NodeName
-from cloudnet.takeover import detect
-from cloudnet.takeover.facts import Facts, Found, Wanted
+from cloudnet.takeover import calico, detect
+from cloudnet.takeover.facts import LABEL, Facts, Found, Wanted
 from cloudnet.takeover.steps import (
     AwaitAgent,
+    AwaitRoutes,
     ClaimBlock,
     CloseBooks,
     GuardBooks,
+    LowerRoutes,
     MakePool,
+    RemoveChains,
     Reserve,
     Setting,
     Step,
     SwitchCni,
 )
+
+USUAL_BLOCK: Final = 26  # Calico's; addresses are ours to cut where the predecessor's are none of our pools'
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +57,29 @@ class Job:
 
 def job(facts: Facts, found: Found, wanted: Wanted) -> Job:
     """Return what is to be done with a node whose checks have passed."""
-    block = own_range(facts)
+    block = own_range(facts) if found.kind in detect.BRIDGED else None
     bridge = facts.links.get(found.bridge)
     gateways = tuple(a.ip for a in bridge.addresses if block and a.ip in block) if bridge else ()
-    there = block is not None and pool_of(facts.pools, block) is not None
     return Job(
         facts.node.name,
         found.kind,
         found.network,
-        block if found.kind in detect.BRIDGED else None,
+        block,
         found.bridge,
         gateways,
-        None if there else wanted.pool,
+        None if found.kind == calico.KIND else _pool_to_make(facts, block, wanted),
         found.chain,
         wanted.configuration,
     )
+
+
+def _pool_to_make(facts: Facts, block: Network | None, wanted: Wanted) -> Network | None:
+    """Return the range of the pool that a takeover makes, this node's or one before; nothing where a person's is."""
+    within = block or wanted.pool
+    pool = pool_of(facts.pools, within) if within else None
+    if pool is None:
+        return wanted.pool
+    return pool.cidr if LABEL in pool.meta.labels else None
 
 
 def own_range(facts: Facts) -> Network | None:
@@ -86,9 +100,16 @@ def _steps(of: Job) -> Iterator[Step]:
         yield Reserve(of.node, of.network, of.block, _unusable(of.block, of.gateways))
         yield CloseBooks(of.network, of.block)
         yield ClaimBlock(of.node, of.kind, of.network, of.block)
+    elif of.pool is not None:
+        yield MakePool(of.pool, USUAL_BLOCK)
     if of.bridge:
         yield from _bridge(of.bridge)
-    yield AwaitAgent()
+    if of.kind == calico.KIND:
+        yield from (LowerRoutes(), AwaitAgent(), RemoveChains())
+    else:
+        yield AwaitAgent()
+    if of.kind in detect.APART:
+        yield AwaitRoutes(of.node)
     yield SwitchCni(of.network, of.configuration, of.chain)
 
 

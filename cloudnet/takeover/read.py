@@ -42,6 +42,8 @@ def facts(hands: Hands, node: NodeName) -> Facts:
         endpoints=tuple(i.value for i in store.list(WorkloadEndpoint).items if i.value.node == node),
         agent_answers=answers,
         agent=agent,
+        calico_runs=hands.remains.runs(),
+        calico_nftables=hands.remains.has_nftables(),
     )
 
 

@@ -54,8 +54,8 @@ def back(hands: Hands, journal: Journal) -> Iterator[Done]:
     job = journal.job
     if job is None:
         return
-    closed = journal.steps.get("close")
-    if closed is not None and closed.phase is Phase.UNDONE:
+    given_back = journal.steps.get("close" if job.block else "cni")
+    if given_back is not None and given_back.phase is Phase.UNDONE:
         backwards.notice_gone(hands, job)
     for step in reversed(plan.steps(job)):
         yield from _back(step, hands, journal, job)

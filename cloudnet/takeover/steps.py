@@ -115,6 +115,34 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitRoutes:
+    """Nodes that are not taken yet know no other way to a block of ours than the cloud's route tables."""
+
+    node: NodeName
+    name: str = "routes"
+    says: str = "wait until the cloud's route tables lead to this node's block"
+    back: str = "let go of the node's blocks, once no pod of ours is left and the agent is stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class LowerRoutes:
+    """Calico's routes would win over ours, or take their place, and nobody keeps them any more."""
+
+    name: str = "lower"
+    says: str = "lay Calico's routes anew with a worse metric, so that the agent's win as soon as they are there"
+    back: str = "lay them as they were"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveChains:
+    """Felix's chains drop pods that they do not know; from here on our rules alone decide."""
+
+    name: str = "chains"
+    says: str = "remove Calico's iptables chains, now that the agent's rules are in force"
+    back: str = "remove our nftables tables, once calico-node has written its chains again"
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitAgent:
     """Nobody may be sent to an agent that cannot take pods."""
 
@@ -141,4 +169,16 @@ class SwitchCni:
         return "put back what was set aside, then remove ours"
 
 
-Step: TypeAlias = GuardBooks | MakePool | Reserve | CloseBooks | ClaimBlock | Setting | AwaitAgent | SwitchCni
+Step: TypeAlias = (
+    GuardBooks
+    | MakePool
+    | Reserve
+    | CloseBooks
+    | ClaimBlock
+    | Setting
+    | LowerRoutes
+    | AwaitAgent
+    | AwaitRoutes
+    | RemoveChains
+    | SwitchCni
+)

@@ -1,14 +1,13 @@
 """Firewall rules of a network as rules of addresses. Pure.
 
 A source tag or service account means the addresses of those machines' interfaces and never their pods': a rule among
-tagged nodes lets VXLAN through and drops native packets. A rule that allows packets to some of this side's addresses
-only is left out, because pods' addresses come and go; one that denies them counts.
+tagged nodes lets VXLAN through and drops native packets.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from cloudnet.model.addresses import Family, Network, NodeName
@@ -45,6 +44,7 @@ def guards(known: Sequence[wire.Firewall], found: Machines, marked: Mapping[Node
             tuple(rule for each in known if each.name in names for rule in rules(each, members)),
             id=min(frozenset.intersection(*(marked[name] for name in guarded)), key=_tags_first, default=""),
             lets_out=True,
+            addresses=tuple(ip_network(address) for name in guarded for address in found[name].addresses),
         )
         for names, guarded in sorted(nodes.items())
     )
@@ -60,20 +60,14 @@ def applies(firewall: wire.Firewall, own: Marks) -> bool:
 
 def rules(firewall: wire.Firewall, members: Mapping[str, Collection[Network]]) -> Iterator[Rule]:
     """Yield what a firewall rule lets through or drops, given the addresses of each tag and service account."""
-    if firewall.allow and not _covers_all(firewall.locals):
-        return
     remotes = _remotes(firewall, members)
+    here = tuple(map(ip_network, firewall.locals)) or EVERYWHERE
     for traffic in firewall.traffic:
         version = _ICMP.get(traffic.protocol)
         protocol = "icmp" if version else _PROTOCOLS.get(traffic.protocol, traffic.protocol)
         spoken_of = of_family(remotes, version) if version else remotes
         for ports in map(_range, traffic.ports) if traffic.ports else (EVERY_PORT,):
-            yield Rule(firewall.inbound, spoken_of, protocol, ports, firewall.allow, firewall.priority)
-
-
-def _covers_all(ranges: Iterable[str]) -> bool:
-    networks = [ip_network(each) for each in ranges]
-    return not networks or any(each in EVERYWHERE for each in networks)
+            yield Rule(firewall.inbound, spoken_of, protocol, ports, firewall.allow, firewall.priority, here)
 
 
 def _remotes(firewall: wire.Firewall, members: Mapping[str, Collection[Network]]) -> tuple[Network, ...]:

@@ -50,12 +50,12 @@ def look(provider: GcpProvider, client: Client, config: GcpConfig, needs: Needs)
     told: Answers = ()
     if found is not None:
         told = (*machines(needs, found, config), *firewall_rules(client, found, needs, config))
-        told = (*told, *rooms(provider, found, config))
+        told = (*told, *rooms(provider, found, needs, config))
     if network is not None:
         told = (*told, *network_mtu(needs, found or {}, network.mtu, config), *policy(network.policy))
     if found is not None and read is not None:
         told = (*told, *routing(provider, client, found, read, needs))
-    return once((*told, *permissions(client, config), *may_list, *may_get, *may_read))
+    return once((*told, *permissions(client, needs, config), *may_list, *may_get, *may_read))
 
 
 def machines(needs: Needs, found: Machines, config: GcpConfig) -> Answers:
@@ -65,7 +65,7 @@ def machines(needs: Needs, found: Machines, config: GcpConfig) -> Answers:
             found,
             problem="it was made without canIpForward, which nothing can change later: VXLAN carries its pods",
             remedy=partial(_make_anew, config),
-            severity=Severity.WARNING if config.pod_range else Severity.BLOCKS,
+            severity=Severity.WARNING if needs.native else Severity.BLOCKS,
         ),
         *findings.machines(
             needs,
@@ -92,15 +92,19 @@ def routing(provider: GcpProvider, client: Client, found: Machines, read: RouteT
     )
 
 
-def rooms(provider: GcpProvider, found: Machines, config: GcpConfig) -> Answers:
+def rooms(provider: GcpProvider, found: Machines, needs: Needs, config: GcpConfig) -> Answers:
     """Judge whether every node can have an alias range for pods, where these are wanted."""
     addresses = provider.addresses
-    if addresses is None:
+    if not needs.native:
         return ()
+    if addresses is None:
+        problem = "no secondary range is named that alias ranges come from"
+        remedy = "set pod_range in the provider's settings"
+        return (Finding(Check.ADDRESSES, "native addresses", Severity.BLOCKS, problem, remedy),)
     holdings, told = _allowed("compute.subnetworks.get", lambda: addresses.read(tuple(found.values())), config)
     if holdings is None:
         return told
-    return (*told, *findings.rooms(found, holdings, Family.IPV4, remedy=partial(_add_range, config)))
+    return (*told, *findings.rooms(needs, found, holdings, remedy=partial(_add_range, config)))
 
 
 def network_mtu(needs: Needs, found: Machines, mtu: int, config: GcpConfig) -> Answers:
@@ -124,9 +128,9 @@ def network_mtu(needs: Needs, found: Machines, mtu: int, config: GcpConfig) -> A
 # --- permissions --------------------------------------------------------------------------------------------------
 
 
-def permissions(client: Client, config: GcpConfig) -> Answers:
+def permissions(client: Client, needs: Needs, config: GcpConfig) -> Answers:
     """Judge what the controller may do in the project, write or read."""
-    wanted = needed(config)
+    wanted = needed(native=bool(needs.native))
     try:
         granted = client.granted(tuple(wanted))
     except ProviderError as error:
@@ -144,9 +148,9 @@ def permissions(client: Client, config: GcpConfig) -> Answers:
     )
 
 
-def needed(config: GcpConfig) -> Mapping[str, Severity]:
-    """Return the permissions that these settings ask for, and what it means when one is missing."""
-    calls = [call for call in PERMISSIONS if config.pod_range or call not in ADDRESSES]
+def needed(*, native: bool) -> Mapping[str, Severity]:
+    """Return the permissions that are needed, with ``native`` addresses or without, and what a missing one means."""
+    calls = [call for call in PERMISSIONS if native or call not in ADDRESSES]
     found: dict[str, Severity] = {}
     for call in sorted(calls, key=lambda each: each in LOOKING):  # what the controller needs is needed
         for permission in PERMISSIONS[call]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudnet.cli import exits, routes
+from cloudnet.model import cluster_events
 from cloudnet.model.paths import PathKind, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,16 @@ def test_every_error_says_what_it_means():
     rows = [line for line in (DOCS / "reference/errors.md").read_text().splitlines() if line.startswith("| `")]
 
     assert not [row for row in rows if row.endswith("|  |")]
+
+
+def test_every_event_is_in_the_reference_and_told_somewhere():
+    every = vars(cluster_events).items()
+    reasons = {name: value for name, value in every if isinstance(value, cluster_events.Reason)}
+    table = ROOT / "cloudnet/model/cluster_events.py"
+    code = "".join(path.read_text() for path in SOURCES if path != table)
+
+    assert set(cluster_events.ALL) == set(reasons.values())
+    assert not {name for name in reasons if not re.search(rf"\bevents\.{name}\b", code)}
 
 
 def test_every_exit_code_is_described():

@@ -45,6 +45,7 @@ BUILT_IN = (
     Type("coordination.k8s.io/v1", "leases", "Lease", namespaced=True),
     Type("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", namespaced=True),
     Type("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", namespaced=True),
+    Type("events.k8s.io/v1", "events", "Event", namespaced=True),
     Type("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", status=True),
 )
 

@@ -125,6 +125,42 @@ def test_a_policy_that_the_kernel_refuses_keeps_its_pods_out_and_is_named():
     assert not kept.is_out_of_force
 
 
+def told_keeper(nft):
+    told = []
+    kept = PolicyKeeper(
+        NODE, Options(), lambda: nft, dict, resync=90.0, tell=lambda reason, note: told.append((reason.name, note))
+    )
+    return kept, told
+
+
+def test_a_policy_that_the_kernel_refuses_is_told_at_the_node_once():
+    nft = MemoryNft()
+    nft.refuse = lambda line: "no memory" if "policy-in" in line else None
+    kept, told = told_keeper(nft)
+    kept.hear(put(closed(), pod()), synced=True)
+
+    for now in (0.0, 1.0, 200.0, 400.0):
+        kept.work(now)
+
+    assert [reason for reason, _ in told] == ["PolicyRefused"]
+    assert "GlobalNetworkPolicy closed" in told[0][1]
+    assert "no memory" in told[0][1]
+
+
+def test_that_policy_stands_still_is_told_at_the_node_and_that_it_goes_on_again():
+    nft = MemoryNft()
+    kept, told = told_keeper(nft)
+    nft.refuse = lambda _line: "no memory"
+    kept.hear(put(closed(), pod()), synced=True)
+    due = kept.work(0.0)
+    due = kept.work(due)
+    nft.refuse = lambda _line: None
+
+    kept.work(due)
+
+    assert [reason for reason, _ in told] == ["PolicyNotInForce", "PolicyInForce"]
+
+
 def test_a_host_endpoint_without_interface_is_found_by_its_address_also_when_that_comes_later():
     nft = MemoryNft()
     addresses = {}

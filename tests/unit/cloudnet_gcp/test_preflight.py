@@ -10,7 +10,7 @@ import pytest
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.gcp.plane import PROJECT
 from cloudnet.lab.clouds.gcp.state import URL
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import IPPool, Metadata
 from cloudnet.provider.preflight import Check, Needs, Severity
 from cloudnet.testing.preflight import CloudPreflightContract, Obstacle
@@ -263,7 +263,9 @@ class TestGcpPreflight(CloudPreflightContract):
 @pytest.fixture
 def native(make_world):
     """Return a network whose pods shall have alias ranges."""
-    return Network(make_world(pod_range="pods"))
+    world = Network(make_world(pod_range="pods"))
+    world.needs = replace(world.needs, native=frozenset({Family.IPV4}))
+    return world
 
 
 def wrong(world):
@@ -286,7 +288,20 @@ def test_native_addresses_need_no_machine_that_forwards(native):
 
 def test_native_addresses_are_free_for_every_node(native):
     assert wrong(native) == []
-    assert "native addresses in 3 subnets" in {f.subject for f in native.provider.preflight(native.needs)}
+    assert "native IPv4 addresses in 3 subnets" in {f.subject for f in native.provider.preflight(native.needs)}
+
+
+def test_native_addresses_need_a_range_to_come_from(make_world):
+    world = Network(make_world())
+    world.needs = replace(world.needs, native=frozenset({Family.IPV4}))
+
+    (found,) = wrong(world)
+
+    assert (found.check, found.severity, found.remedy) == (
+        Check.ADDRESSES,
+        Severity.BLOCKS,
+        "set pod_range in the provider's settings",
+    )
 
 
 def test_a_subnet_without_the_range_is_told_with_the_command_that_adds_it(native):

@@ -7,8 +7,10 @@ from ipaddress import ip_network
 import pytest
 
 from cloudnet.cni import release
+from cloudnet.cni.handler import Handler
 from cloudnet.errors import CloudnetError
 from cloudnet.kernel.api import KernelError
+from cloudnet.model.cluster_events import Subject
 from cloudnet.model.kubernetes import Namespace, Pod
 from cloudnet.model.resources import IPPool, Metadata
 from cloudnet.testing.cni import POD, CniNode
@@ -412,3 +414,38 @@ def test_a_node_that_cannot_add_says_why(node):
 
     assert code == 50
     assert "there is no IPv4 pool" in answer["msg"]
+
+
+# --- what is told at the pod ----------------------------------------------------------------------------------------
+
+
+def told(node):
+    """Return a list that fills with what the node tells."""
+    events = []
+    node.handler = Handler(replace(node.site, record=events.append))
+    return events
+
+
+def test_a_pod_that_gets_no_network_is_told_why_and_what_its_uid_is(node):
+    events = told(node)
+    node.problem = "the ground is not laid"
+
+    code, _ = node.add(args=f"{POD};K8S_POD_UID=u-7")
+
+    (event,) = events
+    assert (event.reason.name, event.about) == ("PodNetworkFailed", Subject("Pod", "web", "shop", "u-7"))
+    assert "the ground is not laid" in event.note
+    assert f"CNI code {code}" in event.note
+
+
+def test_a_request_that_goes_well_or_is_about_no_pod_is_told_nowhere(node):
+    events = told(node)
+    node.add(args=POD)
+    node.ask("DEL", args=POD)
+    node.problem = "the ground is not laid"
+
+    node.add(container="c2")
+    node.ask("STATUS")
+    node.add(container="c3", args="K8S_POD_NAME")
+
+    assert events == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -15,19 +15,37 @@ from cloudnet.config import ControllerConfig
 from cloudnet.controller.lease import NAME, Keeper
 from cloudnet.controller.loop import KINDS, Loop, Options
 from cloudnet.controller.main import Controller, Stop, options
-from cloudnet.model.addresses import NodeName
+from cloudnet.manifests import crds
+from cloudnet.model.addresses import Family, NodeName
+from cloudnet.model.cluster_events import ignore
 from cloudnet.model.resources import BlockAffinity, CloudRoute, Lease, Metadata, Node, RouteState
 from cloudnet.provider.memory import MemoryCloud, MemoryProvider
+from cloudnet.store.event_recorder import recording
 from cloudnet.store.informer import Informer
+from cloudnet.store.kubernetes import KubernetesStore
+from cloudnet.store.kubernetes_client import Client
 from cloudnet.store.memory import MemoryData, MemoryStore
+from cloudnet.testing.kube.server import ApiServer
 
 
 @contextmanager
 def controller(data: MemoryData, cloud: MemoryCloud, name: str):
-    clock, inbox, store = SystemClock(), queue.SimpleQueue(), MemoryStore(data)
+    with running(MemoryStore(data), cloud, name) as made:
+        yield made
+
+
+@contextmanager
+def running(store, cloud: MemoryCloud, name: str, record=ignore):
+    clock, inbox = SystemClock(), queue.SimpleQueue()
     provider = MemoryProvider(cloud, clock)
     made = Controller(
-        Loop(provider.capabilities, Options()), Keeper(name, 3.0), inbox, clock, provider=provider, store=store
+        Loop(provider.capabilities, Options()),
+        Keeper(name, 3.0),
+        inbox,
+        clock,
+        provider=provider,
+        store=store,
+        record=record,
     )
     thread = threading.Thread(target=made.run)
     with Informer(store, (*KINDS, Lease), inbox.put):
@@ -103,6 +121,37 @@ def test_a_store_that_fails_for_a_while_does_not_end_the_program(cloud) -> None:
         join(store, 1)
 
         eventually(lambda: programmed(store) == 2, 10)
+
+
+def test_a_refused_route_is_an_event_at_its_node_in_kubernetes() -> None:
+    cloud = MemoryCloud(SystemClock(), limits=dict.fromkeys(Family, 1))
+    for k in range(3):
+        cloud.add_table(f"rtb-{k}", subnets=[f"s{k}"])
+        cloud.add_instance(f"i-{k}", f"s{k}", [ip_address(f"10.0.{k}.10")])
+    with ApiServer() as api, closing(KubernetesStore(Client(api.settings()))) as store:
+        api.install((*crds.own_crds(), *crds.calico_crds()))
+        for k in range(3):
+            api.create(node_document(k))
+            store.create(BlockAffinity(Metadata(f"n{k}-block"), NodeName(f"n{k}"), ip_network(f"10.65.{k}.0/26")))
+
+        with recording(store, "a") as record, running(store, cloud, "a", record):
+            eventually(lambda: refusals(api), 30.0)
+
+        event = refusals(api)[0]
+        node = api.find("v1", "nodes", event["regarding"]["name"])
+        assert event["regarding"]["uid"] == node["metadata"]["uid"]
+        assert "raise the quota of routes per table" in event["note"]
+
+
+def node_document(k: int) -> dict:
+    spec = {"providerID": f"x:///zone/i-{k}"}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n{k}"}, "spec": spec}
+
+
+def refusals(api: ApiServer) -> list[dict]:
+    with api.objects.changed:
+        events = list(api.objects.items.get(("events.k8s.io/v1", "events"), {}).values())
+    return [event for event in events if event["reason"] == "RouteRefused"]
 
 
 def test_the_settings_reach_the_loop() -> None:

@@ -47,6 +47,16 @@ SETTINGS = {"net.ipv4.conf.cbr0.proxy_arp": "0", "net.ipv4.neigh.cbr0.proxy_dela
 SOON = 5000  # writes; a takeover of this range makes some dozens
 
 
+class Nothing:
+    """No trace of Calico."""
+
+    def runs(self):
+        return False
+
+    def has_nftables(self):
+        return False
+
+
 class Killed(BaseException):
     """What a kill looks like from inside: nothing may catch it."""
 
@@ -85,6 +95,7 @@ class World:
             matches=Matches(),
             agent=lambda: self.agent,
             clock=ManualClock(),
+            remains=Nothing(),
             networks=self.networks,
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from cloudnet.lab import state
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
 from cloudnet.lab.clouds.gcp.forwarding import mac
 from cloudnet.lab.clouds.gcp.plane import PROJECT
@@ -37,7 +38,8 @@ class Google(Socket):
 
     def make_network(self, subnets: Sequence[SubnetPlan]) -> CloudRecord:
         """Make the network with its subnets and default route; one table, the network's own, serves all of them."""
-        self.api("POST", "global/networks", {"name": NETWORK, "autoCreateSubnetworks": False})
+        mtu = state.load(self.lab).spec.mtu
+        self.api("POST", "global/networks", {"name": NETWORK, "autoCreateSubnetworks": False, "mtu": mtu})
         for subnet in subnets:
             region = _region(subnet.zone)
             pods = {"rangeName": POD_RANGE, "ipCidrRange": str(pod_range(subnet.cidr))}
