@@ -10,14 +10,26 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
-from cloudnet.ipam import affinity
+from cloudnet.ipam import affinity, native
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.allocator import Allocator, Request
-from cloudnet.ipam.block import Release
+from cloudnet.ipam.block import Release, free
 from cloudnet.lab import spec, state
 from cloudnet.lab.errors import LabError
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import Affinity, AllowedUse, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.calico import cidr_name
+from cloudnet.model.cloud_addresses import CloudAddresses
+from cloudnet.model.resources import (
+    Affinity,
+    AllowedUse,
+    BlockAffinity,
+    EncapMode,
+    IPAMBlock,
+    IPPool,
+    Metadata,
+    Node,
+    Vtep,
+)
 from cloudnet.model.workloads import CNI, EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
 from cloudnet.overlay import vxlan
 from cloudnet.policy.selectors import Matches
@@ -46,9 +58,10 @@ def opened(lab: str) -> Iterator[api.Store]:
         store.close()
 
 
-def pool() -> IPPool:
-    """Return the lab's pool: native routes wanted, VXLAN as ground."""
-    return IPPool(Metadata("default"), spec.POOL, vxlan_mode=EncapMode.NEVER, block_size=spec.BLOCK_LENGTH)
+def pool(*, overlay: bool = False) -> IPPool:
+    """Return the lab's pool: native routes wanted, VXLAN as ground; or an ``overlay`` that asks the cloud nothing."""
+    mode = EncapMode.ALWAYS if overlay else EncapMode.NEVER
+    return IPPool(Metadata("default"), spec.POOL, vxlan_mode=mode, block_size=spec.BLOCK_LENGTH)
 
 
 def join(store: api.Store, record: state.NodeRecord, *, provider_id: str) -> None:
@@ -112,6 +125,50 @@ def add_native_pod(store: api.Store, node: str, name: str, block: IPv4Network) -
     pod = state.PodRecord(name, inside[0], block)
     store.create(endpoint(node, pod))
     return pod
+
+
+def start_pod(store: api.Store, node: str, name: str) -> state.PodRecord:
+    """Write a pod with the address that is at hand: a native one, and one of the pool where there is none."""
+    owner = {"pod": name, "namespace": NAMESPACE, "node": node}
+    unplaced = state.PodRecord(name, spec.POOL.network_address, spec.POOL)
+    wanted = Request(NodeName(node), _handle(node, unplaced), owner, native=True)
+    (given,) = _allocator(store).auto_assign(Family.IPV4, 1, wanted)
+    pod = state.PodRecord(name, IPv4Address(given.ip), IPv4Network(given.network))
+    store.create(endpoint(node, pod))
+    return pod
+
+
+def crowd(store: api.Store, node: str) -> None:
+    """Take every native address that the node has at hand, as so many pods would."""
+    owner = {"pod": "crowd", "namespace": NAMESPACE, "node": node}
+    wanted = Request(NodeName(node), _crowd(node), owner, native=True)
+    if number := at_hand(store, node):
+        _allocator(store).auto_assign(Family.IPV4, number, wanted)
+
+
+def disperse(store: api.Store, node: str) -> None:
+    """Give back what ``crowd`` took."""
+    _allocator(store).release_by_handle(_crowd(node))
+
+
+def _crowd(node: str) -> str:
+    return f"lab.crowd-{node}"
+
+
+def at_hand(store: api.Store, node: str) -> int:
+    """Return how many native addresses pods of a node can be given now."""
+    affinities = (item.value for item in store.list(BlockAffinity).items)
+    cidrs = {cidr_name(c) for c in native.blocks_of(affinities, Affinity(NodeName(node)), Family.IPV4)}
+    blocks = (item.value for item in store.list(IPAMBlock).items)
+    return sum(len(free(each)) for each in blocks if cidr_name(each.cidr) in cidrs)
+
+
+def addresses(store: api.Store, node: str) -> CloudAddresses:
+    """Return what the controller has recorded of a node's native addresses; nothing held before it has."""
+    try:
+        return store.get(CloudAddresses, node).value
+    except api.NotFound:
+        return CloudAddresses(Metadata(node))
 
 
 _ALL_OF_A_NODE = 256  # addresses: enough to find one of each block among them
