@@ -38,6 +38,7 @@ def demo(
     pods: Annotated[int, typer.Option(help="pods on each node")] = 2,
     cloud: Annotated[str, typer.Option(help=", ".join(labs.CLOUDS))] = "aws",
     addresses: Annotated[str, typer.Option(help="of pods: routes, or native for the cloud's own")] = "routes",
+    store: Annotated[str, typer.Option(help=", ".join(labs.STORES))] = "sqlite",
     name: Annotated[str, typer.Option("--name", help="the name of the demo's lab")] = "demo",
     only: Annotated[list[str] | None, typer.Option("--only", help="just this fault; may be repeated")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="write a page with a picture to this file")] = None,
@@ -45,7 +46,7 @@ def demo(
     output: Output = Format.TABLE,
 ) -> None:
     """Break the cloud in every way under traffic, and count what is lost."""
-    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False, addresses=addresses)
+    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False, store=store, addresses=addresses)
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
     manners = registry.kind(cloud).manners

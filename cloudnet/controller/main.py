@@ -13,7 +13,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,12 +51,14 @@ from cloudnet.controller.pool_actions import (
 from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import FAMILIES
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
 from cloudnet.provider.errors import ProviderError
+from cloudnet.store import guard
 from cloudnet.store.api import Event, EventType, Store, Stored
+from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
 
@@ -107,6 +109,7 @@ class Controller:
         native: Pools | None = None,
     ) -> None:
         self.status = Status()
+        self.locked: Callable[[], str] = str  # somebody has locked the store
         self._pools = native
         self.metrics: Metrics | None = None
         self._shown_at, self._show_due = -_SHOW_EVERY, float("inf")
@@ -131,7 +134,7 @@ class Controller:
     def not_ready(self) -> str:
         if not self.status.synced:
             return "the store has not been read yet"
-        return self.status.problem if self.status.leader else ""
+        return self.locked() or (self.status.problem if self.status.leader else "")
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -166,7 +169,7 @@ class Controller:
                 self._keeper.done(heard.outcome, now)
             case Batch():
                 self._look_for_lease(heard, now)
-                events = tuple(e for e in heard.events if not isinstance(e.value, Lease))
+                events = tuple(e for e in heard.events if not isinstance(e.value, (Lease, *guard.KINDS)))
                 self._tell(Changed(events, synced=heard.synced))
             case AddressesRead() | Mutated() | Adopted() | LetGo() | LedgerWritten():
                 if self._pools is not None:
@@ -282,7 +285,7 @@ def run(config: ControllerConfig) -> int:
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals(inbox))
-        store = open_store(config.store)
+        store = Guard(open_store(config.store))
         stack.callback(store.close)
         provider = providers.load(config.provider, providers.read_config(config.provider_config), clock=clock)
         registry = CollectorRegistry()
@@ -298,13 +301,24 @@ def run(config: ControllerConfig) -> int:
         native = native_pools(config, provider)
         controller = Controller(loop, keeper, inbox, clock, provider=provider, store=store, native=native)
         controller.metrics = measured
+        controller.locked = lambda: store.problem
         holder.controller = controller
-        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease))
-        informer = Informer(store, tuple(kinds), inbox.put)
+        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease, *guard.KINDS))
+        informer = Informer(store, tuple(kinds), telling(store, inbox))
         collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
         with informer, collecting(collector, controller.leads, clock):
             controller.run()
     return 0
+
+
+def telling(store: Guard, inbox: Inbox) -> Callable[[Batch], None]:
+    """Return what hands batches to the owner, and to the guard whatever says that the store is locked."""
+
+    def deliver(batch: Batch) -> None:
+        store.hear(batch.events, synced=batch.synced)
+        inbox.put(batch)
+
+    return deliver
 
 
 def options(config: ControllerConfig) -> Options:
@@ -324,7 +338,7 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
     Raises:
         BadInput: they are, and this cloud gives none.
     """
-    families = _FAMILIES[config.native_addresses]
+    families = FAMILIES[config.native_addresses]
     if not families:
         return None
     if provider.addresses is None:
@@ -346,14 +360,6 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
         retry_limit=max(config.retry_first, config.retry_limit),
     )
     return Pools(settings, options_)
-
-
-_FAMILIES: Mapping[str, frozenset[Family]] = {
-    "none": frozenset(),
-    "ipv4": frozenset({Family.IPV4}),
-    "ipv6": frozenset({Family.IPV6}),
-    "dual": frozenset(Family),
-}
 
 
 class _Health:

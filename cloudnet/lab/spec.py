@@ -17,6 +17,7 @@ BLOCK_LENGTH = 26
 OUTSIDE_HOST = IPv4Interface("192.0.2.10/24")  # a host that is no part of the cluster (RFC 5737)
 OUTSIDE_ROUTER = IPv4Interface("192.0.2.1/24")  # the cloud's end of the wire to it
 OUTSIDE_DEVICE = "outside"  # that end's device in the cloud's namespace
+STORE = IPv4Address("10.0.255.1")  # of a store that is a server: in the VPC, in none of its subnets
 RESERVED_NAMES = frozenset({"cloud", "outside"})  # namespaces of the lab that are no nodes
 FIRST_HOST = 10  # node k has host number 10 + k: low ones belong to the cloud, .1 is the gateway
 LAST_HOST = 4  # counted from the end of a subnet: the very last ones belong to the cloud too
@@ -53,6 +54,7 @@ class LabSpec:
     ``propagation`` is how long the fabric takes to follow the control plane, ``read_delay`` how long a new
     route stays invisible to readers of the API. ``settings`` are environment variables of agents and controller.
     ``addresses``: of pods, ``routes`` for blocks of a pool behind cloud routes, ``native`` for the cloud's own.
+    ``store`` is one of ``stores.KINDS``.
     """
 
     name: str = "lab"
@@ -67,6 +69,7 @@ class LabSpec:
     read_delay: float = 0.3
     agents: bool = True
     controller: bool = True
+    store: str = "sqlite"
     settings: Mapping[str, str] = field(default_factory=lambda: dict(LAB_SETTINGS), hash=False)
     addresses: str = "routes"
 

@@ -72,6 +72,7 @@ class Options:
     block_size: int = 26
     identity: str = ""
     policy_only: bool = False
+    takeover: bool = False
     interface_prefix: str = ""
     privileged: bool = False
     calico_crds: bool = True
@@ -91,6 +92,7 @@ MEANINGS: Final = MappingProxyType(
         "block_size": "prefix length of a node's blocks in that pool",
         "identity": "the cloud's role, client or account for the controller's service account",
         "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes, no controller",
+        "takeover": "for a cluster that another network serves: agents on labelled nodes, which install nothing",
         "interface_prefix": "with policy_only, what names of pods' links begin with, if not the cloud's own prefix",
         "privileged": "run the agent privileged, where its capabilities do not suffice",
         "calico_crds": "install definitions of Calico's kinds; false where Calico's own are there",

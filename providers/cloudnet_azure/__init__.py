@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
-from cloudnet_azure import forwarding, instances
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_azure import forwarding, instances, preflight
 from cloudnet_azure.addresses import AzureAddresses
 from cloudnet_azure.client import Client, connect
 from cloudnet_azure.config import AzureConfig, parse
@@ -68,6 +69,10 @@ class AzureProvider:
             found = {name: replace(i, running=i.running and i.id not in off) for name, i in found.items()}
         self._routes.serve(found)
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the subscription before anything is written to it."""
+        return preflight.look(self, self._client, self._config, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Switch IP forwarding of the interface on, if it is off."""

@@ -37,6 +37,7 @@ Json: TypeAlias = dict[str, Any]  # a resource on the wire, as ARM names things
 _OK = 200
 NETWORK_API = "2025-05-01"
 COMPUTE_API = "2026-04-01"
+AUTHORIZATION_API = "2022-04-01"
 SCALE_SET_NICS_API = "2018-10-01"  # the only one that Azure has for these
 
 TABLES_READ = "Microsoft.Network/routeTables/read"
@@ -51,6 +52,8 @@ SCALE_SET_INTERFACES_READ = "Microsoft.Compute/virtualMachineScaleSets/networkIn
 SCALE_SET_INTERFACE_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read"
 SCALE_SET_MACHINES_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 SCALE_SET_MACHINES_WRITE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
+SECURITY_GROUPS_READ = "Microsoft.Network/networkSecurityGroups/read"
+PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
 OPERATIONS_READ = {
     "Microsoft.Network": "Microsoft.Network/locations/operations/read",
     "Microsoft.Compute": "Microsoft.Compute/locations/operations/read",
@@ -149,6 +152,25 @@ class Client:
         return self._list(
             SUBNETS_READ, lambda hook: self._network.subnets.list(group, network, api_version=NETWORK_API, **hook)
         )
+
+    def security_group(self, group: str, name: str) -> Json:
+        """Return a network security group with its rules, Azure's own among them."""
+        return self._get(
+            SECURITY_GROUPS_READ,
+            lambda: self._network.network_security_groups.get(group, name, api_version=NETWORK_API),
+        )
+
+    def permissions(self, group: str) -> list[Json]:
+        """Return what we may do in a resource group: for each role that we have there, its actions and exceptions."""
+        scope = f"subscriptions/{self._config.subscription_id}/resourcegroups/{group}"
+        url = f"{self._config.endpoint_url.rstrip('/')}/{scope}/providers/Microsoft.Authorization/permissions"
+        found: list[Json] = []
+        page: str | None = f"{url}?api-version={AUTHORIZATION_API}"
+        while page:
+            body = self._call(PERMISSIONS_READ, Kind.READ, partial(self._body, page))
+            found += body["value"]
+            page = body.get("nextLink")
+        return found
 
     def scale_set_interface(self, group: str, scale_set: str, number: str, name: str) -> Json:
         """Return one interface of a scale set's machine."""
@@ -275,23 +297,35 @@ class Client:
         )
 
     def _ask(self, action: str, url: str) -> tuple[Mapping[str, Any], float | None]:
-        from azure.core.exceptions import HttpResponseError  # noqa: PLC0415  loaded by then
-        from azure.core.rest import HttpRequest  # noqa: PLC0415  the same
+        body, headers = _got(self._network if action.startswith("Microsoft.Network") else self._compute, url)
+        return body, operations.seconds({k.lower(): v for k, v in headers.items()})
 
-        service = self._network if action.startswith("Microsoft.Network") else self._compute
-        answer = service.send_request(HttpRequest("GET", url))
-        if answer.status_code >= 400:  # noqa: PLR2004  HTTP's errors
-            raise HttpResponseError(response=answer)
-        body = answer.json()
-        if not isinstance(body, dict):
-            raise ValueError("an operation is a JSON object")  # noqa: TRY004  as for a body that is no JSON
-        return body, operations.seconds({k.lower(): v for k, v in answer.headers.items()})
+    def _body(self, url: str) -> Json:
+        """Return what is at a URL that the SDK has no method for."""
+        body, _ = _got(self._network, url)
+        if not isinstance(body.get("value"), list):
+            raise ValueError("a list has values")  # noqa: TRY004  as for a body that is no JSON
+        return body
 
     def _call(self, action: str, kind: Kind, function: Callable[[], T], *, deadline: float | None = None) -> T:
         def attempt() -> T:
             return translated(action, function, self._config)
 
         return self._retry.call(lambda: self.budget.call(action, kind, attempt), deadline=deadline)
+
+
+def _got(service: Any, url: str) -> tuple[Json, Mapping[str, str]]:  # one of the SDK's clients
+    """Return the body and the headers of what is at a URL."""
+    from azure.core.exceptions import HttpResponseError  # noqa: PLC0415  loaded by then
+    from azure.core.rest import HttpRequest  # noqa: PLC0415  the same
+
+    answer = service.send_request(HttpRequest("GET", url))
+    if answer.status_code >= 400:  # noqa: PLR2004  HTTP's errors
+        raise HttpResponseError(response=answer)
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise ValueError("an answer is a JSON object")  # noqa: TRY004  as for a body that is no JSON
+    return body, answer.headers
 
 
 def _wire(body: Json) -> BytesIO:

@@ -44,6 +44,7 @@ class AzureCloud:
             self.clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds
         )
         self.arm.state.groups.add(GROUP)
+        self.arm.state.denied = lambda: self.simulator.conditions.denied
         self.simulator = Simulator(CONTRACT, self.arm, self.arm, clock=self.clock, limits=BUCKETS, conditions=limit)
         self.listener = Listener(0, serving(self.simulator, outsider=False))
         self.listener.open()

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from cloudnet.lab.clouds.azure.names import SUBSCRIPTION
 from cloudnet.lab.clouds.trouble import Fault, Trouble
 from cloudnet.model.addresses import Family, TableId
 from cloudnet.model.resources import Metadata, Node
@@ -21,6 +22,7 @@ from cloudnet.provider.errors import (
 )
 
 RT = TableId("rt-1")
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Network"
 OK = None
 WRITE = {
     Trouble.THROTTLE: Throttled,
@@ -210,3 +212,51 @@ def raised(act, provider, found):
     except ProviderError as error:
         return error
     return None
+
+
+CLIENT_READS = {
+    "RouteTables_List": lambda client: client.route_tables(),
+    "RouteTables_Get": lambda client: client.route_table("rt-1"),
+    "NetworkInterfaces_List": lambda client: client.interfaces("rg"),
+    "NetworkInterfaces_Get": lambda client: client.interface("rg", "n1-nic"),
+    "NetworkInterfaces_ListVirtualMachineScaleSetNetworkInterfaces": lambda client: client.scale_set_interfaces(
+        "rg", "pool"
+    ),
+    "NetworkInterfaces_GetVirtualMachineScaleSetNetworkInterface": lambda client: client.scale_set_interface(
+        "rg", "pool", "1", "nic"
+    ),
+    "VirtualMachines_List": lambda client: client.machines("rg"),
+    "VirtualMachineScaleSetVMs_List": lambda client: client.scale_set_machines("rg", "pool"),
+    "VirtualMachineScaleSetVMs_Get": lambda client: client.scale_set_machine("rg", "pool", "1"),
+    "Subnets_List": lambda client: client.subnets("rg", "vnet"),
+    "NetworkSecurityGroups_Get": lambda client: client.security_group("rg", "nodes"),
+    "Permissions_ListForResourceGroup": lambda client: client.permissions("rg"),
+}
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("trouble", [t for t in READ if READ[t] is not OK], ids=lambda t: t.value)
+@pytest.mark.parametrize("call", CLIENT_READS)
+def test_every_call_that_reads_has_every_fault_in_its_class(cloud, three, call, trouble):
+    group = {"location": "westeurope", "properties": {}}
+    cloud.arm.state.put("networkSecurityGroups", f"{GROUP}/networkSecurityGroups/nodes", group)
+    client = cloud.client()
+    assert CLIENT_READS[call](client)
+    cloud.simulator.faults.add(Fault(call, trouble))
+
+    with pytest.raises(ProviderError) as caught:
+        CLIENT_READS[call](client)
+
+    assert type(caught.value) is READ[trouble]
+    assert "Microsoft." in str(caught.value)
+    assert "SECRET-TOKEN" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("trouble", [Trouble.THROTTLE, *CARRIED_OUT, Trouble.INTERNAL], ids=lambda t: t.value)
+@pytest.mark.parametrize("verb", ["create", "create many", "forward in a scale set"])
+def test_a_look_at_an_operation_that_fails_once_is_got_over(cloud, provider, found, verb, trouble):
+    _, _, act = VERBS[verb]
+    cloud.simulator.faults.add(Fault("Operations_Get", trouble, times=1, seconds=0.2))
+
+    assert raised(act, provider, found) is None

@@ -513,6 +513,39 @@ def test_an_endpoint_is_a_pod_with_annotations(api, store):
     assert [port.name for port in made.value.ports] == ["http"]
 
 
+def test_an_endpoint_of_a_pod_just_read_is_one_request(api, store):
+    api.create(pod())
+    store.list(WorkloadEndpoint)  # what the API serves has been asked
+    store.get(Pod, "web", "default")
+    before = len(api.seen)
+
+    store.create(endpoint())
+
+    assert [(seen.verb, seen.what) for seen in list(api.seen)[before:]] == [("patch", "pods/status")]
+
+
+def test_an_endpoint_of_a_pod_that_changed_since_it_was_read_keeps_the_change(api, store):
+    api.create(pod())
+    store.get(Pod, "web", "default")
+    api.patch("v1", "pods", "web", {"metadata": {"annotations": {"of": "another"}}}, "default")
+
+    store.create(endpoint())
+
+    annotations = api.find("v1", "pods", "web", "default")["metadata"]["annotations"]
+    assert (annotations["of"], annotations["cni.projectcalico.org/podIP"]) == ("another", "10.65.1.2/32")
+
+
+def test_an_endpoint_is_its_pod_s_even_if_that_was_made_anew_since_it_was_read(api, store):
+    api.create(pod())
+    store.create(endpoint())
+    api.renew(pod())
+
+    store.create(endpoint(address="10.65.1.3"))
+
+    annotations = api.find("v1", "pods", "web", "default")["metadata"]["annotations"]
+    assert annotations["cni.projectcalico.org/podIP"] == "10.65.1.3/32"
+
+
 def test_an_endpoint_that_is_deleted_is_gone_while_its_pod_stays(api, store):
     api.create(pod())
     made = store.create(endpoint())
