@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from cloudnet.errors import BadInput, MissingTool
 from cloudnet.lab import cluster, control, faults, nodes, processes, spec, state, stores
 from cloudnet.lab.clouds import registry
-from cloudnet.lab.clouds.api import KEY, Cloud, Kind
+from cloudnet.lab.clouds.api import KEY, Cloud, Kind, Tenant
 from cloudnet.lab.cluster import Cluster
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.spec import LabSpec
@@ -29,7 +29,7 @@ from cloudnet.lab.stores import StoreKind
 from cloudnet.model.addresses import Address, Interface, Network, NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
-from cloudnet.model.resources import Lease
+from cloudnet.model.resources import Cause, Lease
 from cloudnet.store import api
 
 TOOLS = ("ip", "bridge", "nft", "nsenter", "sysctl")
@@ -64,6 +64,11 @@ class LabNode:
     pods: tuple[LabPod, ...]
     blocks: tuple[Network, ...] = ()
     zone: str = ""
+
+    @property
+    def native(self) -> tuple[Network, ...]:
+        """The blocks of its pods that the cloud gave, the first pod's first."""
+        return tuple(dict.fromkeys(pod.block for pod in self.pods if pod.block not in self.blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,10 @@ class Lab:
             LabError: there is such a lab already, or a part did not start.
         """
         wanted.check()
-        _require(registry.kind(wanted.cloud), stores.kind(wanted.store))
+        kind = registry.kind(wanted.cloud)
+        if wanted.native and kind.tenant is None:
+            raise BadInput(f"pods get no addresses of the cloud in a {kind.name} lab: use routes", path="addresses")
+        _require(kind, stores.kind(wanted.store))
         where = state.directory(wanted.name)
         try:
             where.mkdir(parents=True, mode=0o755)
@@ -169,6 +177,11 @@ class Lab:
     @property
     def cloud(self) -> Cloud:
         return self.kind.hand(self.directory / "cloud.sock", self.name)
+
+    @property
+    def tenant(self) -> Tenant | None:
+        """Return somebody else in the account; nobody where pods get no addresses of the cloud."""
+        return self.kind.tenant(self.cloud) if self.kind.tenant else None
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -301,7 +314,7 @@ class Lab:
         plan = plans.get(subnet or f"s{(number - 1) % now.spec.subnets + 1}")
         if plan is None:
             raise BadInput(f"expected one of {', '.join(plans)}, found {subnet!r}", path="subnet")
-        address = spec.node_address(plan, number)
+        address = spec.node_address(plan, number, native=now.spec.native)
         machine = self.cloud.launch(name, now.cloud.subnets[plan.name], address.ip)
         record = NodeRecord(
             name=name,
@@ -372,6 +385,28 @@ class Lab:
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
+
+    def start_pod(self, node: str) -> LabPod:
+        """Start a pod with the address that is at hand: a native one, and one of the pool where there is none."""
+        now = self.state
+        record = now.node(node)
+        name = f"p{len(record.pods) + 1}"
+        pod = self._in_cluster(lambda c: c.start_pod(node, name))
+        nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
+        self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
+        return self._pod_view(record, pod)
+
+    def crowd(self, node: str) -> None:
+        """Take every native address that a node has at hand, as so many pods would."""
+        self._in_cluster(lambda c: c.crowd(node))
+
+    def disperse(self, node: str) -> None:
+        """Give back what ``crowd`` took."""
+        self._in_cluster(lambda c: c.disperse(node))
+
+    def supply(self, node: str) -> tuple[int, Cause]:
+        """Return how many native addresses a node has at hand, and why it does not get more."""
+        return self._in_cluster(lambda c: (c.at_hand(node), c.shortage(node)))
 
     def add_outside(self, subnet: str = "s1") -> None:
         """Put a host outside the cluster behind a transit gateway whose end in the VPC is in ``subnet``.
@@ -467,7 +502,7 @@ class Lab:
             namespace=namespace,
             log=self._log(role),
             mark=self.directory,
-            environment={**self.kind.environment, **self.state.spec.settings, "PYTHONUNBUFFERED": "1"},
+            environment={**self.kind.environment, **self.state.spec.environment, "PYTHONUNBUFFERED": "1"},
         )
         self._edit(lambda s: replace(s, processes={**s.processes, role: process}))
 
@@ -528,7 +563,7 @@ class Lab:
         nodes.build_cloud(wanted.name, plans, mtu=wanted.mtu, flat=self.kind.flat)
         self._start("cloud", spec.cloud_namespace(wanted.name), self._cloud_command(wanted))
         self._start_store()
-        self._in_cluster(Cluster.found)
+        self._in_cluster(lambda c: c.found(overlay=wanted.native))
         self._wait_answer("cloud", self.directory / "cloud.sock", _START_SECONDS)
         made = self.cloud.make_network(plans)
         self._edit(lambda s: replace(s, cloud=made))

@@ -101,3 +101,16 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
     assert running.returncode not in {0, -signal.SIGKILL}, rest
     assert "Traceback" not in rest
     assert left_behind() == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
+def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, cloud) -> None:
+    chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
+
+    result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", *chosen)
+
+    assert {step["fault"] for step in result["steps"]} == {"no-addresses", "fragmented", "exhausted", "take-prefix"}
+    taken = next(step for step in result["steps"] if (step["fault"], step["kind"]) == ("take-prefix", "unplanned"))
+    assert 0 < taken["longest_gap_ms"] < 1000
+    assert left_behind() == []
