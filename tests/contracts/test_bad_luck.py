@@ -297,7 +297,7 @@ def test_a_record_that_another_tool_keeps_overwriting_is_rewritten_at_a_bounded_
 
     assert fights, "it was overwritten at all"
     moments = lasted / Options().debounce + 1  # of which the first may have begun before the first overwriting
-    assert len(fights) <= moments + 1, "one write for each moment that the controller gathers, and the first spoils it"
+    assert len(fights) <= moments + 1, "one write for each moment that the controller gathers, and the first"
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) <= 3
 
 

@@ -1,4 +1,4 @@
-"""Somebody overwrites what the controller writes: it is written again, at the pace at which the controller gathers."""
+"""Somebody overwrites what the controller writes: it is written again, at the pace of any plan."""
 
 from __future__ import annotations
 
