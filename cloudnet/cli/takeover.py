@@ -102,6 +102,17 @@ def _rollback(config: AgentConfig, *, form: output.Format, **where: Any) -> None
         raise typer.Exit(exits.IN_THE_WAY)
 
 
+def _finish(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # Any: as above
+    from cloudnet.takeover import finish  # noqa: PLC0415 - the same
+
+    with _working(config, where) as (hands, journal):
+        done = _told(finish.finish(hands, journal), form)
+        _print(form, done, ())
+        left = journal.is_begun
+    if left:
+        raise typer.Exit(exits.IN_THE_WAY)
+
+
 # --- what is worked with --------------------------------------------------------------------------------------
 
 
@@ -113,6 +124,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
     from cloudnet.policy.selectors import Matches  # noqa: PLC0415 - the same
     from cloudnet.takeover import journal  # noqa: PLC0415 - the same
     from cloudnet.takeover.hands import Hands  # noqa: PLC0415 - the same
+    from cloudnet.takeover.leavings import HostLeavings  # noqa: PLC0415 - the same
     from cloudnet.takeover.remains import HostRemains  # noqa: PLC0415 - the same
 
     logs.setup(config.log_level)
@@ -132,6 +144,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
                 agent=lambda: _agent(config.socket),
                 clock=SystemClock(),
                 remains=HostRemains(config.interface_prefix, allow_host_network=config.allow_host_network),
+                leavings=HostLeavings(config.interface_prefix, allow_host_network=config.allow_host_network),
                 networks=where["networks"],
             ),
             held,
@@ -244,6 +257,18 @@ app.command("rollback")(
         doc="""Give this node back: the predecessor's configuration first, then all the rest as it was.
 
     Pods that came meanwhile keep their network until they end, and what leads to them stays as long.
+    Exit code 7: something stays for now; what and why is printed, and the same command goes on.
+    """,
+    )
+)
+app.command("finish")(
+    settings.command(
+        AgentConfig,
+        _finish,
+        also=(*_WHERE, _FORM),
+        doc="""Remove what the predecessor left on this node; there is no way back afterwards.
+
+    Stop the predecessor's own programs first, in the whole cluster. What old pods or other nodes still need stays.
     Exit code 7: something stays for now; what and why is printed, and the same command goes on.
     """,
     )

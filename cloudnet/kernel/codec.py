@@ -120,6 +120,12 @@ def read_route(body: bytes, names: Mapping[int, str]) -> Route | None:
     )
 
 
+def read_destination(body: bytes) -> Network:
+    """Return where a route leads to, whoever wrote it."""
+    af, length, *_ = wire.ROUTE.unpack_from(body)
+    return _network(af, wire.attributes(body, wire.ROUTE.size).get(wire.RTA_DST), length)
+
+
 def read_gateway(body: bytes, names: Mapping[int, str]) -> tuple[int, Gateway] | None:
     """Return ``(metric, gateway)`` of a default route in the main table; of several next hops the first."""
     af, length, _, _, table, _, _, kind, _ = wire.ROUTE.unpack_from(body)

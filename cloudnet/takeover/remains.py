@@ -16,7 +16,7 @@ from cloudnet.policy import elements as policy
 
 PREFIX: Final = "cali-"  # of Felix's chains
 _MARK: Final = "cali:"  # in comments of Felix's rules in other chains
-_PROTOCOLS: Final = frozenset({80, 12})  # Felix, BIRD
+PROTOCOLS: Final = frozenset({80, 12})  # Felix, BIRD
 _TABLE: Final = "calico"  # of families ip and ip6, with nftablesMode Enabled
 _PROGRAM: Final = "calico-node"
 
@@ -81,7 +81,7 @@ class HostRemains:
             routes.raise_again(bytes.fromhex(route))
 
     def _foreign(self) -> ForeignRoutes:
-        return ForeignRoutes(_PROTOCOLS, self._spared, allow_host_network=self._allowed)
+        return ForeignRoutes(PROTOCOLS, self._spared, allow_host_network=self._allowed)
 
     def drop_ours(self) -> None:
         with closing(NftLibrary(allow_host_network=self._allowed)) as nft:

@@ -32,6 +32,7 @@ from cloudnet.takeover import checks, detect, hostlocal, plan, read, run
 from cloudnet.takeover.facts import Held, Wanted
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.journal import Journal, Phase
+from cloudnet.takeover.leavings import LeavingsMemory
 
 NODE = NodeName("n1")
 BLOCK = ip_network("10.244.1.0/29")
@@ -96,6 +97,7 @@ class World:
             agent=lambda: self.agent,
             clock=ManualClock(),
             remains=Nothing(),
+            leavings=LeavingsMemory(),
             networks=self.networks,
         )
 
