@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
+from cloudnet.agent import cni, fastpath, loop, nat, node_address_keeper, policy, policy_only, tunnel, uninstall
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
@@ -128,6 +128,7 @@ class Agent:
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
         self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
+        self.node_addresses: Callable[[], Mapping[str, str]] = dict  # of this node, by family, and how they are found
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
         self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
@@ -298,6 +299,7 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
                 "ready": not agent.not_ready(),
                 "message": agent.not_ready(),
                 "store_problem": agent.store_problem(),
+                "node_addresses": dict(agent.node_addresses()),
                 "pod_mtu": seen.mtu,
                 "observed": seen.observed,
                 "destinations": {f"{kind}/{reason}": n for (kind, reason), n in sorted(seen.kinds.items()) if n},
@@ -376,6 +378,9 @@ def run(config: AgentConfig) -> int:
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
+        found_addresses = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
+        agent.node_addresses = found_addresses.words
+        stack.enter_context(node_address_keeper.keeping(found_addresses, clock))
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant

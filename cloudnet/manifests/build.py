@@ -68,6 +68,14 @@ def _beside(options: Options, overlay: Overlay) -> Mapping[str, object]:
     return {"policy_only": True, "interface_prefix": prefix, "endpoint_to_host": "Accept"}
 
 
+def _finding(options: Options) -> Mapping[str, object]:
+    """Return how an agent finds the addresses of its node: Kubernetes' own word for them, if nothing else is said."""
+    return {
+        "ip_autodetection_method": options.ip_autodetection_method,
+        "ip6_autodetection_method": options.ip6_autodetection_method,
+    }
+
+
 def _namespace(options: Options) -> Json:
     found = meta(options.namespace)
     # Agents need the host's network: no other level of pod security lets them be.
@@ -83,7 +91,7 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "metrics": f"{address}:{AGENT_PORT}",
         "allow_host_network": True,
         "log_level": options.log_level,
-        **(_beside(options, overlay) if options.policy_only else {}),
+        **(_beside(options, overlay) if options.policy_only else _finding(options)),
     }
     of_controller = {
         "store": where,
