@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from cloudnet.errors import BadInput
 
-C = TypeVar("C", "AgentConfig", "ControllerConfig")
+C = TypeVar("C", bound="AgentConfig | ControllerConfig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,7 @@ class ControllerConfig:
     )
 
 
-SECTIONS: Mapping[type[AgentConfig | ControllerConfig], str] = MappingProxyType(
-    {AgentConfig: "agent", ControllerConfig: "controller"}
-)
+SECTIONS: Mapping[type[object], str] = MappingProxyType({AgentConfig: "agent", ControllerConfig: "controller"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +283,23 @@ def _concerning(kind: type[C], document: Mapping[str, object], origin: str) -> I
     for name, value in check_file(document, origin, also=known).items():
         if name in known:
             yield f"{origin}: {name}", name, value
-    own = document.get(SECTIONS[kind], {})
-    for name, value in _object(own, f"{origin}: {SECTIONS[kind]}").items():
-        path = f"{origin}: {SECTIONS[kind]}.{name}"
+    for name, value in section(kind, document, origin).items():
+        yield f"{origin}: {SECTIONS[kind]}.{name}", name, value
+
+
+def section(kind: type[C], document: Mapping[str, object], origin: str) -> Mapping[str, object]:
+    """Return what a settings file says to one program alone.
+
+    Raises:
+        BadInput: a name is no setting of this program.
+    """
+    known = {setting.name: setting for setting in settings(kind)}
+    own = _object(document.get(SECTIONS[kind], {}), f"{origin}: {SECTIONS[kind]}")
+    for name in own:
         if name not in known:
+            path = f"{origin}: {SECTIONS[kind]}.{name}"
             raise BadInput(f"there is no such setting{_did_you_mean(name, known)}", path=path)
-        yield path, name, value
+    return own
 
 
 def check_file(

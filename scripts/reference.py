@@ -38,7 +38,7 @@ A setting is taken from the first of:
 This order is the same for every command. A settings file is YAML, or TOML where its name ends in `.toml`, and serves
 all programs: settings stand at its top, those of one program alone in a section `agent` or `controller`, which wins
 over the top. Other commands take from its top whatever they would take from a variable: `store`, `socket` and
-`namespace`.
+`namespace`; `cloudnet preflight`, which speaks of both programs, from their sections too.
 
     store: etcd://10.0.0.1:2379,10.0.0.2:2379
     agent:

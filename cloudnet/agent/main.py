@@ -9,8 +9,8 @@
 Beside the owner run, each on threads of its own and told by the same informer: policy (``policy.py``), outgoing NAT
 (``nat.py``), the node's tunnel addresses (``tunnel.py``), and the CNI plugin's requests (``cni.py``).
 
-A store that is away stops nothing: the loop goes on with what it knows. SIGTERM ends the program and leaves the data
-path as it is.
+A store that is away, or locked, stops nothing: the loop goes on with what it knows. SIGTERM ends the program and
+leaves the data path as it is.
 """
 
 from __future__ import annotations
@@ -21,16 +21,29 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import cni, fastpath, loop, nat, node_address_keeper, policy, policy_only, tunnel, uninstall
+from cloudnet.agent import (
+    actions,
+    cni,
+    fastpath,
+    loop,
+    nat,
+    node_address_keeper,
+    policy,
+    policy_only,
+    tunnel,
+    uninstall,
+)
 from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
+from cloudnet.agent.node_address_keeper import NodeAddressKeeper
+from cloudnet.agent.policy import PolicyThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.service import Measuring, measuring, stopping_on_signals
@@ -44,6 +57,7 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.fastpath import FastPathKernel
+from cloudnet.kernel.features import Features
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
@@ -55,9 +69,10 @@ from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
 from cloudnet.routes import borrowed
-from cloudnet.store import last_known
+from cloudnet.store import guard, last_known
 from cloudnet.store.api import Store
 from cloudnet.store.event_recorder import recording
+from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.last_known import LastKnown
 from cloudnet.store.registry import open_store
@@ -80,9 +95,9 @@ class Stop:
 class Sockets(Protocol):
     """Where probes leave."""
 
-    def send(self, probes: Collection[loop.ProbeToSend]) -> int: ...
+    def send(self, probes: Collection[actions.ProbeToSend]) -> int: ...
 
-    def answer_peers(self, peers: loop.AnswerPeers) -> None: ...
+    def answer_peers(self, peers: actions.AnswerPeers) -> None: ...
 
 
 class Reports(Protocol):
@@ -91,7 +106,7 @@ class Reports(Protocol):
     def report(self, report: AgentReport) -> None: ...
 
 
-Heard: TypeAlias = loop.Input | Stop
+Heard: TypeAlias = actions.Input | Stop
 Inbox: TypeAlias = "queue.SimpleQueue[Heard]"
 
 
@@ -127,6 +142,7 @@ class Agent:
         self.inbox = inbox
         self.snapshot = Snapshot()
         self.store_problem: Callable[[], str] = str
+        self.locked: Callable[[], str] = str  # somebody has locked the store
         self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
         self.node_addresses: Callable[[], Mapping[str, str]] = dict  # of this node, by family, and how they are found
         self.nat_problem: Callable[[], str] = str
@@ -139,6 +155,12 @@ class Agent:
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
 
+    def ask_of_policy(self, policing: PolicyThread) -> None:
+        """Ask this thread how policy fares."""
+        self.policy_problem = lambda: policing.problem
+        self.policy_out_of_force = lambda: policing.out_of_force
+        self.policy_traffic = policing.traffic
+
     @property
     def heard_at(self) -> float:
         return self.snapshot.heard_at
@@ -150,7 +172,11 @@ class Agent:
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
         unreadable = "; ".join(self.unreadable())
-        return self.snapshot.not_ready or self.nat_problem() or self.policy_problem() or unreadable
+        return self.cannot_add() or self.nat_problem() or self.policy_problem() or unreadable
+
+    def cannot_add(self) -> str:
+        """Return why no pod can be added now, or nothing; any thread may ask."""
+        return self.snapshot.not_ready or self.locked()
 
     def impaired(self) -> str:
         """Return what keeps this node's pods from all of their network, or nothing; any thread may ask."""
@@ -178,38 +204,38 @@ class Agent:
     def _act(self) -> float:
         """Step and carry out until nothing more is to do now; return when to wake up."""
         while True:
-            actions, wakeup = self._loop.step(self._clock.now(), self._clock.wall())
-            answers = [answer for action in actions if (answer := self._carry_out(action)) is not None]
+            due, wakeup = self._loop.step(self._clock.now(), self._clock.wall())
+            answers = [answer for action in due if (answer := self._carry_out(action)) is not None]
             if not answers:
                 break
             self._loop.receive(answers)
         self._publish(wakeup)
         return wakeup
 
-    def _carry_out(self, action: loop.Action) -> loop.Input | None:
+    def _carry_out(self, action: actions.Action) -> actions.Input | None:
         match action:
-            case loop.ReadKernel():
+            case actions.ReadKernel():
                 return self._read()
-            case loop.ApplyKernel(changes):
+            case actions.ApplyKernel(changes):
                 return self._apply(changes)
-            case loop.SetUpDevices(devices):
+            case actions.SetUpDevices(devices):
                 return self._set_up(devices)
-            case loop.SetSysctls(settings):
+            case actions.SetSysctls(settings):
                 self._set_sysctls(settings)
-            case loop.SendProbes(probes):
+            case actions.SendProbes(probes):
                 unsent = self._sockets.send(probes)
                 if self.metrics:
                     self.metrics.probes_sent.inc(len(probes) - unsent)
                     self.metrics.probes_unsent.inc(unsent)
-            case loop.AnswerPeers():
+            case actions.AnswerPeers():
                 self._sockets.answer_peers(action)
-            case loop.WriteReport(report):
+            case actions.WriteReport(report):
                 self._reporter.report(report)
-            case loop.PathChanged():
+            case actions.PathChanged():
                 self._tell(action)
         return None
 
-    def _set_up(self, devices: Sequence[tuple[str, tuple[Address, ...]]]) -> loop.Input | None:
+    def _set_up(self, devices: Sequence[tuple[str, tuple[Address, ...]]]) -> actions.Input | None:
         """Set devices up; look at them again, unless one could not be: the next resync tries again."""
         try:
             for name, addresses in devices:
@@ -218,16 +244,16 @@ class Agent:
         except KernelError as e:
             log.warning("an interface for pods cannot be set up, trying again by itself: %s", e)
             return None
-        return loop.KernelStirred()
+        return actions.KernelStirred()
 
-    def _read(self) -> loop.Input:
+    def _read(self) -> actions.Input:
         try:
-            return loop.KernelRead(self._kernel.links(), tuple(self._kernel.gateways()), self._kernel.read())
+            return actions.KernelRead(self._kernel.links(), tuple(self._kernel.gateways()), self._kernel.read())
         except KernelError as e:
             log.warning("cannot read the kernel, trying again reason=%r", str(e))
-            return loop.ReadFailed()
+            return actions.ReadFailed()
 
-    def _apply(self, changes: tuple[Change, ...]) -> loop.Input:
+    def _apply(self, changes: tuple[Change, ...]) -> actions.Input:
         failures = tuple(self._kernel.apply(changes))
         for failure in failures[:_NAMED_FAILURES]:
             log.warning("kernel refused a change change=%r reason=%r", failure.change, str(failure.error))
@@ -236,7 +262,7 @@ class Agent:
         if self.metrics:
             self.metrics.kernel_changes.inc(len(changes) - len(failures))
             self.metrics.kernel_failures.inc(len(failures))
-        return loop.Applied(changes, failures)
+        return actions.Applied(changes, failures)
 
     def _set_sysctls(self, settings: tuple[tuple[str, str], ...]) -> None:
         for name, value in settings:
@@ -247,7 +273,7 @@ class Agent:
                     log.warning("cannot set a kernel setting name=%s value=%s reason=%r", name, value, str(e))
                 self._sysctl_problems.add(name)
 
-    def _tell(self, change: loop.PathChanged) -> None:
+    def _tell(self, change: actions.PathChanged) -> None:
         path = change.after or change.before
         if path is not None:
             was, now = (p.kind.value if p else "gone" for p in (change.before, change.after))
@@ -344,7 +370,8 @@ def run(config: AgentConfig) -> int:
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
         stack.callback(kernel.close)
-        store = open_store(config.store)
+        opened = open_store(config.store)
+        store = Guard(opened)
         stack.callback(store.close)
         inbox: Inbox = queue.SimpleQueue()
         sockets = ProbeSockets(config.probe_port, secrets.randbits(32), clock, inbox.put)
@@ -352,6 +379,7 @@ def run(config: AgentConfig) -> int:
         reporter = Reporter(store)
         stack.callback(reporter.close)
         agent = Agent(config, inbox, clock, kernel=kernel, sockets=sockets, reporter=reporter)
+        agent.locked = lambda: store.problem
         server = SocketServer(config.socket, lambda request: answer(config, agent, request))
         stack.callback(server.close)
         cluster = cni.CachedCluster(config.node, store)
@@ -359,16 +387,13 @@ def run(config: AgentConfig) -> int:
         outgoing = nat_thread(config, clock)
         stack.callback(outgoing.close)
         agent.nat_problem = lambda: outgoing.problem
-        has_fast_path = config.fast_path and found.fast_path
-        if config.fast_path and not has_fast_path:
-            log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+        has_fast_path = takes_fast_path(config, found)
         wanted = policy.options(config, fast_path=has_fast_path)
-        record = stack.enter_context(recording(store, config.node))
+        record = stack.enter_context(recording(opened, config.node))
         policing = stack.enter_context(enforcing(config, wanted, clock, at_own_node(record, config.node)))
-        agent.policy_problem = lambda: policing.problem
-        agent.policy_out_of_force = lambda: policing.out_of_force
-        agent.policy_traffic = policing.traffic
+        agent.ask_of_policy(policing)
         hearers = (
+            lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
@@ -378,9 +403,8 @@ def run(config: AgentConfig) -> int:
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
-        found_addresses = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
-        agent.node_addresses = found_addresses.words
-        stack.enter_context(node_address_keeper.keeping(found_addresses, clock))
+        own = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
+        stack.enter_context(keeping_own_address(own, agent, clock))
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
@@ -393,6 +417,19 @@ def run(config: AgentConfig) -> int:
         agent.run()
         log.info("stopping, the data path stays node=%s", config.node)
     return 0
+
+
+def takes_fast_path(config: AgentConfig, found: Features) -> bool:
+    """Tell whether established connections pass netfilter by; say why they do not although they should."""
+    if config.fast_path and not found.fast_path:
+        log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
+    return config.fast_path and found.fast_path
+
+
+def keeping_own_address(keeper: NodeAddressKeeper, agent: Agent, clock: Clock) -> AbstractContextManager[None]:
+    """Keep the address of this node, and let people see how it is found."""
+    agent.node_addresses = keeper.words
+    return node_address_keeper.keeping(keeper, clock)
 
 
 def spare_the_collector() -> None:
@@ -457,9 +494,9 @@ def hear_resources(
             hear(batch)
         mine = tuple(event for event in batch.events if isinstance(event.value, loop.KINDS))
         if mine or batch.synced:
-            inbox.put(loop.ResourcesChanged(mine, batch.synced))
+            inbox.put(actions.ResourcesChanged(mine, batch.synced))
 
-    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS})
+    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
     return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
@@ -470,7 +507,7 @@ def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
     """
 
     def deliver(batch: Batch) -> None:
-        inbox.put(loop.BlocksChanged(batch.events, batch.synced))
+        inbox.put(actions.BlocksChanged(batch.events, batch.synced))
 
     stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 
@@ -498,7 +535,7 @@ def site_maker(
             gate=gate,
             leases=leases,
             mtu=lambda: config.pod_mtu or agent.snapshot.mtu,
-            not_ready=lambda: agent.snapshot.not_ready,
+            not_ready=agent.cannot_add,
             impaired=agent.impaired,
             record=record,
         )
@@ -529,7 +566,7 @@ def watching(kernel: Kernel, inbox: Inbox) -> Iterator[None]:
     def listen() -> None:
         while not ending.is_set():
             if notices.wait(_NOTICE_POLL) and not ending.is_set():
-                inbox.put(loop.KernelStirred())
+                inbox.put(actions.KernelStirred())
 
     thread = threading.Thread(target=listen, name="notices", daemon=True)
     thread.start()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cloudnet.agent.loop import PathChanged
+from cloudnet.agent.actions import PathChanged
 from cloudnet.agent.nat import Counts
 from cloudnet.agent.policy import Counts as PolicyCounts
 from cloudnet.policy.statistics import Count

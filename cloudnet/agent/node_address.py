@@ -71,7 +71,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a method looks at. ``internal`` is what Kubernetes calls InternalIP, ``source`` what ``can-reach`` found."""
+    """What a method looks at: devices, what Kubernetes calls InternalIP, and what ``can-reach`` found as source."""
 
     links: Sequence[Link]
     internal: tuple[Address, ...] = ()
@@ -112,11 +112,18 @@ def parse(text: str, path: str) -> Method:
         case Way.CAN_REACH:
             return Method(way, text, destination=value)
         case Way.CIDR:
-            return Method(way, text, networks=tuple(network(one.strip(), path) for one in value.split(",")))
+            return Method(way, text, networks=tuple(_prefix(one.strip(), path) for one in value.split(",")))
         case Way.INTERFACE | Way.SKIP_INTERFACE:
             return Method(way, text, names=tuple(_pattern(one.strip(), path) for one in value.split(",")))
         case _:
             return Method(way, text)
+
+
+def _prefix(text: str, path: str) -> Network:
+    """Return a prefix; an address without its length is one that somebody has not finished to write."""
+    if "/" not in text:
+        raise BadInput(f"expected a prefix with its length, found {text!r}: 10.0.0.0/8 is one", path=path)
+    return network(text, path)
 
 
 def _pattern(text: str, path: str) -> re.Pattern[str]:
@@ -144,7 +151,7 @@ def _allowed(method: Method, host: Host, of: Family) -> Iterator[Found]:
 
 
 def _ordered(method: Method, links: Iterable[Link]) -> Iterator[Link]:
-    """Yield the devices that the method looks at; by its patterns first, in their order, then from the last device."""
+    """Yield the devices that the method looks at: by its patterns in their order, then from the last device."""
     up = sorted((link for link in links if link.up), key=lambda link: -link.index)
     match method.way:
         case Way.INTERFACE:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
 
-from cloudnet.agent.loop import Answered, AnswerPeers, ProbeToSend
+from cloudnet.agent.actions import Answered, AnswerPeers, ProbeToSend
 from cloudnet.clock import Clock
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Address, Family, family

@@ -34,11 +34,12 @@ def up(
     cloud: Annotated[str, typer.Option(help=", ".join(labs.CLOUDS))] = "aws",
     name: Name = "lab",
     mtu: Annotated[int, typer.Option(help="of the underlay, in bytes")] = 1500,
+    store: Annotated[str, typer.Option(help=", ".join(labs.STORES))] = "sqlite",
     bare: Annotated[bool, typer.Option("--bare", help="start neither agents nor controller")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Build a lab and start everything in it."""
-    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, mtu, agents=not bare, controller=not bare)
+    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, mtu, agents=not bare, controller=not bare, store=store)
     lab = labs.Lab.up(wanted, _say)
     _print_status(lab, output)
 
@@ -80,14 +81,14 @@ def env(node: Annotated[str, typer.Argument()], *, name: Name = "lab", output: O
 def execute(
     place: Place, command: Annotated[list[str], typer.Argument(help="after --")], *, name: Name = "lab"
 ) -> None:
-    """Run a command inside a node or pod."""
-    _enter(labs.Lab.load(name).namespace(place), command)
+    """Run a command inside a node or pod; cloudnet's own commands find the lab's store there."""
+    _enter(labs.Lab.load(name), place, command)
 
 
 @app.command()
 def shell(place: Place, *, name: Name = "lab") -> None:
     """Open a shell inside a node or pod."""
-    _enter(labs.Lab.load(name).namespace(place), [os.environ.get("SHELL", "/bin/sh")])
+    _enter(labs.Lab.load(name), place, [os.environ.get("SHELL", "/bin/sh")])
 
 
 @app.command()
@@ -102,7 +103,7 @@ def ping(
     processes.require(("ping",))
     lab = labs.Lab.load(name)
     address = lab.pod(destination).address
-    _enter(lab.pod(source).namespace, ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", str(address)])
+    _enter(lab, source, ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", str(address)])
 
 
 @app.command(name="break")
@@ -132,11 +133,12 @@ if find_spec("cloudnet.cli.demo"):
     app.command("demo")(import_module("cloudnet.cli.demo").demo)
 
 
-def _enter(namespace: str, command: list[str]) -> None:
-    """Become the command inside the namespace: its exit code and its terminal are ours."""
+def _enter(lab: labs.Lab, place: str, command: list[str]) -> None:
+    """Become the command inside a place of the lab: its exit code and its terminal are ours."""
     processes.require(("ip",))
+    arguments = ["ip", "netns", "exec", lab.namespace(place), *command]
     sys.stdout.flush()
-    os.execvp("ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606 - a program by its arguments, no shell
+    os.execvpe("ip", arguments, {**os.environ, "CLOUDNET_STORE": lab.store_url})  # noqa: S606 - no shell
 
 
 def _say(line: str) -> None:
@@ -174,6 +176,7 @@ def _print_status(lab: labs.Lab, output: Format) -> None:
         {
             "cloud": f"{found.cloud}, {found.control_plane}",
             "controller": found.controller,
+            "store": f"{found.store}, {found.store_server}",
             "faults": ", ".join(f"{f.name} {f.target} {f.value}".strip() for f in found.faults) or "none",
             "directory": found.directory,
         }

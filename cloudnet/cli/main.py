@@ -41,6 +41,7 @@ ENTRIES = (
     Entry("manifests", "cloudnet.cli.manifests:run", "Print all that a cluster needs, for kubectl apply."),
     Entry("preflight", "cloudnet.cli.preflight:run", "Show what of a cloud stands in the way, and change nothing."),
     Entry("cni", "cloudnet.cli.cni:app", "The CNI plugin of this node: install it, remove it, call it."),
+    Entry("takeover", "cloudnet.cli.takeover:app", "Take this node over from another pod network, and give it back."),
     Entry("ipam", "cloudnet.cli.ipam:app", "Pod addresses: who has which, and whether the books agree."),
     Entry("policy", "cloudnet.cli.policy:app", "Network policies: explained, drawn, checked, compared and tested."),
     Entry("lab", "cloudnet.cli.lab:app", "Build a cloud on this machine, break it, heal it."),

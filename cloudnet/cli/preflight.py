@@ -40,6 +40,13 @@ def run(
     pod_mtu: Annotated[
         int, typer.Option(envvar="CLOUDNET_POD_MTU", min=0, max=_PORT, help="MTU of pods, as agents have it")
     ] = _AGENTS["pod_mtu"],
+    native_addresses: Annotated[
+        str,
+        typer.Option(
+            envvar="CLOUDNET_NATIVE_ADDRESSES",
+            help="which addresses pods get from the cloud itself, as the controller has it: none, ipv4, ipv6, dual",
+        ),
+    ] = "none",
     form: output.Output = output.Format.TABLE,
 ) -> None:
     """Look which permission, firewall rule, forwarding flag, route, quota or MTU stands in the way; change nothing.
@@ -48,10 +55,21 @@ def run(
     """
     from dataclasses import replace  # noqa: PLC0415 - `cloudnet --help` needs none of this
 
+    from cloudnet.model.addresses import FAMILIES  # noqa: PLC0415 - the same
     from cloudnet.provider.preflight import blocks  # noqa: PLC0415 - the same
 
+    if native_addresses not in FAMILIES:
+        raise BadInput(
+            f"expected one of {', '.join(FAMILIES)}, found {native_addresses!r}", path="--native-addresses"
+        )
     with ask.store(store) as opened:
-        needs = replace(read(opened), vxlan_port=vxlan_port, probe_port=probe_port, pod_mtu=pod_mtu)
+        needs = replace(
+            read(opened),
+            vxlan_port=vxlan_port,
+            probe_port=probe_port,
+            pod_mtu=pod_mtu,
+            native=FAMILIES[native_addresses],
+        )
     if not needs.nodes:
         raise BadInput(
             "it has no nodes, so there is nothing to look for: `cloudnet apply` Node resources, or start agents",

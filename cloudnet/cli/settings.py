@@ -2,7 +2,8 @@
 
 The files are, the weakest first, ``/etc/cloudnet/config.yaml``, ``~/.config/cloudnet/config.yaml``, and the one that
 ``--config`` or ``CLOUDNET_CONFIG`` names. A long-running program has a flag for every setting, made from its
-configuration class. Any other command takes from the files what it would take from a variable ``CLOUDNET_...``.
+configuration class. Any other command takes from the files what it would take from a variable ``CLOUDNET_...``; one
+that looks at what programs will do takes it from their sections, too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
 from cloudnet import config
-from cloudnet.config import C, Setting
+from cloudnet.config import AgentConfig, C, ControllerConfig, Setting
 from cloudnet.errors import BadInput
 
 _CONFIG_FLAG = inspect.Parameter(
@@ -28,6 +30,10 @@ _CONFIG_FLAG = inspect.Parameter(
         Path | None, typer.Option("--config", help="YAML or TOML file with settings", envvar="CLOUDNET_CONFIG")
     ],
 )
+SPEAKS_OF: Mapping[str, tuple[type[AgentConfig | ControllerConfig], ...]] = MappingProxyType(
+    {"preflight": (AgentConfig, ControllerConfig)}
+)
+"""Of which programs a command speaks: what their sections say counts for it, the last one's most."""
 SYSTEM = Path("/etc/cloudnet/config.yaml")
 _Document = Mapping[str, object]
 
@@ -94,6 +100,8 @@ def apply(context: typer.Context, named: Path | None) -> None:
     values: dict[str, object] = {}
     for origin, document in read(named, os.environ):
         values |= config.check_file(document, origin)
+        for kind in SPEAKS_OF.get(name, ()):
+            values |= config.section(kind, document, origin)
     if values:
         # Any: typer has its own copy of click
         found: Any = command

@@ -105,6 +105,7 @@ class Options:
     every_route_in_every_table: bool = False
     headroom: int = 0
     debounce: float = 0.05  # events that come together are one plan, one look-up and one read-back
+    rest_a_block: float = 0.0001  # a plan costs in proportion: events then wait, half a second with 5,000 blocks
     settle: float = 0.02  # outcomes of parallel batches that arrive together share one read-back
     verify_at_most: float = 10.0  # while batches go on and on, the ledger catches up this often
     lost_first: float = 1.0  # agents report a dead route: look soon, then ever more slowly
@@ -145,6 +146,7 @@ class Loop:
         self._wall = 0.0
         self._complaints = Complaints()
         self._dirty_at = NEVER
+        self._rested_at = 0.0  # until then events wait for each other
         self._writing = False
         self._withdrawals: dict[tuple[TableId, int], tuple[int, float]] = {}
         self._tables_due = 0.0
@@ -305,7 +307,7 @@ class Loop:
         """While others stand in a block's way, look ever more slowly whether they still do."""
         if self.ledger.blocked:
             options = self.options
-            wait = growing(options.retry_first, options.retry_limit, self._blocked_tries + 1)
+            wait = growing(options.retry_first, options.retry_limit * self._pages(), self._blocked_tries + 1)
             self._tables_due = min(self._tables_due, self._now + wait)
 
     def _after_lost_read(self, *, changed: bool) -> None:
@@ -545,6 +547,7 @@ class Loop:
 
     def _plan_tables(self) -> Iterator[Write]:
         wishes = self.nodes.wishes(self._last_hop)
+        self._rested_at = self._now + self.options.rest_a_block * len(wishes)
         if self.nodes.take_change():
             self._stale()
             self._warn_of_claims()
@@ -655,7 +658,8 @@ class Loop:
 
     def _dirty(self, *, at_once: bool = False) -> None:
         """Ask for a plan; events of the next moment join it."""
-        self._dirty_at = min(self._dirty_at, self._now + (0.0 if at_once else self.options.debounce))
+        due = self._now if at_once else max(self._now + self.options.debounce, self._rested_at)
+        self._dirty_at = min(self._dirty_at, due)
 
     def _stale(self, tables: Iterable[TableId] | None = None) -> None:
         for table_id in self.tables.keys() if tables is None else tables:
@@ -682,12 +686,15 @@ class Loop:
 
     def _resync(self) -> float:
         """Return how long what was read stays good: longer in proportion when it takes more than one call each."""
+        return self.options.resync * self._pages()
+
+    def _pages(self) -> float:
+        """Return how many calls a list of routes or machines takes, of both the average."""
         page = self.capabilities.page
         if not page:
-            return self.options.resync
+            return 1.0
         routes = sum(len(table.seen.routes) for table in self.tables.values())
-        pages = max(1, ceil(routes / page)) + max(1, ceil(len(self.nodes.names()) / page))
-        return self.options.resync * pages / 2
+        return (max(1, ceil(routes / page)) + max(1, ceil(len(self.nodes.names()) / page))) / 2
 
     def _wait_after(self, error: ProviderError | None, tries: int) -> float:
         away = isinstance(error, Throttled | Unavailable)

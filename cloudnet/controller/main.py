@@ -13,7 +13,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,14 +51,16 @@ from cloudnet.controller.pool_actions import (
 from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import FAMILIES
 from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider import registry as providers
 from cloudnet.provider.api import Provider
 from cloudnet.provider.errors import ProviderError
+from cloudnet.store import guard
 from cloudnet.store.api import Event, EventType, Store, Stored
 from cloudnet.store.event_recorder import recording
+from cloudnet.store.guard import Guard
 from cloudnet.store.informer import Batch, Informer
 from cloudnet.store.registry import open_store
 
@@ -111,6 +113,7 @@ class Controller:
     ) -> None:
         self._record = record
         self.status = Status()
+        self.locked: Callable[[], str] = str  # somebody has locked the store
         self._pools = native
         self.metrics: Metrics | None = None
         self._shown_at, self._show_due = -_SHOW_EVERY, float("inf")
@@ -135,7 +138,7 @@ class Controller:
     def not_ready(self) -> str:
         if not self.status.synced:
             return "the store has not been read yet"
-        return self.status.problem if self.status.leader else ""
+        return self.locked() or (self.status.problem if self.status.leader else "")
 
     def run(self) -> None:
         wakeup = self._clock.now()
@@ -170,7 +173,7 @@ class Controller:
                 self._keeper.done(heard.outcome, now)
             case Batch():
                 self._look_for_lease(heard, now)
-                events = tuple(e for e in heard.events if not isinstance(e.value, Lease))
+                events = tuple(e for e in heard.events if not isinstance(e.value, (Lease, *guard.KINDS)))
                 self._tell(Changed(events, synced=heard.synced))
             case AddressesRead() | Mutated() | Adopted() | LetGo() | LedgerWritten():
                 if self._pools is not None:
@@ -288,7 +291,8 @@ def run(config: ControllerConfig) -> int:
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
         stopped = stack.enter_context(stopping_on_signals(inbox))
-        store = open_store(config.store)
+        opened = open_store(config.store)
+        store = Guard(opened)
         stack.callback(store.close)
         provider = providers.load(config.provider, providers.read_config(config.provider_config), clock=clock)
         registry = CollectorRegistry()
@@ -302,18 +306,29 @@ def run(config: ControllerConfig) -> int:
         loop = Loop(provider.capabilities, options(config))
         keeper = lease.Keeper(config.identity or f"{socket.gethostname()}:{os.getpid()}", config.lease_seconds)
         native = native_pools(config, provider)
-        record = stack.enter_context(recording(store, keeper.identity))
+        record = stack.enter_context(recording(opened, keeper.identity))
         controller = Controller(
             loop, keeper, inbox, clock, provider=provider, store=store, native=native, record=record
         )
         controller.metrics = measured
+        controller.locked = lambda: store.problem
         holder.controller = controller
-        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease))
-        informer = Informer(store, tuple(kinds), inbox.put)
+        kinds = dict.fromkeys((*KINDS, *(books.KINDS if native else ()), Lease, *guard.KINDS))
+        informer = Informer(store, tuple(kinds), telling(store, inbox))
         collector = Collector(store, grace=config.leak_seconds, period=config.collect_seconds, metrics=measured)
         with informer, collecting(collector, controller.leads, clock):
             controller.run()
     return 0
+
+
+def telling(store: Guard, inbox: Inbox) -> Callable[[Batch], None]:
+    """Return what hands batches to the owner, and to the guard whatever says that the store is locked."""
+
+    def deliver(batch: Batch) -> None:
+        store.hear(batch.events, synced=batch.synced)
+        inbox.put(batch)
+
+    return deliver
 
 
 def options(config: ControllerConfig) -> Options:
@@ -333,7 +348,7 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
     Raises:
         BadInput: they are, and this cloud gives none.
     """
-    families = _FAMILIES[config.native_addresses]
+    families = FAMILIES[config.native_addresses]
     if not families:
         return None
     if provider.addresses is None:
@@ -355,14 +370,6 @@ def native_pools(config: ControllerConfig, provider: Provider) -> Pools | None:
         retry_limit=max(config.retry_first, config.retry_limit),
     )
     return Pools(settings, options_)
-
-
-_FAMILIES: Mapping[str, frozenset[Family]] = {
-    "none": frozenset(),
-    "ipv4": frozenset({Family.IPV4}),
-    "ipv6": frozenset({Family.IPV6}),
-    "dual": frozenset(Family),
-}
 
 
 class _Health:

@@ -58,6 +58,7 @@ class Nodes:
         self._affinities: dict[str, BlockAffinity] = {}
         self._reports: dict[NodeName, AgentReport] = {}
         self._instances: dict[NodeName, Instance | None] = {}  # None: asked for, and there is none
+        self._shut: set[NodeName] = set()  # those of them that do not forward
         self._unknown: set[NodeName] = set()
         self._failing: dict[NodeName, str] = {}
         self._forwarding: dict[NodeName, Trouble] = {}
@@ -77,6 +78,7 @@ class Nodes:
             for where in (self._nodes, self._instances, self._failing, self._forwarding):
                 where.pop(name, None)
             self._unknown.discard(name)
+            self._shut.discard(name)
             self._forget_claims()
             return old is not None
         if old == value:
@@ -119,7 +121,7 @@ class Nodes:
                 continue  # the answer is about a former self of the node
             changed |= name in self._unknown
             if name not in self._instances or self._instances[name] != found.get(name):
-                self._instances[name] = found.get(name)
+                self._learned(name, found.get(name))
                 self._touched.add(name)
                 changed = True
             self._unknown.discard(name)
@@ -173,7 +175,11 @@ class Nodes:
         self._forwarding.pop(name, None)
         self._touched.add(name)
         if self._instances.get(name) == instance:
-            self._instances[name] = replace(instance, forwarding=True)
+            self._learned(name, replace(instance, forwarding=True))
+
+    def _learned(self, name: NodeName, instance: Instance | None) -> None:
+        self._instances[name] = instance
+        (self._shut.discard if instance is None or instance.forwarding else self._shut.add)(name)
 
     def refuses(self, name: NodeName, detail: str, *, now: float, first: float, limit: float) -> bool:
         """Note that the cloud does not let the node forward; tell whether that is news."""
@@ -185,14 +191,13 @@ class Nodes:
 
     def closed(self, now: float) -> Iterator[tuple[NodeName, Instance]]:
         """Yield the machines that must be allowed to forward: those with blocks that want a native way."""
-        shut = {n: i for n, i in self._instances.items() if i is not None and not i.forwarding}
-        if not shut:
+        if not self._shut:
             return
         wanting = {n for b, n in self.claims().owner.items() if self._mode(b) is not EncapMode.ALWAYS}
-        for name in sorted(wanting & shut.keys()):
-            trouble = self._forwarding.get(name)
-            if trouble is None or trouble.until <= now:
-                yield name, shut[name]
+        for name in sorted(wanting & self._shut):
+            trouble, instance = self._forwarding.get(name), self._instances[name]
+            if instance is not None and (trouble is None or trouble.until <= now):
+                yield name, instance
 
     def retry_at(self, now: float) -> float:
         """Return when the next refused node may be tried again."""

@@ -75,8 +75,21 @@ class Moment:
 # --- becoming a node's own ----------------------------------------------------------------------------------
 
 
-def claim(store: Store, owner: Affinity, cidr: Network, moment: Moment) -> Stored[IPAMBlock]:
+def _as_it_is(block: IPAMBlock) -> IPAMBlock:
+    return block
+
+
+def claim(
+    store: Store,
+    owner: Affinity,
+    cidr: Network,
+    moment: Moment,
+    *,
+    filled: Callable[[IPAMBlock], IPAMBlock] = _as_it_is,
+) -> Stored[IPAMBlock]:
     """Make a block the owner's, or find that it is; return it as it stands in the store.
+
+    ``filled`` gives addresses that somebody has already: they go in with the block, so that nobody gets one before.
 
     Raises:
         ClaimLost: it is somebody else's.
@@ -86,7 +99,7 @@ def claim(store: Store, owner: Affinity, cidr: Network, moment: Moment) -> Store
         pending = _pend(store, owner, cidr)
         if pending is None:
             continue
-        block = _take(store, owner, cidr, moment)
+        block = _take(store, owner, cidr, moment, filled)
         if block is None:
             continue
         if block.value.affinity != owner:
@@ -116,17 +129,19 @@ def _move(store: Store, seen: Stored[BlockAffinity], step: Step) -> Stored[Block
     return records.replace(store, seen, replace(seen.value, state=state))
 
 
-def _take(store: Store, owner: Affinity, cidr: Network, moment: Moment) -> Stored[IPAMBlock] | None:
+def _take(
+    store: Store, owner: Affinity, cidr: Network, moment: Moment, filled: Callable[[IPAMBlock], IPAMBlock]
+) -> Stored[IPAMBlock] | None:
     """Create the block, or write our own anew, so that whoever is about to let it go starts over."""
     seen = records.find(store, IPAMBlock, cidr_name(cidr))
     if seen is None:
         try:
-            return store.create(blocks.new(cidr, owner, now=moment.now, sequence=moment.sequence))
+            return store.create(filled(blocks.new(cidr, owner, now=moment.now, sequence=moment.sequence)))
         except AlreadyExists:
             return None
     if seen.value.affinity != owner:
         return seen
-    return records.replace(store, seen, blocks.written(seen.value))
+    return records.replace(store, seen, blocks.written(filled(seen.value)))
 
 
 # --- being let go -------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def give(store: Store, handle: str, seen: Stored[IPAMBlock], after: IPAMBlock, *
     made = _promise(store, handle, after.cidr, count)
     if records.write(store, [block]):
         return True
-    _withdraw(store, made)
+    withdraw(store, made)
     return False
 
 
@@ -132,7 +132,7 @@ def _promise(store: Store, handle: str, cidr: Network, count: int) -> Promise:
     raise Conflict(f"handle {handle!r}: {records.TRIES} writers were faster")
 
 
-def _withdraw(store: Store, made: Promise) -> None:
+def withdraw(store: Store, made: Promise) -> None:
     """Take a promise back, when the block was *certainly* not written and nobody has written the handle since."""
     if made.before is None:
         records.write(store, [Delete(IPAMHandle, handle_name(made.handle), expected=made.now)])

@@ -69,13 +69,25 @@ class ColdLeases:
         taken: list[Interface] = []
         try:
             taken.extend(assigning)
-            if writes := extra([interface.ip for interface in taken]):
+            writes = extra([interface.ip for interface in taken])
+        except BaseException:
+            self.undo(taken, handle)
+            raise
+        return self.complete(taken, handle, writes)
+
+    def complete(self, taken: Sequence[Interface], handle: str, writes: Sequence[Write]) -> Sequence[Interface]:
+        """Write what belongs to addresses that are taken, and return them; give them back when that fails."""
+        try:
+            if writes:
                 self._store.write(writes)
         except BaseException:
-            # One by one: the handle may have others, of a container that is well and has the same id.
-            self._allocator.release_ips([Release(interface.ip, handle=handle) for interface in taken])
+            self.undo(taken, handle)
             raise
         return taken
+
+    def undo(self, taken: Sequence[Interface], handle: str) -> None:
+        """Give addresses back, one by one: the handle may have others, of a container that has the same id."""
+        self._allocator.release_ips([Release(interface.ip, handle=handle) for interface in taken])
 
     def give_back(self, handle: str, writes: Sequence[Write]) -> None:
         """Writes come first: an address may be another's as soon as it is free, so nobody may think it ours then."""

@@ -4,9 +4,10 @@
 
 Memory is never trusted: every write compares and swaps on the revisions that were planned with. Whoever loses reads
 again and plans again, alone, so that none suffers from another; what memory cannot answer (no free address at hand, a
-handle of unknown blocks, a store without transactions) goes the long way through ``ColdLeases``. So the invariants
-are those of ``allocator.py``, whoever else writes. Not for several threads at once: ``cloudnet/agent/addresses.py``
-takes turns.
+handle of unknown blocks) goes the long way through ``ColdLeases``. A store without transactions gets the same writes
+one by one, in the order of ``handles.py``: a handle before its block, an endpoint last; the endpoint is the caller's
+to write, after its turn. So the invariants are those of ``allocator.py``, whoever else writes. Not for several
+threads at once: ``cloudnet/agent/addresses.py`` takes turns.
 """
 
 from __future__ import annotations
@@ -39,11 +40,17 @@ class _NotAtHand(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a job changes: blocks as they are to be, and its other writes; ``given`` is the caller's answer."""
+    """What a job changes: blocks as they are to be, its handle, and others; ``given`` is the caller's answer."""
 
     blocks: Mapping[Network, IPAMBlock]
-    writes: tuple[Write, ...]
+    handle: Write | None
+    others: tuple[Write, ...]
     given: tuple[Interface, ...] = ()
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """Everything but the blocks."""
+        return self.others if self.handle is None else (self.handle, *self.others)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +61,7 @@ class Job:
     plan: Callable[[Mapping[Network, IPAMBlock]], Plan]
     fetch: Callable[[], bool]  # what the plan misses; tells whether there is something new to plan with
     the_long_way: Callable[[], Sequence[Interface]]
-    cold: bool = False  # memory has no answer: the caller goes the long way, and holds up nobody
+    cold: bool = False  # the caller goes the long way, or what is left of it, and holds up nobody
     done: bool = False
     given: Sequence[Interface] = ()
     error: BaseException | None = None
@@ -75,8 +82,8 @@ class Warm:
 
     @property
     def is_warm(self) -> bool:
-        """Whether memory may be used: the store has transactions, and has told of its pools."""
-        return self._store.atomic and self._known.synced
+        """Whether memory may be used: the store has told of its pools."""
+        return self._known.synced
 
     def heard(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
         """Take in changes of ``known.KINDS``; ``synced`` once everything has been told."""
@@ -125,7 +132,7 @@ class Warm:
                 cidr: self._known.refresh(blocks.release_by_handle(at_hand[cidr], handle, now=self._now()).block)
                 for cidr in seen.value.blocks
             }
-            return Plan(freed, (Delete(IPAMHandle, seen.value.meta.name, expected=seen.revision), *writes))
+            return Plan(freed, Delete(IPAMHandle, seen.value.meta.name, expected=seen.revision), tuple(writes))
 
         def the_long_way() -> Sequence[Interface]:
             self._cold.give_back(handle, writes)
@@ -209,15 +216,15 @@ class Warm:
         for after, _ in found:
             counts[after.cidr] = counts.get(after.cidr, 0) + 1
         seen = self._known.handles.get(handle_name(request.handle))
-        raised = (handles.raising(seen, request.handle, counts),) if request.handle else ()
+        raised = handles.raising(seen, request.handle, counts) if request.handle else None
         given = tuple(ip_interface((address, after.cidr.prefixlen)) for after, address in found)
-        return Plan({b.cidr: b for b, _ in found}, (*raised, *extra([a for _, a in found])), given)
+        return Plan({b.cidr: b for b, _ in found}, raised, tuple(extra([a for _, a in found])), given)
 
     # --- carrying out -----------------------------------------------------------------------------------
 
     def carry_out(self, jobs: Sequence[Job]) -> None:
         """Do all jobs, in one write if possible; each is done then, with its answer or its error, or ``cold``."""
-        for job in self._together(jobs) if len(jobs) > 1 and self.is_warm else jobs:
+        for job in self._together(jobs) if len(jobs) > 1 and self.is_warm and self._store.atomic else jobs:
             try:
                 job.given = self._alone(job)
             except BaseException as e:  # noqa: BLE001 - raised again in the caller's own thread
@@ -264,7 +271,10 @@ class Warm:
                     return self._leave(job)
                 continue
             try:
-                self._write(plan.blocks, plan.writes)
+                if self._store.atomic:
+                    self._write(plan.blocks, plan.writes)
+                else:
+                    self._write_one_by_one(job, plan)
             except _LOST:
                 if not self._known.look_again(plan.blocks, job.handle):
                     raise  # nothing of ours had changed: it was a write of the caller's own
@@ -285,6 +295,58 @@ class Warm:
                 known.handles[stored.value.meta.name] = Stored(stored.value, stored.revision)
             elif stored is not None and isinstance(stored.value, IPAMBlock):
                 known.blocks[stored.value.cidr] = Stored(stored.value, stored.revision)
+
+    # --- on stores that are not atomic --------------------------------------------------------------------
+
+    def _write_one_by_one(self, job: Job, plan: Plan) -> None:
+        """Carry a plan out in an order that is safe to stop in; new addresses' endpoint is left to the caller."""
+        if not plan.given:
+            self._free(job, plan)
+            return
+        given = list[Interface]()
+        try:
+            for cidr, after in plan.blocks.items():
+                inside = [one for one in plan.given if one.ip in cidr]
+                self._give(job.handle, after, len(inside))
+                given += inside
+        except BaseException:
+            self._cold.undo(given, job.handle)  # one family without the other would be a leak
+            raise
+        job.cold = True
+        job.the_long_way = lambda: self._cold.complete(plan.given, job.handle, plan.others)
+
+    def _give(self, handle: str, after: IPAMBlock, count: int) -> None:
+        """Raise the handle's count, then write the block; take the count back if somebody else was first there."""
+        name = handle_name(handle)
+        before = self._known.handles.get(name)
+        if handle:
+            self._write({}, [handles.raising(before, handle, {after.cidr: count})])
+        try:
+            self._write({after.cidr: after}, ())
+        except _LOST:
+            if handle:
+                now = self._known.handles[name].revision
+                handles.withdraw(self._store, handles.Promise(handle, before.value if before else None, now))
+            raise
+
+    def _free(self, job: Job, plan: Plan) -> None:
+        """Write what the caller wants, then the blocks, then the handle that memory had before them.
+
+        Once the caller's writes are done they cannot be lost any more: the long way does the rest.
+        """
+        if plan.others:
+            self._store.write(plan.others)
+        try:
+            for cidr, after in plan.blocks.items():
+                self._write({cidr: after}, ())
+            self._write({}, [plan.handle] if plan.handle else ())
+        except _LOST:
+            self._leave(job)
+            job.the_long_way = lambda: self._freed(job.handle)
+
+    def _freed(self, handle: str) -> Sequence[Interface]:
+        self._cold.give_back(handle, ())
+        return ()
 
     def _leave(self, job: Job) -> Sequence[Interface]:
         """Leave a job to ``the_long_way``: it takes many requests, and its caller goes it while others have turns."""

@@ -244,6 +244,9 @@ class Kernel(Protocol):
             KernelError: there is no such setting, or it may not be written.
         """
 
+    def sysctl(self, name: str) -> str | None:
+        """Return what a setting stands at; nothing when there is none of the name."""
+
     def notices(self) -> Notices:
         """Return a stream of notices on what others change from now on."""
 

@@ -101,6 +101,9 @@ class MemoryKernel:
     def set_sysctl(self, name: str, value: str) -> None:
         self.sysctls[name] = value
 
+    def sysctl(self, name: str) -> str | None:
+        return self.sysctls.get(name)
+
     def notices(self) -> Notices:
         notices = MemoryNotices(self._stirred, self._notices.discard)
         self._notices.add(notices)

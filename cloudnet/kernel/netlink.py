@@ -301,6 +301,15 @@ class NetlinkKernel:
             why = "there is no such setting" if isinstance(e, FileNotFoundError) else e.strerror
             raise KernelError(f"cannot set {name} to {value!r}: {why}", errno=e.errno or 0) from e
 
+    def sysctl(self, name: str) -> str | None:
+        self._in_our_namespace()
+        try:
+            return sysctl_path(name).read_text().strip()
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise KernelError(f"cannot read {name}: {e.strerror}", errno=e.errno or 0) from e
+
     def notices(self) -> Notices:
         self._in_our_namespace()
         return NetlinkNotices(self._socket, self._beliefs)

@@ -15,26 +15,31 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudnet.errors import BadInput, MissingTool
-from cloudnet.lab import cluster, control, faults, nodes, processes, spec, state
+from cloudnet.lab import cluster, control, faults, nodes, processes, spec, state, stores
 from cloudnet.lab.clouds import registry
-from cloudnet.lab.clouds.api import KEY, Cloud, Kind
+from cloudnet.lab.clouds.api import KEY, Cloud, Kind, Tenant
+from cloudnet.lab.cluster import Cluster
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.spec import LabSpec
 from cloudnet.lab.state import Fault, LabState, NodeRecord, PodRecord
+from cloudnet.lab.stores import StoreKind
 from cloudnet.model.addresses import Address, Interface, Network, NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import Cause, Lease
 from cloudnet.store import api
 
 TOOLS = ("ip", "bridge", "nft", "nsenter", "sysctl")
 CLOUDS = tuple(registry.KINDS)
+STORES = tuple(stores.KINDS)
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 Say = Callable[[str], None]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ class LabNode:
     blocks: tuple[Network, ...] = ()
     zone: str = ""
 
+    @property
+    def native(self) -> tuple[Network, ...]:
+        """The blocks of its pods that the cloud gave, the first pod's first."""
+        return tuple(dict.fromkeys(pod.block for pod in self.pods if pod.block not in self.blocks))
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -78,7 +88,7 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class LabStatus:
-    """A lab as ``lab status`` shows it. ``calls`` counts the account's API calls by action."""
+    """A lab as ``lab status`` shows it. ``calls`` counts the account's API calls by action; ``store`` is its URL."""
 
     name: str
     cloud: str
@@ -86,6 +96,8 @@ class LabStatus:
     nodes: tuple[NodeStatus, ...]
     controller: str
     control_plane: str
+    store: str
+    store_server: str
     faults: tuple[Fault, ...]
     calls: Mapping[str, int]
     drops: Mapping[str, int]
@@ -112,7 +124,10 @@ class Lab:
             LabError: there is such a lab already, or a part did not start.
         """
         wanted.check()
-        _require(registry.kind(wanted.cloud))
+        kind = registry.kind(wanted.cloud)
+        if wanted.native and kind.tenant is None:
+            raise BadInput(f"pods get no addresses of the cloud in a {kind.name} lab: use routes", path="addresses")
+        _require(kind, stores.kind(wanted.store))
         where = state.directory(wanted.name)
         try:
             where.mkdir(parents=True, mode=0o755)
@@ -152,8 +167,21 @@ class Lab:
         return registry.kind(self.state.spec.cloud)
 
     @property
+    def store_kind(self) -> StoreKind:
+        return stores.kind(self.state.spec.store)
+
+    @property
+    def store_url(self) -> str:
+        return cluster.url(self.name, self.store_kind)
+
+    @property
     def cloud(self) -> Cloud:
         return self.kind.hand(self.directory / "cloud.sock", self.name)
+
+    @property
+    def tenant(self) -> Tenant | None:
+        """Return somebody else in the account; nobody where pods get no addresses of the cloud."""
+        return self.kind.tenant(self.cloud) if self.kind.tenant else None
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -207,6 +235,8 @@ class Lab:
             nodes=tuple(self._node_status(record, now) for record in now.nodes),
             controller=_alive(now, "controller"),
             control_plane=_alive(now, "cloud"),
+            store=self.store_url,
+            store_server=_alive(now, "store") if self.store_kind.command else "a file",
             faults=now.faults,
             calls=stats.get("calls", {}),
             drops=stats.get("drops", {}),
@@ -284,7 +314,7 @@ class Lab:
         plan = plans.get(subnet or f"s{(number - 1) % now.spec.subnets + 1}")
         if plan is None:
             raise BadInput(f"expected one of {', '.join(plans)}, found {subnet!r}", path="subnet")
-        address = spec.node_address(plan, number)
+        address = spec.node_address(plan, number, native=now.spec.native)
         machine = self.cloud.launch(name, now.cloud.subnets[plan.name], address.ip)
         record = NodeRecord(
             name=name,
@@ -300,8 +330,8 @@ class Lab:
         nodes.build_node(self.name, record, gateway=plan.gateway, mtu=now.spec.mtu, flat=self.kind.flat)
         self.cloud.sync()
         self._edit(lambda s: replace(s, nodes=(*s.nodes, record)))
-        with cluster.opened(self.name) as store:
-            cluster.join(store, record, provider_id=self.cloud.provider_id(record.instance, plan.zone))
+        provider_id = self.cloud.provider_id(record.instance, plan.zone)
+        self._in_cluster(lambda found: found.join(record, provider_id=provider_id))
         if agent:
             self.start_agent(name)
         return self._view(record, now)
@@ -315,8 +345,7 @@ class Lab:
         for namespace in [*places, spec.node_namespace(self.name, name)]:
             nodes.remove_namespace(namespace)
         self.cloud.sync()
-        with cluster.opened(self.name) as store:
-            cluster.leave(store, record)
+        self._in_cluster(lambda found: found.leave(record))
         self._edit(lambda s: replace(s, nodes=tuple(r for r in s.nodes if r.name != name)))
 
     def add_block(self, node: str) -> Network:
@@ -324,8 +353,7 @@ class Lab:
         record = self.state.node(node)
         block = spec.block(record.number, len(record.blocks))
         self._edit_node(node, lambda r: replace(r, blocks=(*r.blocks, block)))
-        with cluster.opened(self.name) as store:
-            cluster.give_block(store, node, block)
+        self._in_cluster(lambda found: found.give_block(node, block))
         return block
 
     def add_pod(self, node: str, block: Network | None = None) -> LabPod:
@@ -337,8 +365,7 @@ class Lab:
             raise BadInput(f"{chosen} is no block of node {node!r}", path="block")
         address = spec.pod_address(chosen, sum(pod.block == chosen for pod in record.pods))
         pod = PodRecord(f"p{len(record.pods) + 1}", address, chosen)
-        with cluster.opened(self.name) as store:
-            cluster.add_pod(store, node, pod)
+        self._in_cluster(lambda found: found.add_pod(node, pod))
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
@@ -353,11 +380,33 @@ class Lab:
         record = now.node(node)
         if not isinstance(block, IPv4Network):
             raise BadInput(f"expected an IPv4 block, found {block}", path="block")
-        with cluster.opened(self.name) as store:
-            pod = cluster.add_native_pod(store, node, f"p{len(record.pods) + 1}", block)
+        name = f"p{len(record.pods) + 1}"
+        pod = self._in_cluster(lambda found: found.add_native_pod(node, name, block))
         nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
         self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
         return self._pod_view(record, pod)
+
+    def start_pod(self, node: str) -> LabPod:
+        """Start a pod with the address that is at hand: a native one, and one of the pool where there is none."""
+        now = self.state
+        record = now.node(node)
+        name = f"p{len(record.pods) + 1}"
+        pod = self._in_cluster(lambda c: c.start_pod(node, name))
+        nodes.build_pod(self.name, node, pod, mtu=now.spec.pod_mtu)
+        self._edit_node(node, lambda r: replace(r, pods=(*r.pods, pod)))
+        return self._pod_view(record, pod)
+
+    def crowd(self, node: str) -> None:
+        """Take every native address that a node has at hand, as so many pods would."""
+        self._in_cluster(lambda c: c.crowd(node))
+
+    def disperse(self, node: str) -> None:
+        """Give back what ``crowd`` took."""
+        self._in_cluster(lambda c: c.disperse(node))
+
+    def supply(self, node: str) -> tuple[int, Cause]:
+        """Return how many native addresses a node has at hand, and why it does not get more."""
+        return self._in_cluster(lambda c: (c.at_hand(node), c.shortage(node)))
 
     def add_outside(self, subnet: str = "s1") -> None:
         """Put a host outside the cluster behind a transit gateway whose end in the VPC is in ``subnet``.
@@ -373,14 +422,17 @@ class Lab:
         nodes.route_outside(self.name, prefix)
 
     def store(self) -> api.Store:
-        """Open the lab's store; the caller closes it."""
-        return cluster.open_store(self.name)
+        """Open the lab's store; the caller closes it. A server is reached inside the cloud's namespace only."""
+        return cluster.open_store(self.name, self.store_kind)
+
+    def _in_cluster(self, work: Callable[[Cluster], R]) -> R:
+        return cluster.within(self.name, self.store_kind, work)
 
     # --- processes ----------------------------------------------------------------------------------------------
 
     def start_agent(self, node: str) -> None:
         """Start a node's agent, unless it runs."""
-        arguments = ("agent", "--node", node, "--store", cluster.url(self.name), "--socket", str(self._socket(node)))
+        arguments = ("agent", "--node", node, "--store", self.store_url, "--socket", str(self._socket(node)))
         pods = (
             "--cni-socket",
             str(self.directory / f"{node}.cni"),
@@ -394,7 +446,7 @@ class Lab:
     def start_controller(self) -> None:
         """Start the controller in the cloud's namespace, unless it runs."""
         arguments = ("--provider", self.state.spec.cloud, "--provider-config", str(self._provider_file))
-        command = _program("controller", "--store", cluster.url(self.name), *arguments, "--identity", "controller")
+        command = _program("controller", "--store", self.store_url, *arguments, "--identity", "controller")
         self._start("controller", spec.cloud_namespace(self.name), command)
 
     def kill_agent(self, node: str) -> None:
@@ -450,7 +502,7 @@ class Lab:
             namespace=namespace,
             log=self._log(role),
             mark=self.directory,
-            environment={**self.kind.environment, **self.state.spec.settings, "PYTHONUNBUFFERED": "1"},
+            environment={**self.kind.environment, **self.state.spec.environment, "PYTHONUNBUFFERED": "1"},
         )
         self._edit(lambda s: replace(s, processes={**s.processes, role: process}))
 
@@ -510,8 +562,8 @@ class Lab:
         plans = spec.subnets(wanted)
         nodes.build_cloud(wanted.name, plans, mtu=wanted.mtu, flat=self.kind.flat)
         self._start("cloud", spec.cloud_namespace(wanted.name), self._cloud_command(wanted))
-        with cluster.opened(wanted.name) as store:
-            store.create(cluster.pool())
+        self._start_store()
+        self._in_cluster(lambda c: c.found(overlay=wanted.native))
         self._wait_answer("cloud", self.directory / "cloud.sock", _START_SECONDS)
         made = self.cloud.make_network(plans)
         self._edit(lambda s: replace(s, cloud=made))
@@ -525,6 +577,26 @@ class Lab:
                 self.add_pod(node.name)
             self._say(f"node {node.name}: {node.addresses[0]} in {node.subnet}, block {node.blocks[0]}")
         self.wait_agents()
+
+    def _start_store(self) -> None:
+        """Start the store's server, if it is one, and wait until it answers.
+
+        Raises:
+            LabError: it ended or does not answer; the message names its log.
+        """
+        kind = self.store_kind
+        if kind.command is None:
+            return
+        if kind.name == stores.KUBERNETES:
+            stores.write_kubeconfig(self.directory)
+        self._start("store", spec.cloud_namespace(self.name), kind.command(self.directory))
+        end = time.monotonic() + _START_SECONDS
+        while problem := self._in_cluster(_unanswered):
+            if not self.state.processes["store"].alive():
+                raise LabError(f"store ended: {_last_line(self._log('store'))} (log {self._log('store')})")
+            if time.monotonic() > end:
+                raise LabError(f"store does not answer after {_START_SECONDS:g} s: {problem}")
+            time.sleep(_POLL_SECONDS)
 
     @property
     def _provider_file(self) -> Path:
@@ -617,8 +689,8 @@ def labs() -> list[str]:
     return sorted(path.parent.name for path in state.ROOT.glob("*/lab.json"))
 
 
-def _require(kind: Kind) -> None:
-    processes.require(TOOLS)
+def _require(kind: Kind, store: StoreKind) -> None:
+    processes.require((*TOOLS, *store.tools))
     missing = [module for module in kind.packages if not _importable(module)]
     if missing:
         raise MissingTool(f"the lab's {kind.name} needs {', '.join(missing)}: pip install 'cloudnet[lab]'")
@@ -630,6 +702,15 @@ def _importable(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _unanswered(cluster: Cluster) -> str:
+    """Return why a store does not answer; empty when it does."""
+    try:
+        cluster.store.list(Lease)
+    except api.StoreUnavailable as error:
+        return str(error)
+    return ""
 
 
 def _program(*arguments: str) -> list[str]:

@@ -51,7 +51,7 @@ def set_sysctls(name: str, settings: Mapping[str, str]) -> None:
 
 
 def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int, flat: bool) -> None:
-    """Make the cloud's namespace with a bridge a subnet.
+    """Make the cloud's namespace with a bridge a subnet, and an address for a store that is a server.
 
     Where a subnet is not ``flat``, its router answers for every address in it and forwards within it.
     """
@@ -60,7 +60,7 @@ def build_cloud(lab: str, subnets: Sequence[spec.SubnetPlan], *, mtu: int, flat:
     set_sysctls(name, _CLOUD_SYSCTLS)
     if Path("/proc/sys/net/bridge").is_dir():  # br_netfilter is loaded: it would pull bridged packets apart
         set_sysctls(name, dict.fromkeys(_BRIDGE_SYSCTLS, "0"))
-    lines = []
+    lines = [f"address add {spec.STORE}/32 dev lo"]
     for number, subnet in enumerate(subnets, start=1):
         mac = f"02:63:6e:00:00:{number:02x}"  # given, so that it does not change with the ports
         lines += [

@@ -169,7 +169,14 @@ def run(command: Sequence[str], *, stdin: str = "", timeout: float = 30.0) -> st
     return done.stdout
 
 
-_PACKAGES = {"ip": "iproute2", "bridge": "iproute2", "nft": "nftables", "nsenter": "util-linux", "sysctl": "procps"}
+_PACKAGES = {
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "sysctl": "procps",
+    "etcd": "etcd-server",
+}
 
 
 def install_hint(program: str) -> str:

@@ -15,6 +15,7 @@ from cloudnet.manifests.objects import AGENT_PORT, Json, meta
 from cloudnet.manifests.options import Options, Overlay
 
 NAME: Final = "cloudnet-agent"
+TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
 
 _CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN")
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
@@ -47,13 +48,13 @@ def _pod(options: Options, overlay: Overlay) -> Json:
         "hostNetwork": True,
         "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": 10,
-        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "nodeSelector": {"kubernetes.io/os": "linux", **(TAKEN if options.takeover else {})},
         "tolerations": [{"operator": "Exists"}],
         "containers": [_container(options)],
         "volumes": [objects.settings_volume(), *_folders(options, overlay)],
         **objects.pull_secrets(options),
     }
-    if not options.policy_only:
+    if not (options.policy_only or options.takeover):
         found["initContainers"] = [_installer(options)]
     return found
 
@@ -75,8 +76,17 @@ def _container(options: Options) -> Json:
             objects.settings_mount(),
             {"name": "run", "mountPath": "/run/cloudnet"},
             {"name": "state", "mountPath": "/var/lib/cloudnet"},
+            *(_MOUNTS if options.takeover else ()),
         ],
     }
+
+
+# `cloudnet takeover` runs inside this container, and finds the host's folders where the host has them.
+_MOUNTS: Final = (
+    {"name": "cni-bin", "mountPath": "/opt/cni/bin"},
+    {"name": "cni-conf", "mountPath": "/etc/cni/net.d"},
+    {"name": "cni-books", "mountPath": "/var/lib/cni/networks"},
+)
 
 
 def _rights(options: Options) -> Json:
@@ -85,7 +95,7 @@ def _rights(options: Options) -> Json:
     return {
         "allowPrivilegeEscalation": False,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
+        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(["DAC_OVERRIDE"] if options.takeover else [])]},
         "appArmorProfile": {"type": "Unconfined"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -114,4 +124,6 @@ def _folders(options: Options, overlay: Overlay) -> list[Json]:
     folders = {"run": "/run/cloudnet", "state": "/var/lib/cloudnet"}
     if not options.policy_only:
         folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}
+    if options.takeover:
+        folders["cni-books"] = "/var/lib/cni/networks"
     return [{"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}} for name, path in folders.items()]

@@ -55,6 +55,8 @@ def _check(options: Options, overlay: Overlay, provider: str) -> None:
             "expected what names of pods' links begin with, for policy alone must know them: eni, azv, gke, ...",
             path="--set interface_prefix",
         )
+    if options.takeover:
+        raise BadInput("expected false, for with policy_only the other plugin stays", path="--set takeover")
     if options.pod_cidr:
         raise BadInput("expected none, for with policy_only another plugin gives addresses", path="--set pod_cidr")
 
@@ -92,6 +94,7 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "allow_host_network": True,
         "log_level": options.log_level,
         **(_beside(options, overlay) if options.policy_only else _finding(options)),
+        **({"endpoint_to_host": "Accept"} if options.takeover else {}),  # as those before us, for the same reason
     }
     of_controller = {
         "store": where,

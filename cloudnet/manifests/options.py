@@ -74,6 +74,7 @@ class Options:
     ip_autodetection_method: str = "kubernetes-internal-ip"
     ip6_autodetection_method: str = "kubernetes-internal-ip"
     policy_only: bool = False
+    takeover: bool = False
     interface_prefix: str = ""
     privileged: bool = False
     calico_crds: bool = True
@@ -95,6 +96,7 @@ MEANINGS: Final = MappingProxyType(
         "ip_autodetection_method": "how agents find their node's IPv4 address; see the setting of that name",
         "ip6_autodetection_method": "the same for IPv6; where a node has none, it has none",
         "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes, no controller",
+        "takeover": "for a cluster that another network serves: agents on labelled nodes, which install nothing",
         "interface_prefix": "with policy_only, what names of pods' links begin with, if not the cloud's own prefix",
         "privileged": "run the agent privileged, where its capabilities do not suffice",
         "calico_crds": "install definitions of Calico's kinds; false where Calico's own are there",

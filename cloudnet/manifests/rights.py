@@ -46,7 +46,11 @@ def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str])
     return {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
 
 
-def agent_rules() -> list[Json]:
+_TAKEOVER: Final = ("ipamconfigs", "ipamconfigurations", "ippools", "ipreservations")
+
+
+def agent_rules(*, takeover: bool = False) -> list[Json]:
+    more = [_rule(_CALICO, _TAKEOVER, ["create", "update", "delete"])] if takeover else []
     return [
         _rule([""], ["nodes", "pods", "namespaces", "serviceaccounts"], READ),
         _rule([""], ["nodes/status", "pods/status"], ["patch"]),
@@ -57,6 +61,7 @@ def agent_rules() -> list[Json]:
         _rule(_CALICO, _ADDRESSES, [*READ, "create", "update", "delete"]),
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], READ),
         _rule(["cloudnet.io"], ["agentreports"], ["get", "list", "watch", "create", "update"]),
+        *more,
         _rule(*_EVENTS),
     ]
 
@@ -85,7 +90,7 @@ def documents(options: Options, overlay: Overlay) -> list[Json]:
     return [
         _account("cloudnet-agent", options, {}),
         _account("cloudnet-controller", options, identity),
-        *_cluster_role("cloudnet-agent", options, agent_rules()),
+        *_cluster_role("cloudnet-agent", options, agent_rules(takeover=options.takeover)),
         *_cluster_role("cloudnet-controller", options, controller_rules()),
         *_role("cloudnet-controller", options, lease_rules()),
     ]

@@ -27,6 +27,15 @@ class Family(enum.IntEnum):
 _FAMILIES = {4: Family.IPV4, 6: Family.IPV6}  # Family(4) costs ten times a dict look-up
 
 
+FAMILIES = {
+    "none": frozenset[Family](),
+    "ipv4": frozenset({Family.IPV4}),
+    "ipv6": frozenset({Family.IPV6}),
+    "dual": frozenset(Family),
+}
+"""What a setting may say of families, and which it means."""
+
+
 def family(of: Address | Interface | Network) -> Family:
     return _FAMILIES[of.version]
 

@@ -1,10 +1,10 @@
 """Calico's kinds for the cluster as a whole: ClusterInformation, FelixConfiguration and the like.
 
-Nothing in cloudnet acts on them but for ClusterInformation's ``datastoreReady``, which ``cloudnet store`` uses as
-Calico's tools do. They are checked and kept, so that whoever comes from Calico and goes back to it finds them as they
-were. Of Felix's two hundred parameters those that concern routing, encapsulation, NAT and policy are checked; others
-are kept as they are written. Sources: Calico ``api/pkg/apis/projectcalico/v3/{clusterinfo,felixconfig,
-kubecontrollersconfig,caliconodestatus}.go``.
+Nothing in cloudnet acts on them but for ClusterInformation's ``datastoreReady``, which is set and honoured
+(``store/guard.py``) as Calico does it. They are checked and kept, so that whoever comes from Calico and goes back to
+it finds them as they were. Of Felix's two hundred parameters those that concern routing, encapsulation, NAT and
+policy are checked; others are kept as they are written. Sources: Calico
+``api/pkg/apis/projectcalico/v3/{clusterinfo,felixconfig, kubecontrollersconfig,caliconodestatus}.go``.
 """
 
 from __future__ import annotations

@@ -6,14 +6,23 @@ the problems that it found, or with the one finding that all is well.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
-from cloudnet.model.addresses import Family, Network, NodeName, family
+from cloudnet.model.addresses import Family, Network, NodeName, SubnetId, family
 from cloudnet.provider import firewall
-from cloudnet.provider.api import Capabilities, Instance, Owner, RouteTable, RouteTables, TableRoute
+from cloudnet.provider.api import (
+    Capabilities,
+    Holdings,
+    Instance,
+    Owner,
+    RouteTable,
+    RouteTables,
+    TableRoute,
+    Wanted,
+)
 from cloudnet.provider.errors import PermissionDenied
 from cloudnet.provider.firewall import Gap, Guard, inside
 from cloudnet.provider.preflight import Check, Finding, Needs, Severity
@@ -21,6 +30,7 @@ from cloudnet.provider.preflight import Check, Finding, Needs, Severity
 T = TypeVar("T")
 
 OVERHEAD: Mapping[Family, int] = MappingProxyType({Family.IPV4: 50, Family.IPV6: 70})  # bytes of VXLAN (RFC 7348)
+_BITS: Mapping[Family, int] = MappingProxyType({Family.IPV4: 32, Family.IPV6: 128})
 NEARLY = 0.9  # of a limit: the next few nodes meet it
 _SHOWN = 4  # names in one line
 
@@ -186,6 +196,55 @@ def mtu(needs: Needs, found: Machines) -> tuple[Finding, ...]:
             f"set CLOUDNET_POD_MTU={fits} for every agent, or 0",
         ),
     )
+
+
+def rooms(
+    needs: Needs, found: Machines, holdings: Holdings, *, remedy: Callable[[SubnetId], str]
+) -> tuple[Finding, ...]:
+    """Judge whether each node that holds no native addresses can have a first prefix, as the cloud delegates it."""
+    return tuple(f for version in sorted(needs.native) for f in _rooms(found, holdings, version, remedy=remedy))
+
+
+def no_rooms(needs: Needs) -> tuple[Finding, ...]:
+    """Judge a cloud that gives pods no addresses of its own; nothing is said where none are wanted."""
+    if not needs.native:
+        return ()
+    problem, remedy = "this cloud gives pods no addresses of its own", "set native_addresses to none: pods have pools"
+    return (Finding(Check.ADDRESSES, "native addresses", Severity.BLOCKS, problem, remedy),)
+
+
+def _rooms(
+    found: Machines, holdings: Holdings, version: Family, *, remedy: Callable[[SubnetId], str]
+) -> tuple[Finding, ...]:
+    holding = {i.instance for i in holdings.interfaces if any(family(cidr) is version for cidr in i.cidrs)}
+    without = {i.id for i in found.values()} - holding
+    lacking: dict[SubnetId, list[NodeName]] = defaultdict(list)
+    wanted: Counter[SubnetId] = Counter()
+    for name, instance in sorted(found.items()):
+        if instance.id not in without or instance.id not in holdings.rooms:
+            continue
+        length = holdings.rooms[instance.id].lengths.get(version)
+        wanted[instance.subnet] += Wanted(version, length or _BITS[version]).addresses
+        if wanted[instance.subnet] > _free(holdings, instance.subnet, version):
+            lacking[instance.subnet].append(name)
+    return _or_well(
+        Check.ADDRESSES,
+        f"native IPv{version:d} addresses in {_count(len(holdings.subnets), 'subnet')}",
+        [
+            Finding(
+                Check.ADDRESSES,
+                f"native IPv{version:d} addresses in subnet {subnet}",
+                Severity.BLOCKS,
+                f"{_free(holdings, subnet, version)} are free, so there are none for {listed(names)}",
+                remedy(subnet),
+            )
+            for subnet, names in sorted(lacking.items())
+        ],
+    )
+
+
+def _free(holdings: Holdings, subnet: SubnetId, version: Family) -> int:
+    return holdings.subnets[subnet].free.get(version, 0) if subnet in holdings.subnets else 0
 
 
 def overlaps(needs: Needs, ranges: Iterable[tuple[str, Network]], *, severity: Severity) -> tuple[Finding, ...]:

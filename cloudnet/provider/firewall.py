@@ -21,7 +21,10 @@ POD_PROTOCOLS = ("tcp", "udp", "icmp")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``remotes`` is the other side; the lowest ``rank`` decides, a deny before an allow of the same."""
+    """One rule. ``remotes`` is the other side, ``locals`` this one, where a rule speaks of a part of it only.
+
+    The lowest ``rank`` decides, a deny before an allow of the same.
+    """
 
     inbound: bool
     remotes: tuple[Network, ...] = EVERYWHERE
@@ -29,20 +32,42 @@ class Rule:
     ports: tuple[int, int] = EVERY_PORT
     allow: bool = True
     rank: int = 0
+    locals: tuple[Network, ...] = EVERYWHERE
 
     def covers(self, protocol: str, ports: tuple[int, int]) -> bool:
         """Tell whether the rule speaks of all these packets."""
         return self.protocol in (ANY, protocol) and self.ports[0] <= ports[0] and ports[1] <= self.ports[1]
 
+    def spoken_of(self, here: Iterable[Network]) -> tuple[Network, ...]:
+        """Return the remotes that the rule decides about, given the addresses on this side.
+
+        It allows only what it allows to all of them, and denies what it denies to any.
+        """
+        if self.locals == EVERYWHERE:
+            return self.remotes
+        own, enough = tuple(here), all if self.allow else any
+        return tuple(
+            remote
+            for remote in self.remotes
+            if enough(self._reaches(each) for each in own if each.version == remote.version)
+        )
+
+    def _reaches(self, here: Network) -> bool:
+        if self.allow:
+            return any(inside(here, each) for each in self.locals)
+        return bool(common(here, self.locals))
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What has to pass, from and to ``remotes``."""
+    """What has to pass between ``remotes`` and this side: ``locals``, and with ``nodes`` machines' own addresses."""
 
     name: str
     remotes: tuple[Network, ...]
     protocols: tuple[str, ...] = ("udp",)
     ports: tuple[int, int] = EVERY_PORT
+    locals: tuple[Network, ...] = ()
+    nodes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +97,8 @@ class Gap:
 class Guard:
     """One firewall, or several that act as one, around the interfaces of ``nodes``. ``id`` is for the remedy.
 
-    ``lets_in`` and ``lets_out``: what becomes of packets that no rule speaks of.
+    ``lets_in`` and ``lets_out``: what becomes of packets that no rule speaks of. ``addresses`` are these nodes' own,
+    for rules that speak of some of this side's addresses only.
     """
 
     name: str
@@ -81,6 +107,7 @@ class Guard:
     id: str = ""
     lets_in: bool = False
     lets_out: bool = False
+    addresses: tuple[Network, ...] = ()
 
 
 def openings(needs: Needs) -> tuple[Opening, ...]:
@@ -91,8 +118,8 @@ def openings(needs: Needs) -> tuple[Opening, ...]:
     wanted = (
         Opening("VXLAN", nodes, ports=(vxlan, vxlan)),
         # asked from tunnel addresses, which are pods', and answered from node to node
-        Opening("probes", collapsed((*nodes, *pods)), ports=(probe, probe)),
-        Opening("pods", pods, POD_PROTOCOLS),
+        Opening("probes", collapsed((*nodes, *pods)), ports=(probe, probe), locals=pods),
+        Opening("pods", pods, POD_PROTOCOLS, locals=pods, nodes=False),
     )
     return tuple(opening for opening in wanted if opening.remotes)
 
@@ -114,11 +141,13 @@ def _gaps(guard: Guard, opening: Opening, inbound: bool) -> Iterator[Gap]:  # no
 def closed(guard: Guard, protocol: str, opening: Opening, *, inbound: bool) -> tuple[Network, ...]:
     """Return the remotes of an opening that one protocol does not pass from or to."""
     rules = (r for r in guard.rules if r.inbound is inbound and r.covers(protocol, opening.ports))
+    here = (*opening.locals, *(guard.addresses if opening.nodes else ()))
     undecided, shut = list(opening.remotes), list[Network]()
     for rule in sorted(rules, key=lambda r: (r.rank, r.allow)):
+        spoken_of = rule.spoken_of(here)
         if not rule.allow:
-            shut += [part for remote in undecided for part in common(remote, rule.remotes)]
-        undecided = [part for remote in undecided for part in without(remote, rule.remotes)]
+            shut += [part for remote in undecided for part in common(remote, spoken_of)]
+        undecided = [part for remote in undecided for part in without(remote, spoken_of)]
     if not (guard.lets_in if inbound else guard.lets_out):
         shut += undecided
     return collapsed(shut)

@@ -52,7 +52,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the cluster will ask of the cloud. ``pod_mtu`` is bytes, 0 whatever every path can carry."""
+    """What the cluster will ask of the cloud. ``pod_mtu`` is bytes, 0 whatever every path can carry.
+
+    ``native``: the families in which pods shall get addresses of the cloud's own.
+    """
 
     nodes: tuple[Node, ...] = ()
     pools: tuple[IPPool, ...] = ()
@@ -60,6 +63,7 @@ class Needs:
     vxlan_port: int = 4789
     probe_port: int = 4793
     pod_mtu: int = 0
+    native: frozenset[Family] = frozenset()
 
     @property
     def pods(self) -> tuple[Network, ...]:

@@ -15,9 +15,8 @@ from cloudnet.routes.aggregate import widened
 
 def serving(declared: Mapping[int, TableRoute], block: int) -> TableRoute | None:
     """Return the route that a router takes for the block: the longest that covers it."""
-    if not declared:
-        return None
-    covering = (declared.get(widened(block, length)) for length in range(block & 0xFF, -1, -1))
+    lengths = sorted({k & 0xFF for k in declared if k & 0xFF <= block & 0xFF}, reverse=True)
+    covering = (declared.get(widened(block, length)) for length in lengths)
     return next((route for route in covering if route is not None), None)
 
 

@@ -125,7 +125,10 @@ class Objects:
                 raise records.already_exists(target.form.kind.name, target.name, target.namespace)
             return target.form.write(value, raw)
 
-        return self._stored(target, self._change(target, edit))
+        # Whoever starts a pod has just read it; if it is another by now, the patch is refused and it is read again.
+        seen = self._known.last(target.spot)
+        fresh = seen if seen is not None and target.form.read(target.spot.collection, seen) is None else None
+        return self._stored(target, self._change(target, edit, first=fresh))
 
     def remove(self, target: Target, expected: Revision | None) -> None:
         """Make a borrowed object say that a value is gone."""
@@ -139,9 +142,10 @@ class Objects:
 
         self._change(target, edit)
 
-    def _change(self, target: Target, edit: Callable[[bytes], Json]) -> bytes:
-        for _ in range(_TRIES):
-            raw = self._fetch(target)
+    def _change(self, target: Target, edit: Callable[[bytes], Json], *, first: bytes | None = None) -> bytes:
+        """Edit an object until nobody else was faster; ``first`` is what to try it on before the object is read."""
+        for attempt in range(_TRIES):
+            raw = first if first is not None and not attempt else self._fetch(target)
             try:
                 return self._replace(target, raw, edit(raw))
             except Refused as refused:
@@ -237,6 +241,12 @@ class _Known:
         with self._lock:
             found = self._objects.get(spot)
         return found[1] if found is not None and found[0] == revision else None
+
+    def last(self, spot: Spot) -> bytes | None:
+        """Return the object as it was read or written last; it may be another one by now."""
+        with self._lock:
+            found = self._objects.get(spot)
+        return found[1] if found is not None else None
 
     def forget(self, spot: Spot) -> None:
         with self._lock:

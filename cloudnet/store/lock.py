@@ -1,7 +1,7 @@
 """Calico's lock of a whole store: ``datastoreReady`` of the ClusterInformation named ``default``.
 
-Calico's CNI plugin adds no pod while it is false, and its tools change nothing. cloudnet's own programs do not look
-at it yet: stop them.
+Calico's CNI plugin adds no pod while it is false, and its tools change nothing. Agent and controller honour it as
+well (``guard.py``).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from cloudnet.agent import loop
+from cloudnet.agent import actions
 from cloudnet.agent.loop import Loop
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import Kernel
@@ -32,11 +32,11 @@ class Host:
         self.present: Callable[[Network], bool] = lambda _block: True  # whether the block's agent runs
         self.answers_from: Callable[[Network], Address | None] = self.loop.responder
         self.reports: list[AgentReport] = []
-        self.changes: list[loop.PathChanged] = []
+        self.changes: list[actions.PathChanged] = []
         self.sysctls: dict[str, str] = {}
         self.peers: dict[Address, tuple[Address, Address]] = {}
-        self.applied: list[loop.ApplyKernel] = []
-        self.probes: list[loop.ProbeToSend] = []
+        self.applied: list[actions.ApplyKernel] = []
+        self.probes: list[actions.ProbeToSend] = []
         self._revision = 0
         self._wakeup = now
 
@@ -50,12 +50,12 @@ class Host:
 
     def hear(self, *events: Event[Resource], synced: bool = True) -> None:
         """Let the store deliver events, and act on them."""
-        self.loop.receive([loop.ResourcesChanged(events, synced)])
+        self.loop.receive([actions.ResourcesChanged(events, synced)])
         self.act()
 
     def stir(self) -> None:
         """Let the kernel tell that somebody else changed something."""
-        self.loop.receive([loop.KernelStirred()])
+        self.loop.receive([actions.KernelStirred()])
         self.act()
 
     def run(self, seconds: float) -> None:
@@ -70,10 +70,10 @@ class Host:
     def act(self) -> None:
         """Step and carry out until nothing more is to do now."""
         while True:
-            actions, self._wakeup = self.loop.step(self.now, self.now)
-            answers = [answer for action in actions for answer in self._carry_out(action)]
+            due, self._wakeup = self.loop.step(self.now, self.now)
+            answers = [answer for action in due for answer in self._carry_out(action)]
             self.loop.receive(answers)
-            if all(isinstance(answer, loop.Answered) for answer in answers):
+            if all(isinstance(answer, actions.Answered) for answer in answers):
                 return
 
     def path(self, block: Network) -> Path | None:
@@ -83,36 +83,36 @@ class Host:
         self._revision = self._revision + 1 if revision is None else revision
         return Event(kind, value, Revision(self._revision))
 
-    def _carry_out(self, action: loop.Action) -> Iterable[loop.Input]:
+    def _carry_out(self, action: actions.Action) -> Iterable[actions.Input]:
         match action:
-            case loop.ReadKernel():
-                yield loop.KernelRead(self.kernel.links(), tuple(self.kernel.gateways()), self.kernel.read())
-            case loop.ApplyKernel(changes):
+            case actions.ReadKernel():
+                yield actions.KernelRead(self.kernel.links(), tuple(self.kernel.gateways()), self.kernel.read())
+            case actions.ApplyKernel(changes):
                 self.applied.append(action)
-                yield loop.Applied(changes, tuple(self.kernel.apply(changes)))
-            case loop.SetSysctls(settings):
+                yield actions.Applied(changes, tuple(self.kernel.apply(changes)))
+            case actions.SetSysctls(settings):
                 self.sysctls.update(settings)
-            case loop.SetUpDevices(devices):
+            case actions.SetUpDevices(devices):
                 yield self._set_up(devices)
-            case loop.SendProbes(probes):
+            case actions.SendProbes(probes):
                 self.probes += probes
                 yield from self._answered(probes)
-            case loop.AnswerPeers(peers):
+            case actions.AnswerPeers(peers):
                 kept = {**self.peers, **peers}
                 self.peers = {tunnel: pair for tunnel, pair in kept.items() if pair is not None}
-            case loop.WriteReport(report):
+            case actions.WriteReport(report):
                 self.reports.append(report)
-            case loop.PathChanged():
+            case actions.PathChanged():
                 self.changes.append(action)
 
-    def _set_up(self, devices: Iterable[tuple[str, tuple[Address, ...]]]) -> loop.Input:
+    def _set_up(self, devices: Iterable[tuple[str, tuple[Address, ...]]]) -> actions.Input:
         for name, addresses in devices:
             self.kernel.set_up(name, addresses)
-        return loop.KernelStirred()
+        return actions.KernelStirred()
 
-    def _answered(self, probes: Iterable[loop.ProbeToSend]) -> Iterable[loop.Answered]:
+    def _answered(self, probes: Iterable[actions.ProbeToSend]) -> Iterable[actions.Answered]:
         for probe in probes:
             source = self.answers_from(probe.block)
             heard = self.present if probe.kind is PacketKind.CALL else self.answers
             if source is not None and heard(probe.block):
-                yield loop.Answered(probe.block, probe.sequence, source, self.now + RTT, REPLIES[probe.kind])
+                yield actions.Answered(probe.block, probe.sequence, source, self.now + RTT, REPLIES[probe.kind])

@@ -17,6 +17,7 @@ RESOURCES: Mapping[str, str] = MappingProxyType(
         "RouteTables": "Microsoft.Network/routeTables",
         "Routes": "Microsoft.Network/routeTables/routes",
         "NetworkInterfaces": "Microsoft.Network/networkInterfaces",
+        "NetworkSecurityGroups": "Microsoft.Network/networkSecurityGroups",
         "VirtualNetworks": "Microsoft.Network/virtualNetworks",
         "Subnets": "Microsoft.Network/virtualNetworks/subnets",
         "VirtualMachines": "Microsoft.Compute/virtualMachines",
@@ -29,6 +30,7 @@ UNDESCRIBED = frozenset({"kind: is unknown", "properties.allowPort25Out: is unkn
 """What Azure shows of interfaces although its description does not have it: recorded traffic has both."""
 
 _ERRORS = frozenset({"code", "message", "details", "target"})
+_PERMISSION = frozenset({"actions", "notActions", "dataActions", "notDataActions"})
 _OPERATION = frozenset({"status", "error", "startTime", "endTime", "name"})
 _STATES = frozenset({"InProgress", "Succeeded", "Failed", "Canceled"})
 
@@ -43,6 +45,8 @@ class ArmJudge:
     def __call__(self, request: Request, answer: Answer) -> Iterator[str]:
         if request.call == "Operations_Get" and answer.status == 200:
             yield from operation(answer.body)
+        elif request.call.startswith("Permissions_") and answer.status == 200:
+            yield from permissions(answer.body)
         elif answer.status >= 400:
             yield from error(answer.body)
         else:
@@ -86,3 +90,18 @@ def operation(body: Any) -> Iterator[str]:
         yield f"an operation is one of {sorted(_STATES)}, found {body.get('status')!r}"
     elif (body["status"] == "Failed") != ("error" in body):
         yield f"an operation has an error when it failed, and only then: {body!r}"
+
+
+def permissions(body: Any) -> Iterator[str]:
+    """Yield what is wrong with a list of what the caller may do (``PermissionGetResult`` in its API)."""
+    if not isinstance(body, dict) or not {"value"} <= set(body) <= {"value", "nextLink"}:
+        yield f"permissions have a value, found {body!r}"
+        return
+    for each in body["value"]:
+        if not set(each) <= _PERMISSION:
+            yield f"a permission has {sorted(_PERMISSION)}, found {sorted(each)}"
+        yield from (f"{k}: expected texts, found {v!r}" for k, v in each.items() if not _texts(v))
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -29,6 +29,7 @@ from cloudnet.model.resources import IPAMBlock, IPAMHandle, IPPool, Metadata
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.policy.selectors import Matches
 from cloudnet.store.api import NotFound, Store
+from cloudnet.store.guard import Guard
 from cloudnet.store.memory import MemoryData, MemoryStore
 
 Json = dict[str, Any]  # Any: what a runtime sends and gets
@@ -102,7 +103,7 @@ class CniNode:
     def __init__(self, journal: Path, stack: ExitStack) -> None:
         self._stack = stack
         self.data = MemoryData()
-        self.store = MemoryStore(self.data)
+        self.store = Guard(MemoryStore(self.data))
         self.pods = MemoryPods()
         self.gate = Notes()
         self.clock = ManualClock()
@@ -119,7 +120,7 @@ class CniNode:
             clock=self.clock,
             gate=self.gate,
             mtu=lambda: 1400,
-            not_ready=lambda: self.problem,
+            not_ready=lambda: self.problem or self.store.problem,
             impaired=lambda: self.impairment,
             new_mac=lambda: "02:00:00:00:00:01",
         )

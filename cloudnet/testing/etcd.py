@@ -63,6 +63,11 @@ class EtcdServer:
         ]
 
     @property
+    def pid(self) -> int:
+        """The process; 0 while it does not run."""
+        return self._process.pid if self._process else 0
+
+    @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 

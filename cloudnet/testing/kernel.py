@@ -166,6 +166,14 @@ class KernelContract:
         assert not failures
         assert world.kernel.read() == {value.key: value for value in EVERYTHING}
 
+    def test_a_setting_is_read_as_it_was_set_and_one_that_is_not_there_is_nothing(self, world: World) -> None:
+        name = f"net.ipv4.conf.{UNDERLAY}.proxy_arp"
+
+        world.inside(lambda: world.kernel.set_sysctl(name, "1"))
+
+        assert world.inside(lambda: world.kernel.sysctl(name)) == "1"
+        assert world.inside(lambda: world.kernel.sysctl("net.ipv4.conf.nosuch.proxy_arp")) is None
+
     def test_putting_again_changes_nothing(self, world: World) -> None:
         put(world, *EVERYTHING)
         before = world.kernel.read()

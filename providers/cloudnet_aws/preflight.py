@@ -15,7 +15,7 @@ from cloudnet.provider import findings
 from cloudnet.provider.api import Instance, RouteTable, RouteTables, TableRoute
 from cloudnet.provider.findings import Machines, asked
 from cloudnet.provider.firewall import Gap, Guard
-from cloudnet.provider.preflight import Finding, Needs, Severity
+from cloudnet.provider.preflight import Check, Finding, Needs, Severity
 from cloudnet_aws import instances, security_groups
 from cloudnet_aws.client import ROUTES_QUOTA, Client
 from cloudnet_aws.config import AwsConfig
@@ -41,6 +41,7 @@ def look(provider: AwsProvider, client: Client, config: AwsConfig, needs: Needs)
     told = (*told, *more, *quota_permission(client))
     if found is not None:
         told = (*told, *machines(needs, found, config), *firewalls(client, found, needs, config))
+        told = (*told, *rooms(provider, found, needs, config))
     if found is not None and read is not None:
         told = (*told, *write_permissions(client, found, read, needs), *routing(provider, found, read, needs, config))
     return told
@@ -71,6 +72,17 @@ def routing(provider: AwsProvider, found: Machines, read: RouteTables, needs: Ne
         *findings.quota(needs, found, read, provider.capabilities, remedy=partial(_raise_quota, config)),
         *findings.overlaps(needs, ranges, severity=Severity.BLOCKS),
     )
+
+
+def rooms(provider: AwsProvider, found: Machines, needs: Needs, config: AwsConfig) -> Answers:
+    """Judge whether every node can have native addresses, where these are wanted."""
+    if not needs.native:
+        return ()
+    if not config.cluster:
+        problem, remedy = "interfaces of ours would have no mark", "set cluster in the provider's settings"
+        return (Finding(Check.ADDRESSES, "native addresses", Severity.BLOCKS, problem, remedy),)
+    holdings, told = _allowed("ec2:DescribeNetworkInterfaces", lambda: provider.addresses.read(tuple(found.values())))
+    return told if holdings is None else (*told, *findings.rooms(needs, found, holdings, remedy=_another_subnet))
 
 
 # --- permissions --------------------------------------------------------------------------------------------------
@@ -154,6 +166,10 @@ def _permission(protocol: str, gap: Gap) -> Mapping[str, object]:
 def _switch_off(config: AwsConfig, instance: Instance) -> str:
     command = f"modify-network-interface-attribute --network-interface-id {instance.interface} --no-source-dest-check"
     return _aws(config, command)
+
+
+def _another_subnet(subnet: str) -> str:
+    return f"move machines to a subnet with more room than {subnet}, or leave these pods to pools"
 
 
 def _unserved(subnet: str) -> str:

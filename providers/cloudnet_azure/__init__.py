@@ -1,10 +1,10 @@
-"""The Azure provider: route tables, by Azure's SDK. What it does and needs: docs/reference/azure.md."""
+"""The Azure provider: route tables and native pod addresses, by Azure's SDK. Reference: docs/reference/azure.md."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
-from cloudnet_azure import forwarding, instances
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_azure import forwarding, instances, preflight
+from cloudnet_azure.addresses import AzureAddresses
 from cloudnet_azure.client import Client, connect
 from cloudnet_azure.config import AzureConfig, parse
 from cloudnet_azure.errors import NAME
@@ -34,6 +36,7 @@ class AzureProvider:
         self._client = client
         self._power = Power(client, clock, keep=config.power_seconds)
         self._routes = AzureRoutes(client, clock, config)
+        self._addresses = AzureAddresses(client, clock, config)
         self._capabilities = Capabilities(
             families=frozenset(Family),
             l2_adjacent=False,  # the fabric looks every packet up by its destination, also inside a subnet
@@ -56,8 +59,8 @@ class AzureProvider:
         return self._routes
 
     @property
-    def addresses(self) -> None:
-        return None
+    def addresses(self) -> AzureAddresses:
+        return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         found = instances.find(self._client, nodes, self._config)
@@ -66,6 +69,10 @@ class AzureProvider:
             found = {name: replace(i, running=i.running and i.id not in off) for name, i in found.items()}
         self._routes.serve(found)
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the subscription before anything is written to it."""
+        return preflight.look(self, self._client, self._config, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Switch IP forwarding of the interface on, if it is off."""

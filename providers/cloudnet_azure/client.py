@@ -37,6 +37,7 @@ Json: TypeAlias = dict[str, Any]  # a resource on the wire, as ARM names things
 _OK = 200
 NETWORK_API = "2025-05-01"
 COMPUTE_API = "2026-04-01"
+AUTHORIZATION_API = "2022-04-01"
 SCALE_SET_NICS_API = "2018-10-01"  # the only one that Azure has for these
 
 TABLES_READ = "Microsoft.Network/routeTables/read"
@@ -45,10 +46,14 @@ ROUTES_WRITE = "Microsoft.Network/routeTables/routes/write"
 ROUTES_DELETE = "Microsoft.Network/routeTables/routes/delete"
 INTERFACES_READ = "Microsoft.Network/networkInterfaces/read"
 INTERFACES_WRITE = "Microsoft.Network/networkInterfaces/write"
+SUBNETS_READ = "Microsoft.Network/virtualNetworks/subnets/read"
 MACHINES_READ = "Microsoft.Compute/virtualMachines/read"
 SCALE_SET_INTERFACES_READ = "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read"
+SCALE_SET_INTERFACE_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read"
 SCALE_SET_MACHINES_READ = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 SCALE_SET_MACHINES_WRITE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
+SECURITY_GROUPS_READ = "Microsoft.Network/networkSecurityGroups/read"
+PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
 OPERATIONS_READ = {
     "Microsoft.Network": "Microsoft.Network/locations/operations/read",
     "Microsoft.Compute": "Microsoft.Compute/locations/operations/read",
@@ -72,9 +77,14 @@ class Client:
         self.budget = budget
         self._config = config
         self._clock = clock
+        self._rng = rng
         self._retry = Retry(clock, rng, deadline=config.deadline)
         self._network = connection.network
         self._compute = connection.compute
+
+    def token(self) -> str:
+        """Return eight hexadecimal digits that hardly any other call gets."""
+        return f"{self._rng.getrandbits(32):08x}"
 
     def route_tables(self) -> list[Json]:
         """Return every route table of the resource group, each with its routes and its subnets."""
@@ -134,6 +144,40 @@ class Client:
             SCALE_SET_INTERFACES_READ,
             lambda hook: self._network.network_interfaces.list_virtual_machine_scale_set_network_interfaces(
                 group, scale_set, api_version=SCALE_SET_NICS_API, **hook
+            ),
+        )
+
+    def subnets(self, group: str, network: str) -> list[Json]:
+        """Return every subnet of a virtual network."""
+        return self._list(
+            SUBNETS_READ, lambda hook: self._network.subnets.list(group, network, api_version=NETWORK_API, **hook)
+        )
+
+    def security_group(self, group: str, name: str) -> Json:
+        """Return a network security group with its rules, Azure's own among them."""
+        return self._get(
+            SECURITY_GROUPS_READ,
+            lambda: self._network.network_security_groups.get(group, name, api_version=NETWORK_API),
+        )
+
+    def permissions(self, group: str) -> list[Json]:
+        """Return what we may do in a resource group: for each role that we have there, its actions and exceptions."""
+        scope = f"subscriptions/{self._config.subscription_id}/resourcegroups/{group}"
+        url = f"{self._config.endpoint_url.rstrip('/')}/{scope}/providers/Microsoft.Authorization/permissions"
+        found: list[Json] = []
+        page: str | None = f"{url}?api-version={AUTHORIZATION_API}"
+        while page:
+            body = self._call(PERMISSIONS_READ, Kind.READ, partial(self._body, page))
+            found += body["value"]
+            page = body.get("nextLink")
+        return found
+
+    def scale_set_interface(self, group: str, scale_set: str, number: str, name: str) -> Json:
+        """Return one interface of a scale set's machine."""
+        return self._get(
+            SCALE_SET_INTERFACE_READ,
+            lambda: self._network.network_interfaces.get_virtual_machine_scale_set_network_interface(
+                group, scale_set, number, name, api_version=SCALE_SET_NICS_API
             ),
         )
 
@@ -253,23 +297,35 @@ class Client:
         )
 
     def _ask(self, action: str, url: str) -> tuple[Mapping[str, Any], float | None]:
-        from azure.core.exceptions import HttpResponseError  # noqa: PLC0415  loaded by then
-        from azure.core.rest import HttpRequest  # noqa: PLC0415  the same
+        body, headers = _got(self._network if action.startswith("Microsoft.Network") else self._compute, url)
+        return body, operations.seconds({k.lower(): v for k, v in headers.items()})
 
-        service = self._network if action.startswith("Microsoft.Network") else self._compute
-        answer = service.send_request(HttpRequest("GET", url))
-        if answer.status_code >= 400:  # noqa: PLR2004  HTTP's errors
-            raise HttpResponseError(response=answer)
-        body = answer.json()
-        if not isinstance(body, dict):
-            raise ValueError("an operation is a JSON object")  # noqa: TRY004  as for a body that is no JSON
-        return body, operations.seconds({k.lower(): v for k, v in answer.headers.items()})
+    def _body(self, url: str) -> Json:
+        """Return what is at a URL that the SDK has no method for."""
+        body, _ = _got(self._network, url)
+        if not isinstance(body.get("value"), list):
+            raise ValueError("a list has values")  # noqa: TRY004  as for a body that is no JSON
+        return body
 
     def _call(self, action: str, kind: Kind, function: Callable[[], T], *, deadline: float | None = None) -> T:
         def attempt() -> T:
             return translated(action, function, self._config)
 
         return self._retry.call(lambda: self.budget.call(action, kind, attempt), deadline=deadline)
+
+
+def _got(service: Any, url: str) -> tuple[Json, Mapping[str, str]]:  # one of the SDK's clients
+    """Return the body and the headers of what is at a URL."""
+    from azure.core.exceptions import HttpResponseError  # noqa: PLC0415  loaded by then
+    from azure.core.rest import HttpRequest  # noqa: PLC0415  the same
+
+    answer = service.send_request(HttpRequest("GET", url))
+    if answer.status_code >= 400:  # noqa: PLR2004  HTTP's errors
+        raise HttpResponseError(response=answer)
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise ValueError("an answer is a JSON object")  # noqa: TRY004  as for a body that is no JSON
+    return body, answer.headers
 
 
 def _wire(body: Json) -> BytesIO:

@@ -33,6 +33,7 @@ class AzureConfig:
     client_secret: str = field(default="", repr=False)
     access_token: str = field(default="", repr=False)  # as it is, for a lab: Azure's expire within the hour
     routes_per_table: int = 400  # Azure tells nobody its limit
+    pod_prefixes: bool = True  # false where the subscription may have no prefixes on interfaces
     bulk: int = 4  # changes of one table from which on the whole table is written at once
     mtu: int = 1500
     read_rate: float = ARM_READ.rate  # calls a second …

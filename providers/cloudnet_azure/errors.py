@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from cloudnet.provider import refusals
 from cloudnet.provider.errors import (
     Conflict,
+    Exhausted,
     NotFound,
     PermissionDenied,
     ProviderError,
@@ -47,7 +48,15 @@ _FAMILIES: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = (
         PermissionDenied,
         re.compile(r"Authoriz|Authent|Forbidden|DisallowedByPolicy|ExpiredAuth|InvalidAuth|ScopeLocked"),
     ),
-    (QuotaExceeded, re.compile(r"Limit|Quota|Exceed|SubnetIsFull|TooManyRoutes", re.IGNORECASE)),
+    (
+        Exhausted,
+        re.compile(
+            r"SubnetIsFull|(NotEnough|Insufficient|NoFree|NoAvailable|OutOf).*(Address|Prefix|Cidr|Capacity)"
+            r"|(Address|Prefix|Cidr).*(Exhaust|Unavailable|NotAvailable)",
+            re.IGNORECASE,
+        ),
+    ),
+    (QuotaExceeded, re.compile(r"Limit|Quota|Exceed|TooManyRoutes", re.IGNORECASE)),
     (NotFound, re.compile(r"NotFound|DoesNotExist", re.IGNORECASE)),
     (
         Conflict,
@@ -75,7 +84,7 @@ def classify(refusal: Refusal) -> type[ProviderError]:
     if refusal.status == 429:  # noqa: PLR2004  too many requests
         return Busy if family is Busy else Throttled
     if refusal.status == 409:  # noqa: PLR2004  a conflict, unless the code says of what kind
-        return family if family in (Busy, Unavailable, QuotaExceeded, PermissionDenied) else Conflict
+        return family if family in (Busy, Unavailable, Exhausted, QuotaExceeded, PermissionDenied) else Conflict
     if refusal.status == 403 and family in (QuotaExceeded, Throttled):  # noqa: PLR2004  forbidden, by a limit
         return family
     return _STATUSES.get(refusal.status) or family or Unsupported

@@ -15,6 +15,7 @@ from cloudnet.provider.api import Instance
 from cloudnet_azure import ids
 from cloudnet_azure.client import Client, Json
 from cloudnet_azure.config import AzureConfig
+from cloudnet_azure.configurations import MARK
 
 _OF_A_SCALE_SET = 3  # names in the id of a scale set's machine
 
@@ -90,6 +91,7 @@ def addresses(interface: Json) -> tuple[Address, ...]:
     found = [
         ip_address(text.partition("/")[0])
         for c in configurations(interface)
+        if not str(c.get("name", "")).lower().startswith(MARK)  # for pods, of whatever cluster
         if (text := c.get("properties", {}).get("privateIPAddress"))
         and not c.get("properties", {}).get("privateIPAddressPrefixLength")
     ]

@@ -38,19 +38,21 @@ class Power:
         if now >= self._until:
             self._until = now + self._keep
             try:
-                self._off = self._look(machines)
+                self._off = look(self._client, machines)
             except ProviderError as error:
                 log.warning("cannot read power states, taking every machine for running: %s", error)
                 self._off = frozenset()
         return self._off
 
-    def _look(self, machines: Iterable[InstanceId]) -> frozenset[InstanceId]:
-        names = [ids.names(machine) for machine in machines]
-        groups = sorted({n[0] for n in names if len(n) < _OF_A_SCALE_SET})
-        scale_sets = sorted({(n[0], n[1]) for n in names if len(n) == _OF_A_SCALE_SET})
-        found = [machine for group in groups for machine in self._client.machines(group)]
-        found += [machine for each in scale_sets for machine in self._client.scale_set_machines(*each)]
-        return frozenset(InstanceId(ids.short(machine["id"])) for machine in found if is_off(machine))
+
+def look(client: Client, machines: Iterable[InstanceId]) -> frozenset[InstanceId]:
+    """Return those machines that are switched off now, and others of their groups and scale sets that are."""
+    names = [ids.names(machine) for machine in machines]
+    groups = sorted({n[0] for n in names if len(n) < _OF_A_SCALE_SET})
+    scale_sets = sorted({(n[0], n[1]) for n in names if len(n) == _OF_A_SCALE_SET})
+    found = [machine for group in groups for machine in client.machines(group)]
+    found += [machine for each in scale_sets for machine in client.scale_set_machines(*each)]
+    return frozenset(InstanceId(ids.short(machine["id"])) for machine in found if is_off(machine))
 
 
 def is_off(machine: Json) -> bool:

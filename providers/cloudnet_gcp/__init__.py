@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -12,7 +12,8 @@ from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Encapsulation, Instance, RouteScope
 from cloudnet.provider.budget import Budget
 from cloudnet.provider.errors import Unsupported
-from cloudnet_gcp import instances, limits
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_gcp import instances, limits, preflight
 from cloudnet_gcp.addresses import GcpAddresses
 from cloudnet_gcp.client import A_PAGE, Client, connect
 from cloudnet_gcp.config import GcpConfig, parse
@@ -27,7 +28,7 @@ class GcpProvider:
 
     def __init__(self, config: GcpConfig, client: Client, clock: Clock) -> None:
         self.budget = client.budget
-        self._config = config
+        self.config = config
         self._client = client
         known = limits.Limits(client, clock, fixed=config.routes_per_network, keep=config.quota_seconds)
         self._routes = GcpRoutes(client, known, clock, config)
@@ -60,9 +61,13 @@ class GcpProvider:
         return self._addresses
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
-        found = instances.find(self._client, tuple(nodes), self._config)
+        found = instances.find(self._client, tuple(nodes), self.config)
         self._routes.serve({name: instance.subnet for name, instance in found.items()})
         return found
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the network before anything is written to it."""
+        return preflight.look(self, self._client, self.config, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Refuse: a machine may carry pods' addresses from its making on, or never.

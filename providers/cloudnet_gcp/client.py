@@ -31,7 +31,11 @@ from cloudnet_gcp.steps import Insert
 T = TypeVar("T")
 
 ENDPOINT = "https://compute.googleapis.com"
-SCOPE = "https://www.googleapis.com/auth/compute"
+RESOURCE_MANAGER = "https://cloudresourcemanager.googleapis.com"
+SCOPES = (
+    "https://www.googleapis.com/auth/compute",
+    "https://www.googleapis.com/auth/cloud-platform.read-only",  # to ask what we may do
+)
 A_PAGE = 500  # the most that any list gives
 NAMES_A_FILTER = 50  # operations asked for at once: their names make a URL of 3 kB
 
@@ -45,6 +49,8 @@ class Connection:
     instances: Any
     projects: Any
     subnetworks: Any
+    networks: Any
+    firewalls: Any
     global_operations: Any
     zone_operations: Any
     session: Any  # google.auth's AuthorizedSession
@@ -63,14 +69,15 @@ class Client:
         self._retry = Retry(clock, rng, deadline=config.deadline)
         self._rng = rng
         self._options = {"retry": None, "timeout": config.timeout}
+        # in filters: a regular expression, because the URL's host is not always the same
+        self._network = f".*/projects/{config.project}/global/networks/{config.network}"
 
     # --- reading ------------------------------------------------------------------------------------------------
 
     def routes(self) -> list[wire.Route]:
-        """Return every route of the network. A regular expression, because the URL's host is not always the same."""
-        network = f".*/projects/{self._config.project}/global/networks/{self._config.network}"
+        """Return every route of the network."""
         request = self._sdk.ListRoutesRequest(
-            project=self._config.project, filter=f'network eq "{network}"', max_results=A_PAGE
+            project=self._config.project, filter=f'network eq "{self._network}"', max_results=A_PAGE
         )
         pages = self._pages("compute.routes.list", self._connection.routes.list, request)
         return [read.route(answer) for page in pages for answer in page.items]
@@ -103,6 +110,40 @@ class Client:
         request = self._sdk.GetSubnetworkRequest(project=self._config.project, region=region, subnetwork=name)
         send = self._connection.subnetworks.get
         return self._read("compute.subnetworks.get", lambda: read.subnet(send(request, **self._options)))
+
+    def subnets(self) -> list[wire.Subnet]:
+        """Return the subnets of the network in all regions."""
+        request = self._sdk.AggregatedListSubnetworksRequest(
+            project=self._config.project, filter=f'network eq "{self._network}"', max_results=A_PAGE
+        )
+        send = self._connection.subnetworks.aggregated_list
+        pages = self._pages("compute.subnetworks.aggregatedList", send, request)
+        scopes = (scope for page in pages for scope in dict(page.items).values())
+        return [read.subnet(answer) for scope in scopes for answer in scope.subnetworks]
+
+    def network(self) -> wire.VpcNetwork:
+        request = self._sdk.GetNetworkRequest(project=self._config.project, network=self._config.network)
+        send = self._connection.networks.get
+        return self._read("compute.networks.get", lambda: read.network(send(request, **self._options)))
+
+    def firewalls(self) -> list[wire.Firewall]:
+        """Return the firewall rules of the network; what policies say is not among them."""
+        request = self._sdk.ListFirewallsRequest(
+            project=self._config.project, filter=f'network eq "{self._network}"', max_results=A_PAGE
+        )
+        pages = self._pages("compute.firewalls.list", self._connection.firewalls.list, request)
+        return [read.firewall(answer) for page in pages for answer in page.items]
+
+    def granted(self, wanted: Sequence[str]) -> frozenset[str]:
+        """Return which of these IAM permissions we have in the project; asking needs none and changes nothing."""
+        action = "cloudresourcemanager.projects.testIamPermissions"
+        url = f"{where(action, self._config)}/v1/projects/{self._config.project}:testIamPermissions"
+        body = json.dumps({"permissions": list(wanted)})
+
+        def ask() -> frozenset[str]:
+            return frozenset(json.loads(self._send("POST", url, {}, body).content).get("permissions", ()))
+
+        return self._read(action, ask)
 
     def operations(self, wanted: Sequence[str], *, zone: str = "") -> list[wire.Operation]:
         """Return these operations as they stand; one call for fifty."""
@@ -179,14 +220,23 @@ class Client:
         )
 
     def _patch(self, url: str, query: dict[str, str], body: str) -> wire.Operation:
+        answer = self._send("PATCH", url, query, body)
+        return read.operation(self._sdk.Operation.from_json(answer.content, ignore_unknown_fields=True))
+
+    def _send(self, method: str, url: str, query: dict[str, str], body: str) -> Any:  # a response of requests
         from google.api_core.exceptions import from_http_response  # noqa: PLC0415  loaded by then
 
-        answer = self._connection.session.patch(
-            url, params=query, data=body, headers={"Content-Type": "application/json"}, timeout=self._config.timeout
+        answer = self._connection.session.request(
+            method,
+            url,
+            params=query,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=self._config.timeout,
         )
         if answer.status_code >= 400:  # noqa: PLR2004  HTTP's errors
             raise from_http_response(answer)
-        return read.operation(self._sdk.Operation.from_json(answer.content, ignore_unknown_fields=True))
+        return answer
 
     # --- every call ---------------------------------------------------------------------------------------------
 
@@ -237,6 +287,8 @@ def connect(config: GcpConfig) -> Connection:
         instances=compute_v1.InstancesClient(**options),
         projects=compute_v1.ProjectsClient(**options),
         subnetworks=compute_v1.SubnetworksClient(**options),
+        networks=compute_v1.NetworksClient(**options),
+        firewalls=compute_v1.FirewallsClient(**options),
         global_operations=compute_v1.GlobalOperationsClient(**options),
         zone_operations=compute_v1.ZoneOperationsClient(**options),
         session=AuthorizedSession(options["credentials"]),
@@ -258,11 +310,11 @@ def identity(config: GcpConfig) -> Any:  # google.auth's Credentials
         return credentials.Credentials(token=config.access_token)
     if config.credentials_file:
         try:
-            return service_account.Credentials.from_service_account_file(config.credentials_file, scopes=[SCOPE])
+            return service_account.Credentials.from_service_account_file(config.credentials_file, scopes=SCOPES)
         except (OSError, ValueError) as error:
             raise BadInput(f"expected a service account's key: {error}", path="credentials_file") from error
     try:
-        return google.auth.default(scopes=[SCOPE])[0]
+        return google.auth.default(scopes=SCOPES)[0]
     except DefaultCredentialsError as error:
         raise PermissionDenied(
             "there are no credentials: give the machine a service account or set credentials_file",
@@ -291,8 +343,8 @@ def translated(action: str, function: Callable[[], T], config: GcpConfig) -> T:
         ) from error
     except (ParseError, ValueError, TypeError, AttributeError) as error:  # what the SDK's readers do on garbage
         raise Unavailable(
-            f"{action} was answered by something that is not Compute Engine, at {where(config)}: "
-            f"look for a proxy, or correct endpoint_url ({type(error).__name__})",
+            f"{action} was answered by something that is not Google's, at {where(action, config)}: "
+            f"look for a proxy, or correct {setting(action)} ({type(error).__name__})",
             provider=errors.NAME,
         ) from error
 
@@ -313,10 +365,18 @@ def refusal(action: str, error: Any) -> Refusal:  # google.api_core's GoogleAPIC
 
 def unreachable(action: str, error: Exception, config: GcpConfig) -> ProviderError:
     return Unavailable(
-        f"{action} got no answer from {where(config)}: check the network and endpoint_url ({type(error).__name__})",
+        f"{action} got no answer from {where(action, config)}: "
+        f"check the network and {setting(action)} ({type(error).__name__})",
         provider=errors.NAME,
     )
 
 
-def where(config: GcpConfig) -> str:
-    return config.endpoint_url or ENDPOINT
+def where(action: str, config: GcpConfig) -> str:
+    """Return the URL that a call goes to."""
+    defaults = {"endpoint_url": ENDPOINT, "resource_manager_url": RESOURCE_MANAGER}
+    return getattr(config, setting(action)) or defaults[setting(action)]
+
+
+def setting(action: str) -> str:
+    """Return the setting that says where a call goes."""
+    return "endpoint_url" if action.startswith("compute.") else "resource_manager_url"

@@ -27,6 +27,7 @@ class GcpConfig:
     network: str
     cluster: str  # marks our routes: two clusters in one network must differ
     endpoint_url: str = ""  # instead of https://compute.googleapis.com: a private endpoint, a lab
+    resource_manager_url: str = ""  # instead of https://cloudresourcemanager.googleapis.com; preflight alone asks it
     access_token: str = field(default="", repr=False)
     credentials_file: str = ""  # a service account's key; better none and the machine's own account
     routes_per_network: int = 0  # 0: the project's own quota, and 300 where it cannot be read
@@ -88,8 +89,10 @@ def check_names(config: GcpConfig) -> None:
 def check(config: GcpConfig) -> None:
     """Refuse values that no call could work with."""
     check_names(config)
-    if config.endpoint_url and not config.endpoint_url.startswith(("https://", "http://")):
-        raise BadInput(f"expected https://… or http://…, found {config.endpoint_url!r}", path="endpoint_url")
+    for name in ("endpoint_url", "resource_manager_url"):
+        value = getattr(config, name)
+        if value and not value.startswith(("https://", "http://")):
+            raise BadInput(f"expected https://… or http://…, found {value!r}", path=name)
     if config.access_token and config.credentials_file:
         raise BadInput("set access_token or credentials_file, not both", path="access_token")
     if config.routes_per_network < 0:

@@ -44,6 +44,10 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "compute.projects.get": ("compute.projects.get",),
         "compute.subnetworks.get": ("compute.subnetworks.get",),
+        "compute.subnetworks.aggregatedList": ("compute.subnetworks.list",),
+        "compute.networks.get": ("compute.networks.get",),
+        "compute.firewalls.list": ("compute.firewalls.list",),
+        "cloudresourcemanager.projects.testIamPermissions": (),
     }
 )
 """``{call: the IAM permissions that it needs}``: every call that this package makes, and nothing else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 
 from cloudnet.model.addresses import Address, InstanceId, NodeName
@@ -32,7 +32,7 @@ def find(client: Client, nodes: Iterable[Node], config: GcpConfig) -> Mapping[No
 
 
 def describe(
-    client: Client, by_id: Mapping[InstanceId, Node], by_address: Mapping[Address, Node]
+    client: Client, by_id: Collection[InstanceId], by_address: Collection[Address] = ()
 ) -> list[wire.Machine]:
     """Return the machines that may be meant, with as few calls as the filters allow; addresses have no filter."""
     if not by_id and not by_address:

@@ -11,6 +11,8 @@ from cloudnet_gcp import names, wire
 
 Message: TypeAlias = Any  # a message of google-cloud-compute; an absent field reads as empty, 0 or False
 
+DEFAULT_MTU = 1460  # of a network that names none
+
 _OTHER_HOPS = (
     ("next_hop_gateway", "gateway"),
     ("next_hop_ip", "address"),
@@ -51,6 +53,8 @@ def machine(message: Message) -> wire.Machine:
         type=names.last(message.machine_type),
         can_ip_forward=message.can_ip_forward,
         nics=tuple(nic(each) for each in message.network_interfaces),
+        tags=tuple(message.tags.items),
+        accounts=tuple(account.email for account in message.service_accounts),
     )
 
 
@@ -69,6 +73,31 @@ def subnet(message: Message) -> wire.Subnet:
     return wire.Subnet(
         message.ip_cidr_range,
         MappingProxyType({r.range_name: r.ip_cidr_range for r in message.secondary_ip_ranges}),
+        message.name,
+    )
+
+
+def network(message: Message) -> wire.VpcNetwork:
+    return wire.VpcNetwork(message.mtu or DEFAULT_MTU, message.firewall_policy)
+
+
+def firewall(message: Message) -> wire.Firewall:
+    inbound, allow = message.direction != "EGRESS", not message.denied
+    far, near = message.source_ranges, message.destination_ranges
+    return wire.Firewall(
+        name=message.name,
+        inbound=inbound,
+        allow=allow,
+        priority=message.priority,
+        traffic=tuple(
+            wire.Traffic(each.I_p_protocol, tuple(each.ports))
+            for each in (message.allowed if allow else message.denied)
+        ),
+        remotes=tuple(far if inbound else near),
+        locals=tuple(near if inbound else far),
+        sources=frozenset((*message.source_tags, *message.source_service_accounts)),
+        targets=frozenset((*message.target_tags, *message.target_service_accounts)),
+        disabled=message.disabled,
     )
 
 

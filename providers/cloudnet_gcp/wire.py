@@ -60,6 +60,8 @@ class Machine:
     type: str = ""
     can_ip_forward: bool = False
     nics: tuple[Nic, ...] = ()
+    tags: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()  # service accounts, by their addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,43 @@ class Subnet:
 
     cidr: str
     secondary: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VpcNetwork:
+    """A network. ``mtu`` is bytes. ``policy`` is the firewall policy that is attached to it, a URL."""
+
+    mtu: int
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a firewall rule speaks of: a protocol, by name or number, and ports (``443``, ``1-9``); none is all."""
+
+    protocol: str
+    ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """One firewall rule of a network: it allows all of its ``traffic`` or denies it.
+
+    ``targets`` and ``sources`` name tags and service accounts alike: a rule has the one kind or the other, and no tag
+    looks like an account. No target is every machine. ``remotes`` are the other side's ranges, ``locals`` this one's.
+    """
+
+    name: str
+    inbound: bool
+    allow: bool
+    priority: int
+    traffic: tuple[Traffic, ...]
+    remotes: tuple[str, ...] = ()
+    locals: tuple[str, ...] = ()
+    sources: frozenset[str] = frozenset()
+    targets: frozenset[str] = frozenset()
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def machines(needs: Needs, found: Machines, config: IbmConfig) -> Answers:
             severity=Severity.WARNING,
         ),
         *findings.mtu(needs, found),
+        *findings.no_rooms(needs),
     )
 
 

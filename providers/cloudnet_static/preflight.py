@@ -27,6 +27,7 @@ def look(config: StaticConfig, needs: Needs, found: Machines, read: RouteTables)
         *declarations(config, needs, found, read),
         *findings.overlaps(needs, [*nodes, *subnets], severity=Severity.BLOCKS),
         *findings.mtu(needs, found),
+        *findings.no_rooms(needs),
     )
 
 

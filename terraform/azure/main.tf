@@ -21,28 +21,38 @@ resource "azurerm_user_assigned_identity" "controller" {
 
 # What it may do, in the resource groups of nodes, tables and networks only.
 
+locals {
+  for_controller = [
+    "Microsoft.Compute/locations/operations/read",
+    "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces/read",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write",
+    "Microsoft.Compute/virtualMachines/read",
+    "Microsoft.Network/locations/operations/read",
+    "Microsoft.Network/networkInterfaces/read",
+    "Microsoft.Network/networkInterfaces/write",
+    "Microsoft.Network/networkSecurityGroups/join/action",
+    "Microsoft.Network/routeTables/read",
+    "Microsoft.Network/routeTables/routes/delete",
+    "Microsoft.Network/routeTables/routes/write",
+    "Microsoft.Network/routeTables/write",
+    "Microsoft.Network/virtualNetworks/subnets/join/action",
+    "Microsoft.Network/virtualNetworks/subnets/read",
+  ]
+  for_preflight = [
+    "Microsoft.Authorization/permissions/read",
+    "Microsoft.Network/networkSecurityGroups/read",
+  ]
+}
+
 resource "azurerm_role_definition" "controller" {
   name        = "cloudnet-${var.cluster}"
   description = "cloudnet controller of cluster ${var.cluster}"
   scope       = data.azurerm_subscription.this.id
 
   permissions {
-    actions = [
-      "Microsoft.Compute/locations/operations/read",
-      "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
-      "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
-      "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write",
-      "Microsoft.Compute/virtualMachines/read",
-      "Microsoft.Network/locations/operations/read",
-      "Microsoft.Network/networkInterfaces/read",
-      "Microsoft.Network/networkInterfaces/write",
-      "Microsoft.Network/networkSecurityGroups/join/action",
-      "Microsoft.Network/routeTables/read",
-      "Microsoft.Network/routeTables/routes/delete",
-      "Microsoft.Network/routeTables/routes/write",
-      "Microsoft.Network/routeTables/write",
-      "Microsoft.Network/virtualNetworks/subnets/join/action",
-    ]
+    actions = concat(local.for_controller, var.preflight ? local.for_preflight : [])
   }
 
   assignable_scopes = values(local.scopes)

@@ -52,6 +52,12 @@ variable "first_priority" {
   default     = 300
 }
 
+variable "preflight" {
+  description = "Let whoever has the controller's identity run cloudnet preflight, which looks at security groups too."
+  type        = bool
+  default     = true
+}
+
 variable "vxlan_port" {
   description = "UDP port of VXLAN, as the agents' setting vxlan_port."
   type        = number

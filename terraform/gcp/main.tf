@@ -31,6 +31,11 @@ locals {
     "compute.subnetworks.use",
     "compute.zoneOperations.list",
   ]
+  for_preflight = [
+    "compute.firewalls.list",
+    "compute.networks.get",
+    "compute.subnetworks.list",
+  ]
 }
 
 resource "google_project_iam_custom_role" "controller" {
@@ -38,7 +43,11 @@ resource "google_project_iam_custom_role" "controller" {
   role_id     = local.role_id
   title       = "cloudnet ${var.cluster}"
   description = "cloudnet controller of cluster ${var.cluster}"
-  permissions = var.native_addresses ? concat(local.for_routes, local.for_addresses) : local.for_routes
+  permissions = concat(
+    local.for_routes,
+    var.native_addresses ? local.for_addresses : [],
+    var.preflight ? local.for_preflight : [],
+  )
 }
 
 resource "google_project_iam_member" "controller" {

@@ -29,6 +29,12 @@ variable "native_addresses" {
   default     = false
 }
 
+variable "preflight" {
+  description = "Let whoever has the controller's account run cloudnet preflight, which looks at firewall rules too."
+  type        = bool
+  default     = true
+}
+
 variable "pod_range" {
   description = "Secondary range of the subnets that alias ranges come from; needed with native_addresses."
   type        = string

@@ -25,16 +25,18 @@ from cloudnet_ibm.config import WRITE, IbmConfig
 
 QUOTA = 200  # routes in a table
 ZONES = 3
+LARGE = 1000  # nodes: more than three tables take, the rest stays on VXLAN
 SMALL = 100  # nodes of a cluster that fits a page
 IN_FORCE_SECONDS = 2.0
 OVER = 1.15  # of what our own write bucket allows
 IDLE = 12  # calls an hour
+SETTLE = 4 * 3600.0  # seconds: what does not fit is looked at again, ever more slowly
 IDLE_HOURS = 6  # a large cluster is read every hour and a half
 
 
 def measure() -> list[dict[str, object]]:
     """Return the rows of the benchmark, in a minute."""
-    return [*_measured(QUOTA * ZONES, ZONES), *_measured(SMALL, 1)]
+    return [*_measured(LARGE, ZONES), *_measured(SMALL, 1)]
 
 
 def _measured(nodes: int, zones: int) -> list[dict[str, object]]:
@@ -95,25 +97,27 @@ class Cluster:
         started = self.clock.now()
         for k in range(self.nodes):
             self.join(k)
-        while self.programmed() < self.nodes and self.clock.now() < started + 3600:
+        fitting = min(self.nodes, QUOTA * self.zones)
+        while self.programmed() < fitting and self.clock.now() < started + 3600:
             self.sim.run(0.5)
         took, made = self.clock.now() - started, self.plane.simulator.counts["create_vpc_routing_table_route"]
-        bound = (2 * self.nodes - WRITE.burst) / WRITE.rate  # a route and a spoofing flag each
+        bound = (fitting + self.nodes - WRITE.burst) / WRITE.rate  # routes, and a spoofing flag for each node
         refused = sum(call.status >= 400 for call in self.plane.simulator.log)
-        self.sim.run(120)
+        self.sim.run(SETTLE)
         before = self.plane.simulator.counts.total()
         self.sim.run(IDLE_HOURS * 3600)
         idle = (self.plane.simulator.counts.total() - before) / IDLE_HOURS
         what = f"{self.nodes} nodes in {self.zones} zone{'s' * (self.zones > 1)}"
+        within = "native in each zone" if fitting == self.nodes else f"{fitting} native, as many as fit"
         return [
             row(
-                f"{what} at once, native in each zone",
+                f"{what} at once, {within}",
                 round(took, 1),
                 "s",
                 f"<= {bound * OVER:.1f} (our own bucket's {bound:.0f} and 15 %)",
                 ok=took <= bound * OVER,
             ),
-            row(f"{what}: creates", made, "calls", f"{self.nodes}", ok=made == self.nodes),
+            row(f"{what}: creates", made, "calls", f"{fitting}", ok=made == fitting),
             row(f"{what}: refused calls", refused, "calls", "0", ok=refused == 0),
             row(f"{what}: idle hour", round(idle, 1), "calls", f"<= {IDLE}", ok=idle <= IDLE),
         ]

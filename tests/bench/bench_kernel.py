@@ -16,7 +16,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from cloudnet.agent.loop import Applied, ApplyKernel, KernelRead, Loop, ResourcesChanged
+from cloudnet.agent.actions import Applied, ApplyKernel, KernelRead, ResourcesChanged
+from cloudnet.agent.loop import Loop
 from cloudnet.agent.main import spare_the_collector
 from cloudnet.config import AgentConfig
 from cloudnet.kernel import netns

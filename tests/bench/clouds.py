@@ -6,7 +6,7 @@ import sys
 
 import run
 
-MODULES = ("bench_azure", "bench_gcp", "bench_ibm")
+MODULES = ("bench_azure", "bench_gcp", "bench_ibm", "bench_idle")
 
 if __name__ == "__main__":
     sys.exit(run.run("clouds", MODULES, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The suite ``clusters``: a large Kubernetes cluster, and who leads in it. ``make bench SUITE=clusters``."""
+"""The suite ``clusters``: large clusters, and who leads in them. ``make bench SUITE=clusters``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import run
 
-MODULES = ("bench_kubernetes", "bench_leader")
+MODULES = ("bench_agent", "bench_agent_large", "bench_controller_large", "bench_kubernetes", "bench_leader")
 
 if __name__ == "__main__":
     sys.exit(run.run("clusters", MODULES, sys.argv[1:]))

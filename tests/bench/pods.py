@@ -6,7 +6,7 @@ import sys
 
 import run
 
-MODULES = ("bench_cni", "bench_datapath", "bench_etcd")
+MODULES = ("bench_cni", "bench_addresses", "bench_datapath", "bench_etcd")
 
 if __name__ == "__main__":
     sys.exit(run.run("pods", MODULES, sys.argv[1:]))

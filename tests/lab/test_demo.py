@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from cloudnet.lab.state import ROOT
 pytestmark = pytest.mark.lab
 
 NAME = "tdemo"
-COMMAND = (sys.executable, "-m", "cloudnet", "lab", "demo", "--name", NAME, "--nodes", "3", "--pods", "1")
+SMALL = ("--name", NAME, "--nodes", "3", "--pods", "1")
+COMMAND = (sys.executable, "-m", "cloudnet", "lab", "demo", *SMALL)
 
 
 def left_behind() -> list[str]:
@@ -28,16 +28,13 @@ def left_behind() -> list[str]:
     return [name for name in listed if name.startswith(f"cn-{NAME}-")] + [str(p) for p in ROOT.glob(f"{NAME}*")]
 
 
-def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo, tmp_path: Path) -> None:
     page = tmp_path / "demo.html"
     chosen = ("--only", "quota", "--only", "delete-route", "--only", "controller-kill")
 
-    done = subprocess.run(
-        [*COMMAND, *chosen, "-o", "json", "--report", page], capture_output=True, text=True, timeout=90, check=False
-    )
+    result = demo(*SMALL, *chosen, "--report", page)
 
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
     assert set(result) == {"steps", "promises"}
     assert [(step["fault"], step["kind"]) for step in result["steps"]] == [
         ("no-routes", "heal"),
@@ -48,13 +45,26 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(tmp_
         ("controller-kill", "restart"),
     ]
     assert all(step["sent"] > 0 for step in result["steps"])
-    assert all(promise["ok"] for promise in result["promises"]), result["promises"]
     refused = result["steps"][1]["paths"]
     assert {(path["before"], path["after"], path["reason"]) for path in refused} == {("native", "vxlan", "quota")}
     vanished = result["steps"][3]
     assert 0 < vanished["longest_gap_ms"] < 1000
     assert {path["to_block"] for path in vanished["paths"]} == {"10.65.2.0/26"}
     assert "<svg" in page.read_text()
+    assert left_behind() == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("store", [pytest.param("etcd", marks=pytest.mark.server), "kubernetes"])
+def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, store: str) -> None:
+    chosen = ("--only", "delete-route", "--only", "api-down", "--only", "controller-kill")
+
+    result = demo(*SMALL, "--store", store, *chosen)
+
+    lost = {step["fault"]: step["lost"] for step in result["steps"] if step["kind"] != "unplanned"}
+    assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "controller-kill": 0}
+    joined = next(step for step in result["steps"] if step["kind"] == "join")
+    assert 0 < joined["longest_gap_ms"] < 1000, "the store is there while the cloud's API is not"
     assert left_behind() == []
 
 
@@ -90,4 +100,17 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
 
     assert running.returncode not in {0, -signal.SIGKILL}, rest
     assert "Traceback" not in rest
+    assert left_behind() == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
+def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, cloud) -> None:
+    chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
+
+    result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", *chosen)
+
+    assert {step["fault"] for step in result["steps"]} == {"no-addresses", "fragmented", "exhausted", "take-prefix"}
+    taken = next(step for step in result["steps"] if (step["fault"], step["kind"]) == ("take-prefix", "unplanned"))
+    assert 0 < taken["longest_gap_ms"] < 1000
     assert left_behind() == []

@@ -54,7 +54,7 @@ def test_a_lab_of_three_nodes_is_up_in_seconds_and_gone_after_down(clean):
 
     lab = Lab.up(LabSpec(NAME, agents=False, controller=False))
 
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
     assert len(nodes.namespaces(NAME)) == 1 + 3 + 6
     lab.down()
     assert left() == []

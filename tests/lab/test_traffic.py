@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import pytest
@@ -66,14 +67,29 @@ def ready(traffic: Traffic, flows: list[Flow]) -> Mark:
     return traffic.mark()
 
 
-def drop_for(seconds: float, what: str) -> float:
-    """Drop at the receiving end for a while; return how long it was in milliseconds."""
-    table = f"table inet fault {{ chain in {{ type filter hook prerouting priority 0; {what} drop; }}; }}"
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """How many datagrams the kernel dropped, and for how many milliseconds at least and at most."""
+
+    datagrams: int
+    at_least: float
+    at_most: float
+
+
+def drop_for(seconds: float, what: str) -> Drop:
+    """Drop at the receiving end for a while."""
+    table = f"""table inet fault {{ counter datagrams {{ }}; chain in {{
+        type filter hook prerouting priority 0; {what} meta l4proto udp counter name datagrams; {what} drop; }}; }}"""
+    asked = time.monotonic()
     inside(THERE, "nft", "-f", "-", stdin=table)
-    begin = time.monotonic()
+    begun = time.monotonic()
     time.sleep(seconds)
-    inside(THERE, "nft", "-f", "-", stdin="delete table inet fault")
-    return (time.monotonic() - begin) * 1000
+    ending = time.monotonic()
+    inside(THERE, "nft", "flush", "chain", "inet", "fault", "in")
+    ended = time.monotonic()
+    counted = inside(THERE, "nft", "list", "counter", "inet", "fault", "datagrams")
+    inside(THERE, "nft", "delete", "table", "inet", "fault")
+    return Drop(int(counted.split("packets ")[1].split()[0]), (ending - begun) * 1000, (ended - asked) * 1000)
 
 
 def test_thirty_flows_and_fifteen_streams_lose_nothing_by_themselves(ends) -> None:
@@ -86,7 +102,7 @@ def test_thirty_flows_and_fifteen_streams_lose_nothing_by_themselves(ends) -> No
     assert sample.lost == 0
     assert sample.longest_gap_ms == 0
     assert sample.tcp_intact
-    assert sample.sent > 0.9 * 30 * 200 * 5
+    assert sample.sent > 0.5 * 30 * 200 * 5
 
 
 def test_a_drop_of_known_length_is_measured(ends) -> None:
@@ -94,14 +110,15 @@ def test_a_drop_of_known_length_is_measured(ends) -> None:
         begin = ready(traffic, crossing(ends, 4, 2))
 
         time.sleep(STEADY)
-        length = drop_for(0.4, "ip daddr 10.9.1.0/24")
+        drop = drop_for(0.4, "ip daddr 10.9.1.0/24")
         time.sleep(STEADY)
         sample = traffic.measure(begin, traffic.mark())
 
     forward = [s for s in sample.datagrams if s.flow.source.node == HERE]
     back = [s for s in sample.datagrams if s.flow.source.node == THERE]
-    assert all(abs(s.longest_gap_ms - length) < 15 for s in forward), (length, forward)
-    assert all(abs(s.lost - length / 5) < 4 for s in forward)
+    assert sum(s.lost for s in forward) == drop.datagrams > 50
+    # A tick of the generator at either end; a generator that itself had to wait makes a gap longer, never shorter.
+    assert all(drop.at_least - 10 <= s.longest_gap_ms <= drop.at_most + 300 for s in forward), (drop, forward)
     assert all(s.lost == 0 for s in back)
     assert sample.tcp_intact, "a stream outlives a short gap"
 
@@ -111,13 +128,13 @@ def test_loss_belongs_to_the_window_in_which_it_happened(ends) -> None:
         begin = ready(traffic, crossing(ends, 2, 0))
         time.sleep(0.3)
         middle = traffic.mark()
-        drop_for(0.2, "ip protocol udp")
+        drop = drop_for(0.2, "ip protocol udp")
         end = traffic.mark()
 
         before, during = traffic.measure(begin, middle), traffic.measure(middle, end)
 
     assert before.lost == 0
-    assert during.lost > 20
+    assert during.lost == drop.datagrams > 20
 
 
 def test_a_reset_stream_is_not_intact(ends) -> None:
@@ -175,7 +192,7 @@ def test_a_flow_counts_from_its_first_arrival(ends) -> None:
         sample = traffic.measure(begin, traffic.mark())
 
     assert sample.lost == 0
-    assert all(s.first_at is not None and before <= s.first_at <= after + 0.05 for s in sample.flows)
+    assert all(s.first_at is not None and before <= s.first_at <= after + 0.5 for s in sample.flows)
 
 
 def test_a_closed_flow_is_measured_no_longer(ends) -> None:

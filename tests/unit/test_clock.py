@@ -26,7 +26,7 @@ def test_sleeping_for_less_than_nothing_returns_at_once(clock):
     before = clock.now()
     clock.sleep(-5)
 
-    assert 0 <= clock.now() - before < 1
+    assert 0 <= clock.now() - before < 5
 
 
 def test_a_manual_clock_stands_still_until_it_is_moved():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import random
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from cloudnet.provider.budget import Budget
 from cloudnet_aws.client import Client, connect
 from cloudnet_aws.config import READ, WRITE, AwsConfig
 from cloudnet_azure import client as azure
+from cloudnet_azure import rights
 from cloudnet_azure.config import AzureConfig
 from cloudnet_gcp import client as google_client
 from cloudnet_gcp import errors as google
@@ -133,6 +135,95 @@ def test_the_example_gives_what_the_module_asks_for(module):
     assert required <= set(call) - {"source"} <= set(variables)
 
 
+# --- names: what the providers publish ------------------------------------------------------------------------------
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "cases" / "terraform_schema.json").read_text())
+UNPUBLISHED = "ibm"  # of whose provider nobody publishes a schema in a package
+ANYWHERE = {"count", "for_each", "provider", "depends_on", "lifecycle"}  # Terraform's own
+REFERENCE = re.compile(r"\b(data\.)?((?:aws|azurerm|google)_\w+)\.\w+(?:\[[^\]]*\])?\.(\w+)")
+
+
+def unknown(document, schema):
+    """Yield the place of every name in the blocks of a file that the schema does not have."""
+    for kind in ("resource", "data"):
+        for block in document.get(kind, []):
+            ((type_, named),) = block.items()
+            if type_.startswith(UNPUBLISHED):
+                continue
+            known = schema["blocks"].get(f"{kind} {type_}")
+            if known is None:
+                yield f"{kind} {type_}"
+            else:
+                ((name, body),) = named.items()
+                yield from strangers(f"{type_}.{name}", body, known["arguments"], anywhere=ANYWHERE)
+
+
+def strangers(place, body, known, *, anywhere=frozenset()):
+    for name, value in body.items():
+        if name in anywhere:
+            continue
+        if name not in known:
+            yield f"{place}.{name}"
+        elif known[name] is not None:
+            for each in value if isinstance(value, list) else [value]:
+                yield from strangers(f"{place}.{name}", each, known[name])
+
+
+def unshown(text, schema):
+    """Yield the references of a file to what a block neither takes nor shows."""
+    for data, type_, attribute in REFERENCE.findall(text):
+        known = schema["blocks"][f"{'data' if data else 'resource'} {type_}"]
+        if attribute not in known["shows"] and attribute not in known["arguments"]:
+            yield f"{data}{type_} …{attribute}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(TERRAFORM)))
+def test_each_name_is_one_that_the_provider_knows(path):
+    assert list(unknown(plain(hcl2.loads(path.read_text())), SCHEMA)) == []
+    assert list(unshown(path.read_text(), SCHEMA)) == []
+
+
+def test_the_schema_has_what_the_modules_use_and_nothing_else():
+    text = "\n".join(path.read_text() for path in FILES)
+    used = re.findall(r'^(resource|data) "(\w+)" ', text, re.MULTILINE)
+
+    assert {f"{kind} {name}" for kind, name in used if not name.startswith(UNPUBLISHED)} == set(SCHEMA["blocks"])
+    assert set(SCHEMA["from"]) == {"aws", "azurerm", "google"}
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", of["provider"]) for of in SCHEMA["from"].values())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('resource "aws_vpc" "v" {\n  cidr_blok = "10.0.0.0/16"\n}\n', "aws_vpc.v.cidr_blok"),
+        ('resource "aws_vpcs" "v" {\n}\n', "resource aws_vpcs"),
+        ('data "aws_vpc" "v" {\n}\n', "data aws_vpc"),
+        (
+            'resource "azurerm_role_definition" "r" {\n  permissions {\n    action = ["*"]\n  }\n}\n',
+            "azurerm_role_definition.r.permissions.action",
+        ),
+        (
+            'resource "google_compute_firewall" "f" {\n  allow {\n    protocl = "all"\n  }\n}\n',
+            "google_compute_firewall.f.allow.protocl",
+        ),
+    ],
+)
+def test_a_name_that_the_provider_does_not_know_is_found(text, found):
+    assert list(unknown(plain(hcl2.loads(text)), SCHEMA)) == [found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "arn = aws_iam_role.controller.arm",
+        "id = data.azurerm_subscription.this.ident",
+        "google_compute_network.n[0].x",
+    ],
+)
+def test_a_reference_to_what_is_not_there_is_found(text):
+    assert len(list(unshown(text, SCHEMA))) == 1
+
+
 # --- AWS: what goes over the wire -----------------------------------------------------------------------------------
 
 ARGUMENTS = {  # of the client's methods, where they need any
@@ -238,16 +329,29 @@ def test_aws_grants_no_write_without_a_scope():
 
 
 def test_azure_grants_the_actions_that_the_plugin_names():
+    granted = {
+        name: set(v) for one in parsed("azure", "main.tf")["locals"] for name, v in one.items() if "for_" in name
+    }
     (role,) = blocks(parsed("azure", "main.tf"), "resource", "azurerm_role_definition", "controller")
     (permissions,) = role["permissions"]
     named = set(re.findall(r'"(Microsoft\.\w+/[\w/]+)"', inspect.getsource(azure)))
+    looking = {azure.PERMISSIONS_READ, azure.SECURITY_GROUPS_READ}
     joined = {  # writing an interface that is in a subnet and a security group asks for these
         "Microsoft.Network/virtualNetworks/subnets/join/action",
         "Microsoft.Network/networkSecurityGroups/join/action",
     }
 
     assert set(permissions) == {"actions"}
-    assert set(permissions["actions"]) == named | joined
+    assert permissions["actions"] == "${concat(local.for_controller, var.preflight ? local.for_preflight : [])}"
+    assert granted == {"for_controller": named - looking | joined, "for_preflight": looking}
+
+
+def test_azure_preflight_looks_for_the_rights_of_the_controllers_role():
+    granted = {
+        name: set(v) for one in parsed("azure", "main.tf")["locals"] for name, v in one.items() if "for_" in name
+    }
+
+    assert {right.action for right in rights.RIGHTS} == granted["for_controller"]
 
 
 def test_azure_grants_them_in_the_resource_groups_alone():
@@ -262,17 +366,25 @@ FOR_ADDRESSES = {  # Google's calls that only native addresses make
     "compute.zoneOperations.list",
 }
 
+FOR_PREFLIGHT = {  # and those that only a look before the first write makes
+    "compute.firewalls.list",
+    "compute.networks.get",
+    "compute.subnetworks.aggregatedList",
+}
+
 
 def test_google_grants_the_permissions_that_the_plugins_calls_need():
     granted = {name: set(value) for one in parsed("gcp", "main.tf")["locals"] for name, value in one.items()}
     needed = {call: set(permissions) for call, permissions in google.PERMISSIONS.items()}
+    others = FOR_ADDRESSES | FOR_PREFLIGHT
 
-    assert granted["for_routes"] == set().union(*(p for call, p in needed.items() if call not in FOR_ADDRESSES))
+    assert granted["for_routes"] == set().union(*(p for call, p in needed.items() if call not in others))
     assert granted["for_addresses"] == set().union(*(needed[call] for call in FOR_ADDRESSES))
+    assert granted["for_preflight"] == set().union(*(needed[call] for call in FOR_PREFLIGHT))
 
 
 def test_google_knows_the_permissions_of_every_call():
-    called = set(re.findall(r'"(compute\.\w+\.\w+)"', inspect.getsource(google_client)))
+    called = set(re.findall(r'"((?:compute|cloudresourcemanager)\.\w+\.\w+)"', inspect.getsource(google_client)))
 
     assert called == set(google.PERMISSIONS)
 

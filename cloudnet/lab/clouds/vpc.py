@@ -12,7 +12,7 @@ from cloudnet.lab import control, state
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched
 from cloudnet.lab.clouds.ec2 import ROUTE_WRITES
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
+from cloudnet.lab.spec import OUTSIDE_HOST, POOL, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 OUTSIDER = "outsider"  # a machine that belongs to somebody else, to lead foreign routes to
@@ -62,10 +62,22 @@ class Aws:
             )["RouteTable"]["RouteTableId"]
             self.call("associate_route_table", RouteTableId=table, SubnetId=made)
             ids[subnet.name], tables[subnet.name] = made, table
+        self._open(vpc)
         mtu = state.load(self.lab).spec.mtu
         control.ask(self.socket, {"verb": "vpc", "vpc": vpc, "lab": self.lab, "mtu": mtu})
         self.sync()
         return CloudRecord(vpc, ids, tables)
+
+    def _open(self, vpc: str) -> None:
+        """Let nodes and pods into the VPC's default group, as the Terraform module does; the fabric looks at none."""
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+        (group,) = self.call("describe_security_groups", Filters=filters)["SecurityGroups"]
+        ranges = [{"CidrIp": str(VPC), "Description": "nodes"}, {"CidrIp": str(POOL), "Description": "pods"}]
+        self.call(
+            "authorize_security_group_ingress",
+            GroupId=group["GroupId"],
+            IpPermissions=[{"IpProtocol": "-1", "IpRanges": ranges}],
+        )
 
     def attach_outside(self, cloud: CloudRecord, subnet: str) -> None:
         """Attach a transit gateway whose end is in ``subnet``, and lead every table's packets for outside there."""

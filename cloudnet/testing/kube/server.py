@@ -65,11 +65,13 @@ class Seen:
 
 
 class ApiServer:
-    """One API server on a port of the loopback; it can be stopped and started again without losing anything."""
+    """One API server, on a port of the loopback unless told; stopped and started again it has lost nothing."""
 
     def __init__(
         self,
         *,
+        host: str = "127.0.0.1",
+        port: int = 0,
         keep: int = 10_000,
         namespaces: Iterable[str] = ("default", "cloudnet-system"),
         tls: ssl.SSLContext | None = None,
@@ -79,7 +81,8 @@ class ApiServer:
         self.api = Api(self.objects)
         self.faults = Faults()
         self.seen: deque[Seen] = deque(maxlen=_REMEMBERED)
-        self.port = 0
+        self.host = host
+        self.port = port
         self._http: _Http | None = None
         self._thread: threading.Thread | None = None
         for name in namespaces:
@@ -95,7 +98,7 @@ class ApiServer:
         self.stop()
 
     def start(self) -> None:
-        self._http = _Http(("127.0.0.1", self.port), self)
+        self._http = _Http((self.host, self.port), self)
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="api-server", daemon=True)
         self._thread.start()
@@ -122,7 +125,7 @@ class ApiServer:
 
     def settings(self, **changes: Any) -> Settings:
         wanted: dict[str, Any] = {"credentials": Fixed(Proof()), "tls": False, "patience": 5.0, "timeout": 10.0}
-        return Settings(Endpoint("127.0.0.1", self.port), **{**wanted, **changes})
+        return Settings(Endpoint(self.host, self.port), **{**wanted, **changes})
 
     # --- what other clients do ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudnet.agent import loop
+from cloudnet.agent import actions
 from cloudnet.config import AgentConfig
 from cloudnet.ipam import block as blocks
 from cloudnet.kernel.api import (
@@ -717,7 +717,7 @@ def lent(k, *nodes):
 
 def hear_blocks(host, *values, gone=False):
     kind = EventType.DELETED if gone else EventType.PUT
-    host.loop.receive([loop.BlocksChanged(tuple(Event(kind, value, Revision(1)) for value in values))])
+    host.loop.receive([actions.BlocksChanged(tuple(Event(kind, value, Revision(1)) for value in values))])
     host.act()
 
 

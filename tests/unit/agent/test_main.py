@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from cloudnet.agent import loop
+from cloudnet.agent import actions
 from cloudnet.agent.main import Agent, Stop, answer, unreadable_policies
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
@@ -72,7 +72,7 @@ def agent(kernel):
 
 def hear(agent, *resources):
     events = tuple(Event(EventType.PUT, value, Revision(i)) for i, value in enumerate(resources, 1))
-    agent.inbox.put(loop.ResourcesChanged(events))
+    agent.inbox.put(actions.ResourcesChanged(events))
 
 
 def eventually(condition):
@@ -126,7 +126,7 @@ def test_a_policy_that_cannot_be_read_is_named_with_the_remedy_and_nodes_are_not
 
 def test_an_agent_with_such_a_policy_is_not_ready(agent):
     hear(agent, *RESOURCES)
-    agent.inbox.put(loop.ResourcesChanged((), synced=True))
+    agent.inbox.put(actions.ResourcesChanged((), synced=True))
     eventually(lambda: not agent.not_ready())
 
     agent.unreadable = lambda: ("NetworkPolicy shop/web cannot be read",)

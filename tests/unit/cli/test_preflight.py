@@ -95,3 +95,52 @@ def test_a_store_without_nodes_is_refused(run, empty):
 def test_an_unknown_provider_is_refused(run, store):
     with pytest.raises(BadInput, match="no provider is named 'nimbus'"):
         run("--provider", "nimbus", "--store", store)
+
+
+@pytest.fixture
+def all_settings(tmp_path):
+    def write(text):
+        path = tmp_path / "cloudnet.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("agent: {pod_mtu: 1500}", 7),
+        ("pod_mtu: 1500", 7),
+        ("pod_mtu: 1500\nagent: {pod_mtu: 0}", 0),
+        ("agent: {pod_mtu: 1450}", 0),
+    ],
+)
+def test_what_a_settings_file_says_to_agents_counts(store, all_routed, all_settings, text, code):
+    named = ["--config", all_settings(text)]
+    arguments = ["--provider", "static", "--provider-config", all_routed, "--store", store]
+
+    done = CliRunner().invoke(main.build(lab=False), [*named, "preflight", *arguments], catch_exceptions=False)
+
+    assert done.exit_code == code
+
+
+def test_what_a_settings_file_says_to_the_controller_counts(store, all_routed, all_settings):
+    text = f"controller: {{provider: static, provider_config: {all_routed}, store: '{store}'}}"
+    named = ["--config", all_settings(text)]
+
+    done = CliRunner().invoke(main.build(lab=False), [*named, "preflight"], catch_exceptions=False)
+
+    assert done.exit_code == 0
+
+
+def test_a_section_with_a_name_that_is_none_is_refused(store, all_settings):
+    named = ["--config", all_settings("agent: {pod_mtux: 1}")]
+
+    with pytest.raises(BadInput, match=r"agent\.pod_mtux: there is no such setting"):
+        CliRunner().invoke(main.build(lab=False), [*named, "preflight", "--store", store], catch_exceptions=False)
+
+
+def test_native_addresses_are_of_families_that_there_are(run, store):
+    with pytest.raises(BadInput, match="--native-addresses: expected one of none, ipv4, ipv6, dual, found 'v4'"):
+        run("--provider", "static", "--store", store, "--native-addresses", "v4")

@@ -50,6 +50,18 @@ CALLS = {
     "ReplaceRoute": lambda client: client.replace_route({"RouteTableId": "rtb-1"}),
     "DeleteRoute": lambda client: client.delete_route({"RouteTableId": "rtb-1"}),
     "ModifyNetworkInterfaceAttribute": lambda client: client.switch_source_check_off("eni-1"),
+    "DescribeSecurityGroups": lambda client: client.security_groups(["sg-1"]),
+    "DescribeNetworkInterfaces": lambda client: client.interfaces(),
+    "DescribeSubnets": lambda client: client.subnets(),
+    "DescribeInstanceTypes": lambda client: client.instance_types(["m5.large"]),
+    "AssignPrivateIpAddresses": lambda client: client.assign_ipv4({"NetworkInterfaceId": "e"}),
+    "AssignIpv6Addresses": lambda client: client.assign_ipv6({"NetworkInterfaceId": "e"}),
+    "UnassignPrivateIpAddresses": lambda client: client.unassign_ipv4({"NetworkInterfaceId": "e"}),
+    "UnassignIpv6Addresses": lambda client: client.unassign_ipv6({"NetworkInterfaceId": "e"}),
+    "CreateNetworkInterface": lambda client: client.create_interface({"SubnetId": "s"}),
+    "AttachNetworkInterface": lambda client: client.attach_interface("eni-1", "i-1", 1),
+    "DetachNetworkInterface": lambda client: client.detach_interface("eni-attach-1"),
+    "DeleteNetworkInterface": lambda client: client.delete_interface("eni-1"),
 }
 
 

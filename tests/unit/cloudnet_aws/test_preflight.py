@@ -13,7 +13,7 @@ from cloudnet.clock import ManualClock
 from cloudnet.lab.clouds.aws import StrictEc2, server
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.listener import Listener
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import IPPool, Metadata, Node
 from cloudnet.provider.budget import Bucket, Budget, Kind
 from cloudnet.provider.preflight import Check, Needs, Severity
@@ -112,6 +112,13 @@ def only_the_group(world):
 def only_pods(world):
     world.shut(*anything(VPC_RANGE, POD_RANGE))
     world.open(*anything(POD_RANGE))
+
+
+def no_icmp(world):
+    world.shut(*anything(VPC_RANGE, POD_RANGE))
+    ranges = {"IpRanges": [{"CidrIp": POD_RANGE}]}
+    every = [{"IpProtocol": p, "FromPort": 0, "ToPort": 65535} | ranges for p in ("tcp", "udp")]
+    world.open(*anything(VPC_RANGE), *every)
 
 
 def no_way_out(world):
@@ -226,6 +233,13 @@ class TestPreflight(CloudPreflightContract):
             remedy="authorize-security-group-ingress --group-id sg-.*4789.*10.0.1.0/24",
         ),
         Obstacle("probes shut", no_probes, Check.FIREWALL, problem="udp 4793 .probes.", remedy='"FromPort": 4793'),
+        Obstacle(
+            "ICMP shut",
+            no_icmp,
+            Check.FIREWALL,
+            problem="^icmp .pods. is not let in from 10.65",
+            remedy='"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, ',
+        ),
         Obstacle("nothing let out", no_way_out, Check.FIREWALL, problem="out to", remedy="security-group-egress"),
         Obstacle(
             "source check on",
@@ -272,3 +286,36 @@ class TestPreflight(CloudPreflightContract):
                 world.open(*json.loads(finding.remedy.partition("--ip-permissions '")[2].removesuffix("'")))
 
         assert {f.severity for f in world.provider.preflight(world.needs)} == {Severity.OK}
+
+
+@pytest.fixture
+def native(strict, connected):
+    """Return a VPC in which pods shall have addresses of the subnets."""
+    world = AwsWorld(strict, *connected)
+    world.needs = replace(world.needs, native=frozenset({Family.IPV4}))
+    return world
+
+
+def wrong(world):
+    return [f for f in world.provider.preflight(world.needs) if f.severity is not Severity.OK]
+
+
+def test_native_addresses_need_a_mark(native):
+    (found,) = wrong(native)
+
+    assert (found.check, found.remedy) == (Check.ADDRESSES, "set cluster in the provider's settings")
+
+
+def test_native_addresses_are_free_for_every_node(native):
+    native.provider = native.make(cluster="c1")
+
+    assert wrong(native) == []
+    assert "native IPv4 addresses in 3 subnets" in {f.subject for f in native.provider.preflight(native.needs)}
+    assert native.writes() == []
+
+
+def test_who_may_not_look_at_interfaces_is_told(native):
+    native.provider = native.make(cluster="c1")
+    native.deny("DescribeNetworkInterfaces")
+
+    assert [(f.check, f.severity) for f in wrong(native)] == [(Check.PERMISSION, Severity.BLOCKS)]

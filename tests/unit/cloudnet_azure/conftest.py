@@ -44,6 +44,7 @@ class AzureCloud:
             self.clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds
         )
         self.arm.state.groups.add(GROUP)
+        self.arm.state.denied = lambda: self.simulator.conditions.denied
         self.simulator = Simulator(CONTRACT, self.arm, self.arm, clock=self.clock, limits=BUCKETS, conditions=limit)
         self.listener = Listener(0, serving(self.simulator, outsider=False))
         self.listener.open()
@@ -119,6 +120,23 @@ class AzureCloud:
         self.arm.state.machines[machine] = Machine(machine, name, interface, "00:0d:3a:00:00:01")
         own = tuple(ip_interface(a) for a in addresses if ":" not in a)
         return Node(Metadata(name), own, provider_id=f"azure://{machine}")
+
+    def add_interface(self, name, subnet, *addresses, names=()):
+        """Let somebody have an interface that is attached to nothing."""
+        configurations = [
+            {
+                "name": names[at] if names else f"c{at}",
+                "properties": {
+                    "privateIPAddress": address,
+                    "privateIPAllocationMethod": "Static",
+                    "subnet": {"id": f"{VNET}/subnets/{subnet}"},
+                    "primary": at == 0,
+                },
+            }
+            for at, address in enumerate(addresses)
+        ]
+        body = {"location": "westeurope", "properties": {"ipConfigurations": configurations}}
+        self.arm.state.put("networkInterfaces", f"{NETWORKS}/networkInterfaces/{name}", body)
 
     def add_route(self, table, name, prefix, *, address="", kind="VirtualAppliance"):
         """Let somebody write a route behind the plugin's back."""

@@ -4,6 +4,7 @@ import pytest
 
 from cloudnet.provider.errors import (
     Conflict,
+    Exhausted,
     NotFound,
     PermissionDenied,
     QuotaExceeded,
@@ -31,7 +32,9 @@ KNOWN = [
     (409, "PublicIPCountLimitReached", QuotaExceeded),
     (400, "QuotaExceeded", QuotaExceeded),
     (403, "QuotaExceeded", QuotaExceeded),
-    (400, "SubnetIsFull", QuotaExceeded),
+    (400, "SubnetIsFull", Exhausted),
+    (409, "SubnetIsFull", Exhausted),
+    (400, "InsufficientAddressPrefixes", Exhausted),
     (404, "ResourceNotFound", NotFound),
     (404, "ResourceGroupNotFound", NotFound),
     (404, "", NotFound),

@@ -5,7 +5,7 @@ import pytest
 from cloudnet.lab.clouds.trouble import Fault, Trouble
 from cloudnet.model.addresses import InterfaceId, NodeName
 from cloudnet.provider.errors import Conflict, NotFound, Unsupported
-from cloudnet_azure import forwarding
+from cloudnet_azure import forwarding, interfaces
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,15 @@ def test_a_write_carries_the_etag_of_the_read(cloud, provider, three):
     instance = provider.instances(three)[NodeName("n1")]
     body = cloud.outsider("GET", "networkInterfaces/n1-nic")
     client = cloud.client()
-    cloud.outsider("PUT", "networkInterfaces/n1-nic", forwarding.forwarding_interface(body))  # a new etag
+    cloud.outsider("PUT", "networkInterfaces/n1-nic", written(body))  # a new etag
 
     with pytest.raises(Conflict):
-        client.put_interface("rg", "n1-nic", forwarding.forwarding_interface(body), body["etag"])
+        client.put_interface("rg", "n1-nic", written(body), body["etag"])
     assert instance.interface == "rg/n1-nic"
+
+
+def written(body):
+    return interfaces.whole({**body, "properties": forwarding.forwarding(body["properties"])})
 
 
 @pytest.mark.parametrize("interface", ["eni-0123", "rg/gone", "rg/pool/99/nic"])
@@ -98,7 +102,7 @@ def test_a_scale_sets_machine_changes_in_that_one_interface_alone():
         "properties": {"networkProfileConfiguration": {"networkInterfaceConfigurations": [configuration, other]}},
     }
 
-    body = forwarding.forwarding_machine(machine, "A")
+    body = interfaces.of_machine(machine, "A", forwarding.forwarding)
 
     changed = {**configuration, "properties": {**configuration["properties"], "enableIPForwarding": True}}
     assert body == {
@@ -106,6 +110,6 @@ def test_a_scale_sets_machine_changes_in_that_one_interface_alone():
         "properties": {"networkProfileConfiguration": {"networkInterfaceConfigurations": [changed, other]}},
     }
     with pytest.raises(NotFound):
-        forwarding.forwarding_machine(machine, "c")
+        interfaces.of_machine(machine, "c", forwarding.forwarding)
     with pytest.raises(Unsupported, match="shows no network configuration"):
-        forwarding.forwarding_machine({"name": "pool_0", "properties": {}}, "a")
+        interfaces.of_machine({"name": "pool_0", "properties": {}}, "a", forwarding.forwarding)

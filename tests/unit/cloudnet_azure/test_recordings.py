@@ -21,6 +21,7 @@ HEADERS = ("azure-asyncoperation", "azure-asyncnotification", "location", "etag"
 RECORDINGS = {  # how many of a recording's calls the simulator has
     "routetableclient": 12,
     "interfaceclient": 13,
+    "securitygroupclient": 12,
     "subnetclient": 16,
     "virtualnetworkclient": 10,
     "virtualmachinescalesetvmclient": 13,
@@ -198,6 +199,7 @@ def test_the_contract_is_what_the_installed_sdk_sends():
             method = re.search(r'method="(\w+)"', builder)
             if url and method:
                 sent.add((method[1], re.sub(r"\{\w+\}", "{}", url[1]).lower()))
-    ours = {(e.method, re.sub(r"\{\w+\}", "{}", e.path).lower()) for e in ENDPOINTS if e.name != "Operations_Get"}
+    others = {"Operations_Get", "Permissions_ListForResourceGroup"}  # a URL that Azure gives; another SDK's call
+    ours = {(e.method, re.sub(r"\{\w+\}", "{}", e.path).lower()) for e in ENDPOINTS if e.name not in others}
 
     assert ours <= sent

@@ -80,6 +80,7 @@ class GcpWorld:
                 "network": NETWORK,
                 "cluster": "test",
                 "endpoint_url": f"http://127.0.0.1:{self.listener.port}",
+                "resource_manager_url": f"http://127.0.0.1:{self.listener.port}",
                 "access_token": "token",
                 "parallel": 1,  # threads would sleep on one clock
                 "timeout": 2.0,
@@ -110,7 +111,8 @@ class GcpWorld:
             self.put(
                 f"regions/here/subnetworks/s{k}",
                 {
-                    "network": f"projects/{PROJECT}/global/networks/{NETWORK}",
+                    "network": URL + f"projects/{PROJECT}/global/networks/{NETWORK}",
+                    "region": URL + f"projects/{PROJECT}/regions/here",
                     "ipCidrRange": f"10.0.{k}.0/24",
                     "secondaryIpRanges": [{"rangeName": "pods", "ipCidrRange": f"10.20{k}.0.0/24"}],
                 },
@@ -204,7 +206,8 @@ class GcpWorld:
             held = self.google.project.resources.get(f"projects/{PROJECT}/global/routes/{name}")
             spare = held and self.others(held["destRange"], name)
             self.made["replace_route" if spare else "delete_route"] += 1
-        return (*described().judge(request, answer), *(self.given(request, answer) if self.given else ()))
+        api = request.call.partition(".")[0]
+        return (*described(api).judge(request, answer), *(self.given(request, answer) if self.given else ()))
 
     def others(self, destination, name):
         routes = (d for _, d in self.google.project.of("routes"))
@@ -212,9 +215,9 @@ class GcpWorld:
 
 
 @functools.cache
-def described():
-    """Return Google's description of Compute Engine; reading its five megabytes takes a moment."""
-    page = files("googleapiclient") / "discovery_cache" / "documents" / "compute.v1.json"
+def described(api="compute"):
+    """Return Google's description of an API; reading the five megabytes of Compute Engine's takes a moment."""
+    page = files("googleapiclient") / "discovery_cache" / "documents" / f"{api}.v1.json"
     return Description(json.loads(page.read_text()))
 
 

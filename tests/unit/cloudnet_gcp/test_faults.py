@@ -17,6 +17,7 @@ from cloudnet.provider.errors import (
     Unavailable,
     Unsupported,
 )
+from cloudnet_gcp.errors import PERMISSIONS
 
 BLOCK, THEIRS = ip_network("10.65.1.0/26"), ip_network("10.65.9.0/26")
 WRITES = {Verb.CREATE: "routes.insert", Verb.REPLACE: "routes.insert", Verb.DELETE: "routes.delete"}
@@ -139,3 +140,39 @@ def test_addresses(make_world, verb, fault):
     world.clock.advance(5.0)
     world.release("n1", world.holds("n1"))
     assert world.holds("n1") == ()
+
+
+CLIENT_READS = {
+    "routes.list": lambda client: client.routes(),
+    "routes.get": lambda client: client.route("theirs"),
+    "instances.aggregatedList": lambda client: client.machines(),
+    "instances.get": lambda client: client.machine("here-a/vm-1"),
+    "subnetworks.get": lambda client: client.subnet("here/s1"),
+    "subnetworks.aggregatedList": lambda client: client.subnets(),
+    "networks.get": lambda client: client.network(),
+    "firewalls.list": lambda client: client.firewalls(),
+    "projects.get": lambda client: client.routes_quota(),
+    "globalOperations.list": lambda client: client.operations(["operation-1"]),
+    "zoneOperations.list": lambda client: client.operations(["operation-1"], zone="here-a"),
+    "projects.testIamPermissions": lambda client: client.granted(["compute.routes.list"]),
+}
+
+
+def test_every_call_that_reads_is_in_the_matrix():
+    reads = {call.partition(".")[2] for call in PERMISSIONS if not call.endswith((".insert", ".delete", "Interface"))}
+
+    assert reads == set(CLIENT_READS)
+
+
+@pytest.mark.parametrize("fault", READS)
+@pytest.mark.parametrize("call", CLIENT_READS)
+def test_every_call_that_reads_has_every_fault_in_its_class(world, call, fault):
+    hit, expected = READS[fault]
+    world.google.simulator.faults.add(replace(hit, calls=f"*.{call}"))
+
+    with pytest.raises(expected) as caught:
+        CLIENT_READS[call](world.client)
+
+    assert type(caught.value) is expected
+    assert call in str(caught.value)
+    assert "token" not in str(caught.value).replace("next_page_token", "")

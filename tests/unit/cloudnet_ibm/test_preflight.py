@@ -9,7 +9,7 @@ import pytest
 
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.ibm.state import Rule
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import IPPool, Metadata
 from cloudnet.provider.preflight import Check, Needs, Severity
 from cloudnet.testing.preflight import CloudPreflightContract, Obstacle
@@ -102,6 +102,10 @@ def pool_of_ipv6(world):
     return replace(world.needs, pools=(*world.needs.pools, six))
 
 
+def native(world):
+    return replace(world.needs, native=frozenset({Family.IPV4}))
+
+
 class TestIbmPreflight(CloudPreflightContract):
     CHECKS = frozenset(Check)
     OBSTACLES = (
@@ -137,6 +141,7 @@ class TestIbmPreflight(CloudPreflightContract):
         ),
         Obstacle("large packets", large_packets, Check.MTU, remedy="CLOUDNET_POD_MTU=1450"),
         Obstacle("pool over a subnet", pool_over_a_subnet, Check.ADDRESSES, problem="the subnet 10.0.1.0/24"),
+        Obstacle("native addresses", native, Check.ADDRESSES, remedy="native_addresses to none"),
         Obstacle("pool of IPv6", pool_of_ipv6, Check.ADDRESSES, Severity.WARNING, problem="no IPv6 routes"),
     )
 

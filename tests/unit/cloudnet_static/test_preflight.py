@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from cloudnet.model.addresses import NodeName
+from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import IPPool, Metadata, Node
 from cloudnet.provider.preflight import Check, Needs, Severity
 from cloudnet.testing.preflight import Obstacle, PreflightContract
@@ -66,9 +66,14 @@ def a_pool_in_a_rack(world):
     return replace(world.needs, pools=(IPPool(Metadata("clash"), ip_network("10.0.2.128/25")), *world.needs.pools))
 
 
+def native(world):
+    return replace(world.needs, native=frozenset({Family.IPV4}))
+
+
 class TestPreflight(PreflightContract):
     CHECKS = frozenset({Check.MACHINES, Check.TABLES, Check.ROUTES, Check.ADDRESSES, Check.MTU})
     OBSTACLES = (
+        Obstacle("native addresses", native, Check.ADDRESSES, remedy="native_addresses to none"),
         Obstacle(
             "nobody routes",
             nobody_routes,

@@ -8,6 +8,7 @@ import pytest
 
 from cloudnet.controller.loop import Options
 from cloudnet.model.addresses import Family
+from cloudnet.model.calico import cidr_name
 from cloudnet.model.resources import CloudNode, CloudRoute, EncapMode, IPPool, Metadata, NextHop, Node
 from cloudnet.provider.memory import Fault
 from cloudnet.store.api import change
@@ -625,3 +626,23 @@ def test_every_route_stands_in_every_table_when_that_is_asked_for(make_cluster) 
     cluster.run()
 
     assert all(set(routes) == {B0, B1} for routes in cluster.shown().values())
+
+
+# --- pace ---------------------------------------------------------------------------------------------------
+
+
+def test_events_after_a_plan_wait_for_each_other_the_longer_the_more_blocks_there_are(cluster) -> None:
+    cluster.options = Options(rest_a_block=1.0)
+    cluster.restart()
+    cluster.join(0, 1)
+    cluster.run(60)
+
+    first, second = cluster.block(0, "10.65.10.0/26"), cluster.block(0, "10.65.11.0/26")
+    cluster.run(0.5)
+    third = cluster.block(0, "10.65.12.0/26")
+    cluster.run(0.5)
+    early = [bool(cluster.get(CloudRoute, cidr_name(ip_network(b)))) for b in (first, second, third)]
+    cluster.run(10)
+
+    assert early == [True, True, False]
+    assert set(cluster.states(third).values()) == {"programmed"}

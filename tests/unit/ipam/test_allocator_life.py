@@ -289,10 +289,8 @@ class LifeWithoutTransactions(Life):
 class Switch:
     """A store whose calls go wherever one says."""
 
-    atomic = True
-
-    def __init__(self):
-        self.to = None
+    def __init__(self, *, atomic):
+        self.to, self.atomic = None, atomic
 
     def __getattr__(self, verb):
         return getattr(self.to, verb)
@@ -302,7 +300,7 @@ class WarmNode:
     """One node's memory, until its process is killed; what the store tells it comes when it comes."""
 
     def __init__(self, life, node):
-        self.life, self.switch, self.busy = life, Switch(), False
+        self.life, self.switch, self.busy = life, Switch(atomic=life.atomic), False
         self.warm = Warm(self.switch, node, now=lambda: life.now, matches=lambda *_: True)
         items = [item for kind in KINDS for item in life.store.list(kind).items]
         self.warm.heard([Event(EventType.PUT, item.value, item.revision) for item in items], synced=True)
@@ -400,15 +398,24 @@ class WarmLife(Life):
         super().teardown()
 
 
+class WarmLifeWithoutTransactions(WarmLife):
+    """The same on a store that may stop between any two writes."""
+
+    atomic = False
+
+
 TestWarmLife = WarmLife.TestCase
+TestWarmLifeWithoutTransactions = WarmLifeWithoutTransactions.TestCase
 TestLife, TestLifeWithoutTransactions = Life.TestCase, LifeWithoutTransactions.TestCase
-TestLife.settings = TestLifeWithoutTransactions.settings = TestWarmLife.settings = settings(
+_SETTINGS = settings(
     max_examples=100,
     stateful_step_count=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking deeds inside deeds takes minutes
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestLife.settings = TestLifeWithoutTransactions.settings = _SETTINGS
+TestWarmLife.settings = TestWarmLifeWithoutTransactions.settings = _SETTINGS
 
 
 @pytest.mark.parametrize("kind", [Life, LifeWithoutTransactions])

@@ -323,15 +323,70 @@ def test_one_that_fails_fails_alone(books, warm):
     assert agree(books)
 
 
-def test_a_store_without_transactions_is_served_the_long_way(books):
+# --- without transactions ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stepwise(books):
     books.store = MemoryStore(books.store.data, atomic=False)
-    warm = Warmth(books, atomic=False)
+    made = Warmth(books, atomic=False)
+    made.leases.top_up(Request(NODE))
+    return made
 
-    taken = warm.take("web")
-    warm.give_back("web")
 
-    assert len(taken) == 1
+def test_without_transactions_a_pod_takes_one_write_each_for_handle_block_and_endpoint(books, stepwise):
+    assert stepwise.requests(lambda: stepwise.take("web")) == ["write"] * 3
+    assert agree(books)
+
+
+def test_without_transactions_a_pod_s_end_takes_as_many(books, stepwise):
+    stepwise.take("web")
+
+    assert stepwise.requests(lambda: stepwise.give_back("web")) == ["write"] * 3
     assert not list(picture.take(books.store).allocations())
+    assert agree(books)
+
+
+def test_without_transactions_an_endpoint_that_cannot_be_leaves_no_address(books, stepwise):
+    stepwise.take("web")
+
+    with pytest.raises(AlreadyExists):
+        stepwise.take("other", extra=lambda addresses: [Create(endpoint("web", addresses))])
+
+    assert [found.handle for found in picture.take(books.store).allocations()] == ["net.web"]
+    assert agree(books)
+
+
+def test_without_transactions_a_lost_block_is_planned_again_and_the_handle_s_count_is_exact(books, stepwise):
+    first = books.ipam.auto_assign(Family.IPV4, 1, Request(NODE, "net.elsewhere"))[0].ip
+
+    (second,) = stepwise.take("web")
+
+    assert first != second
+    assert agree(books)
+
+
+@pytest.fixture
+def two_families(books, stepwise):
+    books.store.create(IPPool(Metadata("six"), ip_network("fd00:65::/64"), block_size=122))
+    stepwise.hear()
+    stepwise.leases.top_up(Request(NODE))
+    return stepwise
+
+
+def test_without_transactions_two_families_are_two_handles_writes_and_two_blocks(books, two_families):
+    assert two_families.requests(lambda: two_families.take("web", tuple(Family))) == ["write"] * 5
+    assert agree(books)
+
+
+def test_without_transactions_a_second_family_that_is_lost_is_planned_again_with_the_first(books, two_families):
+    books.ipam.auto_assign(Family.IPV6, 1, Request(NODE, "net.elsewhere"))
+
+    taken = two_families.take("web", (Family.IPV4, Family.IPV6))
+
+    held = [found.address for found in picture.take(books.store).allocations() if found.handle == "net.web"]
+    assert sorted(map(str, held)) == sorted(map(str, taken))
+    assert agree(books)
 
 
 def test_whoever_goes_the_long_way_holds_up_nobody(books, warm):

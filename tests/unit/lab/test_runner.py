@@ -22,6 +22,7 @@ from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import Cause
 
 PROVEN = (PathKind.NATIVE, Reason.PROVEN)
 LOST = (PathKind.VXLAN, Reason.PROBES_LOST)
@@ -69,6 +70,18 @@ class FakeStage:
             old.name, old.namespace, old.subnet, old.addresses, old.agent_socket, (*old.pods, pod), blocks
         )
         return pod
+
+    def start_pod(self, node: str) -> LabPod:
+        raise AssertionError(f"no step here starts a pod on {node} with what is at hand")
+
+    def crowd(self, node: str) -> None:
+        raise AssertionError(f"no step here crowds {node}")
+
+    def disperse(self, node: str) -> None:
+        raise AssertionError(f"no step here disperses {node}")
+
+    def supply(self, node: str) -> tuple[int, Cause]:
+        raise AssertionError(f"no step here waits for addresses of {node}")
 
     def break_(self, fault: str, *, target: str = "", value: str = "") -> None:  # noqa: ARG002 - as the lab has it
         self.did.append(f"break {fault} {target}".strip())

@@ -192,12 +192,14 @@ def test_a_call_travels_over_http_and_back(connection):
 
 def test_no_call_waits_for_nagle(connection, simulator):
     simulator._meter.limits = {}
-    started = time.monotonic()
+    seconds = []
 
     for _ in range(25):
+        started = time.monotonic()
         ask(connection)
+        seconds.append(time.monotonic() - started)
 
-    assert time.monotonic() - started < 0.5  # 44 ms a call otherwise
+    assert min(seconds) < 0.03  # at least 40 ms, each of them, otherwise
 
 
 def test_an_answer_may_be_lost_after_the_deed(connection, simulator, cloud):

@@ -59,8 +59,9 @@ def only(documents, kind, name=""):
         ("policy_only=true", "privileged=true", "interface_prefix=veth"),
         ("monitoring=true", "pod_cidr=10.65.0.0/16", "pull_secret=s"),
         ("api_server=10.0.0.1:6443", "identity=me"),
+        ("takeover=true",),
     ],
-    ids=["usual", "policy only", "all in", "api server"],
+    ids=["usual", "policy only", "all in", "api server", "takeover"],
 )
 def test_every_object_is_what_kubernetes_schemas_allow(overlay, settings):
     for document in built(*settings, overlay=overlay, config={"a": 1}):
@@ -135,6 +136,7 @@ def test_policy_only_knows_the_links_of_the_other_plugin_and_lets_pods_reach_the
     [
         (("policy_only=true",), "--set interface_prefix: expected what names of pods' links begin with"),
         (("policy_only=true", "interface_prefix=lxc", "pod_cidr=10.65.0.0/16"), "--set pod_cidr: expected none"),
+        (("policy_only=true", "interface_prefix=lxc", "takeover=true"), "--set takeover: expected false"),
     ],
 )
 def test_policy_only_needs_a_prefix_and_no_pool(settings, message):
@@ -327,3 +329,21 @@ def test_a_wrong_value_in_one_of_our_kinds_is_refused_by_the_api(api):
                 "status": {"tables": [{"table": "t", "state": "done"}]},
             }
         )
+
+
+def test_a_cluster_to_be_taken_over_has_agents_where_a_label_says_so_and_nothing_that_installs_by_itself():
+    documents = built("takeover=true", overlay="gke")
+    (daemon,) = [d for d in documents if d["kind"] == "DaemonSet"]
+    pod = daemon["spec"]["template"]["spec"]
+    (agent,) = pod["containers"]
+
+    assert pod["nodeSelector"]["cloudnet.io/agent"] == "yes"
+    assert "initContainers" not in pod
+    assert {m["mountPath"] for m in agent["volumeMounts"]} >= {
+        "/etc/cni/net.d",
+        "/opt/cni/bin",
+        "/var/lib/cni/networks",
+    }
+    assert {m["name"] for m in agent["volumeMounts"]} <= {v["name"] for v in pod["volumes"]}
+    (role,) = [d for d in documents if d["kind"] == "ClusterRole" and d["metadata"]["name"] == "cloudnet-agent"]
+    assert any("ipreservations" in rule["resources"] and "create" in rule["verbs"] for rule in role["rules"])

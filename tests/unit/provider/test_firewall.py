@@ -122,3 +122,27 @@ def test_what_is_left_has_every_address_that_was_not_taken_away(whole, parts, in
     left = firewall.without(whole, parts)
 
     assert any(address in each for each in left) == (not any(address in part for part in parts))
+
+
+@pytest.mark.parametrize(
+    ("permits", "here", "shut"),
+    [
+        (True, ["10.0.1.11/32"], []),
+        (True, ["10.0.1.11/32", "10.0.2.11/32"], ["10.0.1.11/32", "10.0.2.11/32"]),
+        (False, ["10.0.1.11/32", "10.0.2.11/32"], ["10.0.1.11/32", "10.0.2.11/32"]),
+        (False, ["10.0.2.11/32"], []),
+    ],
+    ids=["allowed to all", "allowed to one", "denied to one", "denied to none"],
+)
+def test_a_rule_about_a_part_of_this_side_allows_what_all_may_have_and_denies_what_any_may_not(permits, here, shut):
+    rule = Rule(inbound=True, allow=permits, locals=nets("10.0.1.0/24"))
+    guarded = Guard("sg", (), (rule,), lets_in=not permits, addresses=nets(*here))
+
+    assert firewall.closed(guarded, "udp", VXLAN, inbound=True) == nets(*shut)
+
+
+def test_a_rule_about_this_sides_ipv4_says_nothing_of_ipv6():
+    six = Opening("pods", nets("fd00::/48"), locals=nets("fd00::/48"), nodes=False)
+    rule = Rule(inbound=True, allow=False, locals=nets("10.0.0.0/8"))
+
+    assert firewall.closed(Guard("sg", (), (rule,), lets_in=True), "udp", six, inbound=True) == ()

@@ -122,7 +122,7 @@ def test_an_answer_that_does_not_come_is_waited_for_until_the_deadline(pair):
     with pytest.raises(TimeoutError):
         connection.request("/", [], b"", deadline=began + 0.05)
 
-    assert 0.05 <= time.monotonic() - began < 1
+    assert 0.05 <= time.monotonic() - began < 5
 
 
 def test_a_stream_goes_both_ways(pair):

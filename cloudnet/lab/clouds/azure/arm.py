@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from cloudnet.clock import Clock
-from cloudnet.lab.clouds.azure import interfaces, machines, networks, tables, words
+from cloudnet.lab.clouds.azure import interfaces, machines, networks, security, tables, words
 from cloudnet.lab.clouds.azure.pending import Operations
 from cloudnet.lab.clouds.azure.state import State
 from cloudnet.lab.clouds.azure.words import Codes
@@ -31,11 +31,17 @@ _CALLS: Mapping[str, Callable[[State, Request], Answer]] = MappingProxyType(
         "Subnets_Get": networks.get_subnet,
         "Subnets_CreateOrUpdate": networks.put_subnet,
         "Subnets_Delete": networks.delete_subnet,
+        "NetworkSecurityGroups_List": security.listed,
+        "NetworkSecurityGroups_Get": security.get,
+        "NetworkSecurityGroups_CreateOrUpdate": security.put,
+        "NetworkSecurityGroups_Delete": security.delete,
+        "Permissions_ListForResourceGroup": security.permissions,
         "NetworkInterfaces_List": interfaces.listed,
         "NetworkInterfaces_Get": interfaces.get,
         "NetworkInterfaces_CreateOrUpdate": interfaces.put,
         "NetworkInterfaces_Delete": interfaces.delete,
         "NetworkInterfaces_ListVirtualMachineScaleSetNetworkInterfaces": interfaces.list_of_scale_set,
+        "NetworkInterfaces_GetVirtualMachineScaleSetNetworkInterface": interfaces.get_of_scale_set,
         "VirtualMachines_List": machines.listed,
         "VirtualMachineScaleSetVMs_List": machines.listed,
         "VirtualMachineScaleSetVMs_Get": machines.get,

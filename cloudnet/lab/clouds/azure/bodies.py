@@ -92,7 +92,7 @@ def network(name: str, resource: str, written: Json, subnets: Sequence[Json], *,
 
 def subnet(name: str, resource: str, written: Json, *, tag: str) -> Json:
     properties = written.get("properties") or {}
-    shown = {k: properties[k] for k in ("addressPrefix", "routeTable") if k in properties}
+    shown = {k: properties[k] for k in ("addressPrefix", "routeTable", "networkSecurityGroup") if k in properties}
     return {
         "name": name,
         "id": resource,
@@ -105,6 +105,66 @@ def subnet(name: str, resource: str, written: Json, *, tag: str) -> Json:
             "privateLinkServiceNetworkPolicies": "Enabled",
         },
         "type": "Microsoft.Network/virtualNetworks/subnets",
+    }
+
+
+def security_group(name: str, resource: str, written: Json, *, tag: str) -> Json:
+    kind = "Microsoft.Network/networkSecurityGroups"
+    own = (written.get("properties") or {}).get("securityRules") or []
+    return {
+        "name": name,
+        "id": resource,
+        "etag": tag,
+        "type": kind,
+        "location": written.get("location", LOCATION),
+        "properties": {
+            "provisioningState": "Succeeded",
+            "resourceGuid": guid(resource),
+            "securityRules": [_security_rule(f"{kind}/securityRules", resource, each, tag=tag) for each in own],
+            "defaultSecurityRules": [
+                _security_rule(f"{kind}/defaultSecurityRules", resource, _default(*each), tag=tag)
+                for each in _DEFAULT_RULES
+            ],
+        },
+    }
+
+
+_NETWORK, _ANY = "VirtualNetwork", "*"
+_DEFAULT_RULES = (
+    ("AllowVnetInBound", "inbound traffic from all VMs in VNET", _NETWORK, _NETWORK, 65000),
+    ("AllowAzureLoadBalancerInBound", "inbound traffic from azure load balancer", "AzureLoadBalancer", _ANY, 65001),
+    ("DenyAllInBound", "all inbound traffic", _ANY, _ANY, 65500),
+    ("AllowVnetOutBound", "outbound traffic from all VMs to all VMs in VNET", _NETWORK, _NETWORK, 65000),
+    ("AllowInternetOutBound", "outbound traffic from all VMs to Internet", _ANY, "Internet", 65001),
+    ("DenyAllOutBound", "all outbound traffic", _ANY, _ANY, 65500),
+)
+"""The rules at the end of every group: name, what they are about, source, destination, priority."""
+
+
+def _default(name: str, about: str, source: str, destination: str, priority: int) -> Json:
+    access = "Deny" if name.startswith("Deny") else "Allow"
+    properties = {
+        "description": f"{access} {about}",
+        "protocol": _ANY,
+        "sourcePortRange": _ANY,
+        "destinationPortRange": _ANY,
+        "sourceAddressPrefix": source,
+        "destinationAddressPrefix": destination,
+        "access": access,
+        "priority": priority,
+        "direction": "Inbound" if name.endswith("InBound") else "Outbound",
+    }
+    return {"name": name, "properties": properties}
+
+
+def _security_rule(kind: str, group: str, written: Json, *, tag: str) -> Json:
+    lists = ("sourcePortRanges", "destinationPortRanges", "sourceAddressPrefixes", "destinationAddressPrefixes")
+    return {
+        "name": written["name"],
+        "id": f"{group}/{kind.rpartition('/')[2]}/{written['name']}",
+        "etag": tag,
+        "type": kind,
+        "properties": {"provisioningState": "Succeeded"} | {name: [] for name in lists} | written["properties"],
     }
 
 
@@ -147,9 +207,15 @@ def interface(name: str, resource: str, written: Json, *, tag: str) -> Json:
     }
 
 
+_AS_WRITTEN = (
+    *("privateIPAddress", "privateIPAddressPrefixLength", "publicIPAddress", "applicationSecurityGroups"),
+    *("loadBalancerBackendAddressPools", "loadBalancerInboundNatRules"),
+)
+
+
 def _configuration(written: Json, resource: str, *, primary: bool, tag: str) -> Json:
     properties = written.get("properties") or {}
-    shown = {k: properties[k] for k in ("privateIPAddress", "privateIPAddressPrefixLength") if k in properties}
+    shown = {k: properties[k] for k in _AS_WRITTEN if k in properties}
     return {
         "name": written["name"],
         "id": resource,

@@ -1,7 +1,8 @@
 """The calls of Azure Resource Manager that the lab knows: those of the plugin, and those that build a network.
 
 Names are the operation ids of Microsoft's descriptions; paths, statuses and versions are theirs as well
-(``Microsoft.Network`` 2025-05-01, ``Microsoft.Compute`` 2026-04-01; interfaces of scale sets have 2018-10-01).
+(``Microsoft.Network`` 2025-05-01, ``Microsoft.Compute`` 2026-04-01; interfaces of scale sets have 2018-10-01,
+permissions are ``Microsoft.Authorization`` 2022-04-01).
 Buckets as Azure Resource Manager has them for a subscription, a principal and a region since 2024.
 """
 
@@ -22,6 +23,7 @@ BUCKETS: Mapping[str, Bucket] = MappingProxyType(
 NETWORK = NETWORK_API
 COMPUTE = "2026-04-01"
 SCALE_SET_NICS = "2018-10-01"
+AUTHORIZATION = "2022-04-01"
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
 _TABLES = _GROUP + "/providers/Microsoft.Network/routeTables"
@@ -29,6 +31,8 @@ _TABLE = _TABLES + "/{table}"
 _ROUTE = _TABLE + "/routes/{route}"
 _NICS = _GROUP + "/providers/Microsoft.Network/networkInterfaces"
 _NIC = _NICS + "/{interface}"
+_NSGS = _GROUP + "/providers/Microsoft.Network/networkSecurityGroups"
+_NSG = _NSGS + "/{security_group}"
 _VNET = _GROUP + "/providers/Microsoft.Network/virtualNetworks/{vnet}"
 _SUBNETS = _VNET + "/subnets"
 _SUBNET = _SUBNETS + "/{subnet}"
@@ -55,6 +59,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _endpoint("NetworkInterfaces_Get", "GET", _NIC, NETWORK),
     _endpoint("NetworkInterfaces_CreateOrUpdate", "PUT", _NIC, NETWORK),
     _endpoint("NetworkInterfaces_Delete", "DELETE", _NIC, NETWORK),
+    _endpoint("NetworkSecurityGroups_List", "GET", _NSGS, NETWORK),
+    _endpoint("NetworkSecurityGroups_Get", "GET", _NSG, NETWORK),
+    _endpoint("NetworkSecurityGroups_CreateOrUpdate", "PUT", _NSG, NETWORK),
+    _endpoint("NetworkSecurityGroups_Delete", "DELETE", _NSG, NETWORK),
     _endpoint("VirtualNetworks_Get", "GET", _VNET, NETWORK),
     _endpoint("VirtualNetworks_CreateOrUpdate", "PUT", _VNET, NETWORK),
     _endpoint("VirtualNetworks_Delete", "DELETE", _VNET, NETWORK),
@@ -68,10 +76,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _SET + "/networkInterfaces",
         SCALE_SET_NICS,
     ),
+    _endpoint(
+        "NetworkInterfaces_GetVirtualMachineScaleSetNetworkInterface",
+        "GET",
+        _SET_MACHINE + "/networkInterfaces/{interface}",
+        SCALE_SET_NICS,
+    ),
     _endpoint("VirtualMachines_List", "GET", _GROUP + "/providers/Microsoft.Compute/virtualMachines", COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_List", "GET", _SET + "/virtualMachines", COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_Get", "GET", _SET_MACHINE, COMPUTE),
     _endpoint("VirtualMachineScaleSetVMs_Update", "PUT", _SET_MACHINE, COMPUTE),
+    _endpoint(
+        "Permissions_ListForResourceGroup",
+        "GET",
+        _GROUP + "/providers/Microsoft.Authorization/permissions",
+        AUTHORIZATION,
+    ),
     # What Azure-AsyncOperation leads to; the URL is Azure's own, so no version is asked for.
     Endpoint(
         "Operations_Get",

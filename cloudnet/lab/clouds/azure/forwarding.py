@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from cloudnet.lab import spec
+from cloudnet.lab.clouds.azure.allotment import block
 from cloudnet.lab.clouds.azure.bodies import Json, routes_of
 from cloudnet.lab.clouds.azure.state import Machine, Resource, State
 from cloudnet.lab.fabric import FabricRoute, FabricState, FabricSubnet, Gateway, Port
@@ -64,11 +65,13 @@ def _port(state: State, machine: Machine, numbers: Mapping[str, int]) -> Port | 
     subnet = state.find(configurations[0]["properties"]["subnet"]["id"])
     if subnet is None or subnet.id.lower() not in numbers:
         return None
+    held = [cidr for c in configurations if (cidr := block(c["properties"]))]
     return Port(
         device=spec.port_name(machine.name),
         bridge=spec.bridge_name(subnet.name),
         mac=machine.mac,
-        addresses=tuple(ip_address(c["properties"]["privateIPAddress"]) for c in configurations),
+        addresses=tuple(each.network_address for each in held if each.num_addresses == 1),
+        ranges=tuple(each for each in held if each.num_addresses > 1),
         check=not properties.get("enableIPForwarding", False),
         up=machine.running,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
 from cloudnet.lab.clouds.azure.names import GROUP, NETWORK_API, SCALE_SET, SUBSCRIPTION
-from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
+from cloudnet.lab.spec import OUTSIDE_HOST, POOL, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 _NETWORKS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Network"
@@ -35,12 +35,14 @@ class Azure(Socket):
         tables = {subnet.name: f"rt-{subnet.name}" for subnet in subnets}
         for table in tables.values():
             self.arm("PUT", f"routeTables/{table}", {"location": "westeurope"})
+        group = self.arm("PUT", "networkSecurityGroups/nodes", security_group())["id"]
         prefixes = [
             {
                 "name": subnet.name,
                 "properties": {
                     "addressPrefix": str(subnet.cidr),
                     "routeTable": {"id": f"{_NETWORKS}/routeTables/{tables[subnet.name]}"},
+                    "networkSecurityGroup": {"id": group},
                 },
             }
             for subnet in subnets
@@ -117,3 +119,24 @@ class Azure(Socket):
             found = self.routes(table).get(str(block))
             if found and found["properties"].get("nextHopIpAddress") == str(_OUTSIDER):
                 self.arm("DELETE", f"routeTables/{table}/routes/{found['name']}")
+
+
+def security_group() -> Mapping[str, object]:
+    """Return a group that lets nodes and pods in, as the Terraform module's does; the fabric does not look at it."""
+    rules = [
+        {
+            "name": f"cloudnet-{name}",
+            "properties": {
+                "priority": priority,
+                "direction": "Inbound",
+                "access": "Allow",
+                "protocol": "*",
+                "sourcePortRange": "*",
+                "destinationPortRange": "*",
+                "sourceAddressPrefix": str(source),
+                "destinationAddressPrefix": "*",
+            },
+        }
+        for priority, (name, source) in enumerate((("nodes", VPC), ("pods", POOL)), start=200)
+    ]
+    return {"location": "westeurope", "properties": {"securityRules": rules}}

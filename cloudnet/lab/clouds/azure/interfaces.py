@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import ip_network
-
-from cloudnet.lab.clouds.azure import bodies, words
+from cloudnet.lab.clouds.azure import allotment, bodies, words
 from cloudnet.lab.clouds.azure.bodies import Json
 from cloudnet.lab.clouds.azure.state import INTERFACE, SCALE_SET_MACHINE, Resource, State
 from cloudnet.lab.clouds.simulator import Answer, Request
 
-_FIRST_HOST = 3  # among a subnet's hosts: Azure keeps four addresses, the network's own among them
 _NOT_IN_2018 = (
     *("nicType", "auxiliaryMode", "auxiliarySku", "defaultOutboundConnectivityEnabled"),
     *("allowPort25Out", "vnetEncryptionSupported", "disableTcpStateTracking"),
@@ -35,7 +31,11 @@ def put(state: State, request: Request) -> Answer:
     before = state.find(request.path)
     if refusal := state.refused(request, request.path, before):
         return refusal
-    made = state.put(INTERFACE, before.id if before else request.path, _addressed(state, request.body, before))
+    given = allotment.allot(state, request.body["properties"].get("ipConfigurations") or [], before)
+    if isinstance(given, Answer):
+        return given
+    written = {**request.body, "properties": {**request.body["properties"], "ipConfigurations": given}}
+    made = state.put(INTERFACE, before.id if before else request.path, written)
     state.changed()
     return Answer(200 if before else 201, shown(state, made))
 
@@ -48,6 +48,15 @@ def list_of_scale_set(state: State, request: Request) -> Answer:
     prefix = request.path.rpartition("/")[0].lower() + "/virtualmachines/"
     found = [r for r in state.of(SCALE_SET_MACHINE) if r.id.lower().startswith(prefix)]
     return Answer(200, {"value": [_of_machine(state, each) for each in found]})
+
+
+def get_of_scale_set(state: State, request: Request) -> Answer:
+    """Show one interface of a scale set's machine."""
+    machine = state.find(request.path.rpartition("/networkInterfaces/")[0])
+    name = request.parameters["interface"]
+    if machine is None or machine.written["name"].lower() != name.lower():
+        return words.child_not_found(request.path)
+    return Answer(200, _of_machine(state, machine))
 
 
 def shown(state: State, interface: Resource) -> Json:
@@ -70,28 +79,3 @@ def _of_machine(state: State, machine: Resource) -> Json:
     body = shown(state, made)
     body["properties"] = {k: v for k, v in body["properties"].items() if k not in _NOT_IN_2018}
     return {k: v for k, v in body.items() if k != "kind"}
-
-
-def _addressed(state: State, body: Json, before: Resource | None) -> Json:
-    """Give an address to each ip-configuration that asks for a dynamic one; the old one where it had one."""
-    had = {c["name"]: c["properties"]["privateIPAddress"] for c in _configurations(before)} if before else {}
-    taken = {c["properties"]["privateIPAddress"] for each in state.of(INTERFACE) for c in _configurations(each)}
-    configurations = []
-    for each in body["properties"].get("ipConfigurations") or []:
-        properties = dict(each["properties"])
-        if "privateIPAddress" not in properties:
-            properties["privateIPAddress"] = had.get(each["name"]) or _free(state, properties["subnet"]["id"], taken)
-        configurations.append({**each, "properties": properties})
-    return {**body, "properties": {**body["properties"], "ipConfigurations": configurations}}
-
-
-def _configurations(interface: Resource) -> Iterator[Json]:
-    return iter(interface.written["properties"].get("ipConfigurations") or [])
-
-
-def _free(state: State, subnet: str, taken: set[str]) -> str:
-    found = state.find(subnet)
-    if found is None:
-        raise LookupError(f"no subnet {subnet}")
-    hosts = list(ip_network(found.written["properties"]["addressPrefix"]).hosts())
-    return next(str(host) for host in hosts[_FIRST_HOST:] if str(host) not in taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudnet.lab.clouds.azure import bodies, words
+from cloudnet.lab.clouds.azure import allotment, bodies, words
 from cloudnet.lab.clouds.azure.bodies import Json
 from cloudnet.lab.clouds.azure.state import SCALE_SET_MACHINE, Machine, Resource, State
 from cloudnet.lab.clouds.simulator import Answer, Request
@@ -33,7 +33,10 @@ def put(state: State, request: Request) -> Answer:
         return words.compute_etag_mismatch(wanted.strip('"'), tag)
     if state.held(before.id):
         return words.error(409, "OperationNotAllowed", "Another operation is in progress.")  # assumed
-    made = state.put(SCALE_SET_MACHINE, before.id, _configured(before.written, request.body))
+    written = _configured(state, before, request.body)
+    if isinstance(written, Answer):
+        return written
+    made = state.put(SCALE_SET_MACHINE, before.id, written)
     body = bodies.scale_set_machine(made.id, made.name, _model(made), version=made.version)
     body["properties"]["provisioningState"] = "Updating"
     return state.accepted(request, made.id, before, Answer(200, body, {"Etag": body["etag"]}))
@@ -60,13 +63,18 @@ def _shown(state: State, machine: Machine, *, view: bool) -> Json:
 
 
 def _model(machine: Resource) -> Json:
-    """Return the network configuration of a scale set's machine, in which its own address is not."""
+    """Return the network configuration of a scale set's machine, in which no address is."""
     properties = machine.written["properties"]
     configurations = [
         {
             "name": c["name"],
             "properties": {
                 "subnet": c["properties"]["subnet"],
+                **(
+                    {"primary": bool(c["properties"].get("primary"))}
+                    if len(properties["ipConfigurations"]) > 1
+                    else {}
+                ),
                 "privateIPAddressVersion": c["properties"].get("privateIPAddressVersion", "IPv4"),
             },
         }
@@ -85,11 +93,29 @@ def _model(machine: Resource) -> Json:
     }
 
 
-def _configured(written: Json, body: Json) -> Json:
-    """Return a machine's configuration with what a request changes; a request that names none changes none."""
+def _configured(state: State, before: Resource, body: Json) -> Json | Answer:
+    """Return a machine's configuration with what a request changes; a request that names none changes none.
+
+    Addresses are not in a request: a configuration of a name that was there keeps its own, a new one gets one.
+    """
+    written = before.written
     profile = (body.get("properties") or {}).get("networkProfileConfiguration") or {}
     for each in profile.get("networkInterfaceConfigurations") or []:
-        if each.get("name") == written["name"]:
-            forwarding = each["properties"].get("enableIPForwarding", False)
-            return {**written, "properties": {**written["properties"], "enableIPForwarding": forwarding}}
+        if each.get("name") != written["name"]:
+            continue
+        given = allotment.allot(state, [_single(c) for c in each["properties"]["ipConfigurations"]], before)
+        if isinstance(given, Answer):
+            return given
+        changed = {
+            "ipConfigurations": given,
+            "enableIPForwarding": each["properties"].get("enableIPForwarding", False),
+        }
+        return {**written, "properties": {**written["properties"], **changed}}
     return written
+
+
+def _single(configuration: Json) -> Json:
+    """Return a configuration without what Microsoft.Compute of this version does not know and ignores."""
+    known = ("subnet", "primary", "privateIPAddressVersion")
+    properties = {k: v for k, v in configuration["properties"].items() if k in known}
+    return {"name": configuration["name"], "properties": {**properties, "privateIPAllocationMethod": "Dynamic"}}

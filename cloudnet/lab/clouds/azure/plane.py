@@ -32,6 +32,7 @@ class AzurePlane:
     def __init__(self, conditions: Conditions, clock: Clock, *, operation_seconds: float) -> None:
         arm = Arm(clock, lambda: self.simulator.conditions.routes_per_table, operation_seconds=operation_seconds)
         self.state = arm.state
+        self.state.denied = lambda: self.simulator.conditions.denied
         self.state.groups.add(GROUP)
         self.simulator = Simulator(CONTRACT, arm, arm, clock=clock, limits=BUCKETS, conditions=conditions)
         self._network = self._gateway = ""

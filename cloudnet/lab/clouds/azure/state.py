@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudnet.clock import Clock
@@ -18,6 +18,7 @@ ROUTE_TABLE = "routeTables"
 INTERFACE = "networkInterfaces"
 NETWORK = "virtualNetworks"
 SUBNET = "subnets"
+SECURITY_GROUP = "networkSecurityGroups"
 SCALE_SET_MACHINE = "scaleSetMachine"  # what is written of it is the network configuration of its interface
 
 
@@ -48,10 +49,11 @@ class Machine:
 
 
 class State:
-    """One subscription. One call at a time; the simulator sees to that."""
+    """One subscription. One call at a time; the simulator sees to that. ``denied``: calls that it may not make."""
 
     def __init__(self, clock: Clock, limit: Callable[[], int], operations: Operations, codes: Codes) -> None:
         self.codes = codes
+        self.denied: Callable[[], Collection[str]] = frozenset
         self.limit = limit
         self.groups: set[str] = set()
         self.machines: dict[str, Machine] = {}

@@ -13,11 +13,17 @@ from cloudnet.lab.clouds.trouble import Fault, Trouble
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes that no source shows; tests vary them. ``routes``: too many in a table. ``duplicate``: a prefix twice."""
+    """Codes that no source shows; tests vary them.
+
+    ``routes``: too many in a table. ``duplicate``: a prefix twice. ``prefixes``: a subnet without a free block.
+    ``configurations``: too many on an interface.
+    """
 
     routes: str = "RouteCountLimitReached"
     routes_status: int = 400
     duplicate: str = "DuplicateRouteAddressPrefix"
+    prefixes: str = "SubnetIsFull"
+    configurations: str = "PrivateIPAddressesPerNetworkInterfaceLimitReached"
 
 
 def error(status: int, code: str, message: str, *, retry_after: float | None = None, **more: Any) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from ipaddress import ip_network
@@ -18,7 +18,13 @@ from cloudnet.lab.clouds.simulator import Answer, Request
 KEEP = 60.0  # seconds of old states, for readers that lag
 
 _LISTS: Mapping[str, str] = MappingProxyType(
-    {"routes": "routeList", "instances": "instanceAggregatedList", "operations": "operationList"}
+    {
+        "routes": "routeList",
+        "firewalls": "firewallList",
+        "instances": "instanceAggregatedList",
+        "subnetworks": "subnetworkAggregatedList",
+        "operations": "operationList",
+    }
 )
 
 
@@ -37,12 +43,16 @@ class Manners:
 
 @dataclass(slots=True)
 class Calls:
-    """The handler. ``limit`` tells how many static routes fit now, ``lag`` how many seconds a read of routes lags."""
+    """The handler. ``limit`` tells how many static routes fit now, ``lag`` how many seconds a read of routes lags.
+
+    ``denied`` tells which calls the account may not make.
+    """
 
     project: Project
     clock: Clock
     limit: Callable[[], int]
     lag: Callable[[], float] = lambda: 0.0
+    denied: Callable[[], Collection[str]] = frozenset
     manners: Manners = field(default_factory=Manners)
     changed: Callable[[], None] = lambda: None
     _routes: History[Mapping[str, Document]] = field(default_factory=History)
@@ -105,13 +115,29 @@ class Calls:
         return {**route, "warnings": [{"code": code, "message": f"Next hop '{instance}'"}]} if code else dict(route)
 
     def _instances_aggregatedList(self, request: Request) -> Answer:  # noqa: N802 - the API's name
-        found = self._chosen(request, [document for _, document in self.project.of("instances")])
-        found.sort(key=lambda machine: (machine["zone"], machine["name"]))
+        return self._aggregated(request, "instances", "zone")
+
+    def _subnetworks_aggregatedList(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        return self._aggregated(request, "subnetworks", "region")
+
+    def _aggregated(self, request: Request, collection: str, scope: str) -> Answer:
+        """List a collection of all zones or regions, each with its own."""
+        found = self._chosen(request, [document for _, document in self.project.of(collection)])
+        found.sort(key=lambda each: (each[scope], each["name"]))
         page, token = lists.page(request.query, found)
-        zones: dict[str, Document] = {}
-        for machine in page:
-            zones.setdefault("zones/" + last(machine["zone"]), {"instances": []})["instances"].append(machine)
-        return dialect.good(self._list(request, "instances", zones, token))
+        scopes: dict[str, Document] = {}
+        for each in page:
+            scopes.setdefault(f"{scope}s/{last(each[scope])}", {collection: []})[collection].append(each)
+        return dialect.good(self._list(request, collection, scopes, token))
+
+    def _firewalls_list(self, request: Request) -> Answer:
+        return self._page(request, "firewalls", self._chosen(request, [d for _, d in self.project.of("firewalls")]))
+
+    def _cloudresourcemanager_projects_testIamPermissions(self, request: Request) -> Answer:  # noqa: N802 - the API's name
+        """Answer with those permissions that no denied call needs."""
+        withheld = {rules.permission(call) for call in self.denied()}
+        granted = [each for each in request.body["permissions"] if each not in withheld]
+        return dialect.good({"permissions": granted} if granted else {})
 
     def _globalOperations_list(self, request: Request) -> Answer:  # noqa: N802 - the API's name
         scope = partial(request.path).removesuffix("/operations")
@@ -178,6 +204,7 @@ class Calls:
         *,
         target_id: str = "",
         failure: Failure | None = None,
+        holds: tuple[str, ...] = (),
     ) -> Answer:
         wait = 0.0 if request.outsider else self.manners.operation_seconds
         operation = self.project.begin(
@@ -188,6 +215,7 @@ class Calls:
             target_id=target_id,
             request_id=request.query.get("requestId", ""),
             failure=failure,
+            holds=holds,
         )
         return dialect.good(operation)
 
@@ -241,6 +269,12 @@ class Calls:
         if held + coming < self.limit():
             return None
         return Failure(403, "QUOTA_EXCEEDED", f"Quota 'ROUTES' exceeded. Limit: {self.limit()}.0 globally.")
+
+    def _firewalls_insert(self, request: Request) -> Answer:
+        path = f"{partial(request.path)}/{request.body.get('name')}"
+        self._check(rules.make(self.project, path, request.body))
+        network = {"network": URL + partial(request.body["network"])}
+        return self._insert(request, _FIREWALL | request.body | network, "firewall")
 
     def _instances_insert(self, request: Request) -> Answer:
         body = request.body
@@ -298,9 +332,18 @@ class Calls:
         changed["fingerprint"] = fingerprint(changed)
         failure = Failure(400, self.manners.no_room, "IP space is exhausted.") if given is None else None
         effect = bound(machine["networkInterfaces"].__setitem__, at, changed)
-        return self._begin(request, "updateNetworkInterface", path, effect, target_id=machine["id"], failure=failure)
+        return self._begin(
+            request,
+            "updateNetworkInterface",
+            path,
+            effect,
+            target_id=machine["id"],
+            failure=failure,
+            holds=tuple(alias["ipCidrRange"] for alias in given or ()),
+        )
 
 
+_FIREWALL: Document = {"priority": 1000, "direction": "INGRESS", "disabled": False, "logConfig": {"enable": False}}
 _SUBNET: Document = {
     "privateIpGoogleAccess": False,
     "privateIpv6GoogleAccess": "DISABLE_GOOGLE_ACCESS",

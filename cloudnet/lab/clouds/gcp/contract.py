@@ -1,6 +1,7 @@
-"""The calls of Compute Engine that a lab's Google answers, by the ids of its published description.
+"""The calls that a lab's Google answers, by the ids of its published descriptions: Compute Engine's, and one more.
 
-``tests/unit/lab/test_gcp_contract.py`` holds each line against the description that google-api-python-client carries.
+``tests/unit/lab/test_gcp_contract.py`` holds each line against the descriptions in google-api-python-client.
+What an account may do is asked of Cloud Resource Manager, which is another host in the real Google.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ def _write(name: str, method: str, path: str) -> Endpoint:
 CONTRACT = Contract(
     (
         _read("projects.get", "/compute/v1/projects/{project}"),
+        Endpoint(
+            "cloudresourcemanager.projects.testIamPermissions", "POST", "/v1/projects/{resource}:testIamPermissions"
+        ),
+        _read("firewalls.list", f"{_GLOBAL}/firewalls"),
+        _write("firewalls.insert", "POST", f"{_GLOBAL}/firewalls"),
         _read("networks.get", f"{_GLOBAL}/networks/{{network}}"),
         _write("networks.insert", "POST", f"{_GLOBAL}/networks"),
         _write("networks.delete", "DELETE", f"{_GLOBAL}/networks/{{network}}"),
+        _read("subnetworks.aggregatedList", "/compute/v1/projects/{project}/aggregated/subnetworks"),
         _read("subnetworks.get", f"{_REGION}/subnetworks/{{subnetwork}}"),
         _write("subnetworks.insert", "POST", f"{_REGION}/subnetworks"),
         _write("subnetworks.delete", "DELETE", f"{_REGION}/subnetworks/{{subnetwork}}"),

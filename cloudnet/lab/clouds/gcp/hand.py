@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from cloudnet.lab import state
 from cloudnet.lab.clouds.api import ENDPOINT, KEY, Launched, Socket
 from cloudnet.lab.clouds.gcp.forwarding import mac
 from cloudnet.lab.clouds.gcp.plane import PROJECT
 from cloudnet.lab.clouds.gcp.state import last
-from cloudnet.lab.spec import OUTSIDE_HOST, VPC, SubnetPlan
+from cloudnet.lab.spec import OUTSIDE_HOST, POOL, VPC, SubnetPlan
 from cloudnet.lab.state import CloudRecord
 
 NETWORK = "vpc"
@@ -37,7 +38,8 @@ class Google(Socket):
 
     def make_network(self, subnets: Sequence[SubnetPlan]) -> CloudRecord:
         """Make the network with its subnets and default route; one table, the network's own, serves all of them."""
-        self.api("POST", "global/networks", {"name": NETWORK, "autoCreateSubnetworks": False})
+        mtu = state.load(self.lab).spec.mtu
+        self.api("POST", "global/networks", {"name": NETWORK, "autoCreateSubnetworks": False, "mtu": mtu})
         for subnet in subnets:
             region = _region(subnet.zone)
             pods = {"rangeName": POD_RANGE, "ipCidrRange": str(pod_range(subnet.cidr))}
@@ -46,9 +48,16 @@ class Google(Socket):
             self.api("POST", f"regions/{region}/subnetworks", body)
         gateway = f"projects/{PROJECT}/global/gateways/default-internet-gateway"
         self._insert("default-route", "0.0.0.0/0", priority=1000, nextHopGateway=gateway)
+        self._open()
         self.ask("network", network=NETWORK)
         ids = {subnet.name: f"{subnet.zone}/{subnet.name}" for subnet in subnets}
         return CloudRecord(NETWORK, ids, {subnet.name: NETWORK for subnet in subnets})
+
+    def _open(self) -> None:
+        """Let nodes and pods reach nodes, as the Terraform module does; the lab's fabric does not look at it."""
+        for name, source in (("nodes", VPC), ("pods", POOL)):
+            rule = {"name": f"cloudnet-{name}", "network": _network(), "sourceRanges": [str(source)]}
+            self.api("POST", "global/firewalls", rule | {"allowed": [{"IPProtocol": "all"}]})
 
     def attach_outside(self, cloud: CloudRecord, subnet: str) -> None:  # noqa: ARG002 - one network, the lab's
         """Lead packets for outside into a VPN tunnel, and what comes out of it by the network's routes."""
@@ -88,6 +97,7 @@ class Google(Socket):
             "network": cloud.vpc,
             "cluster": self.lab,
             "endpoint_url": ENDPOINT,
+            "resource_manager_url": ENDPOINT,
             "access_token": KEY,
             "pod_range": POD_RANGE,
             "mtu": mtu,

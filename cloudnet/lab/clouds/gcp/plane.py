@@ -56,6 +56,7 @@ class Google:
             clock,
             limit=lambda: self.conditions.routes_per_table,
             lag=lambda: self.conditions.lag(self.simulator.counts["compute.routes.list"]),
+            denied=lambda: self.conditions.denied,
             manners=manners or Manners(),
         )
         self.simulator = Simulator(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any
 
 from cloudnet.lab.clouds.gcp.state import Document, Project, last, partial
@@ -18,6 +19,7 @@ from cloudnet.model.addresses import Network, family
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 NEXT_HOPS = ("nextHopInstance", "nextHopIp", "nextHopIlb", "nextHopVpnTunnel", "nextHopGateway")
 MOST_ALIASES = 150  # of one interface
+_VERBS: Mapping[str, str] = MappingProxyType({"insert": "create", "aggregatedList": "list"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,12 @@ def interface(current: Document, body: Mapping[str, Any]) -> Refusal | None:
     if len(body.get("aliasIpRanges", [])) > MOST_ALIASES:
         return invalid("networkInterface.aliasIpRanges", "", f"An interface has at most {MOST_ALIASES}.")
     return None
+
+
+def permission(call: str) -> str:
+    """Return the IAM permission that a call is named after: ``compute.routes.create`` for an insert."""
+    resource, _, verb = call.rpartition(".")
+    return f"{resource}.{_VERBS.get(verb, verb)}"
 
 
 def network(text: object) -> Network | None:

@@ -15,11 +15,12 @@ from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.lab.clouds.ibm.cloud import IbmCloud
 from cloudnet.lab.clouds.ibm.contract import contract
 from cloudnet.lab.clouds.ibm.fabric import fabric_state
-from cloudnet.lab.clouds.ibm.state import Route, Vpc
+from cloudnet.lab.clouds.ibm.state import Route, Rule, Vpc
 from cloudnet.lab.clouds.listener import MakeServer
 from cloudnet.lab.clouds.server import serving
 from cloudnet.lab.clouds.simulator import Simulator
 from cloudnet.lab.fabric import FabricState
+from cloudnet.lab.spec import POOL, VPC
 from cloudnet.provider.budget import Bucket
 
 REGION = "eu-de"
@@ -103,8 +104,12 @@ class IbmPlane:
         return carry_out
 
     def _network(self, message: control.Message) -> control.Message:
-        """Make subnets, ``{"subnets": [{"name", "zone", "cidr"}]}``, with a routing table for each."""
+        """Make subnets, ``{"subnets": [{"name", "zone", "cidr"}]}``, with a routing table for each.
+
+        The default group lets nodes and pods in, as the Terraform module's does; the fabric does not look at it.
+        """
         made = {}
+        self.vpc.default_group.rules += [Rule("inbound", str(source)) for source in (VPC, POOL)]
         for wanted in message["subnets"]:
             table = self.vpc.add_table(wanted["name"])
             subnet = self.vpc.add_subnet(wanted["name"], wanted["zone"], IPv4Network(wanted["cidr"]), table.id)

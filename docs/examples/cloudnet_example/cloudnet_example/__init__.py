@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudnet.clock import Clock
@@ -12,7 +12,8 @@ from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.resources import Node
 from cloudnet.provider.api import Capabilities, Instance, RouteScope
 from cloudnet.provider.budget import Bucket, Budget
-from cloudnet_example import instances
+from cloudnet.provider.preflight import Finding, Needs
+from cloudnet_example import instances, preflight
 from cloudnet_example.client import Client
 from cloudnet_example.config import ExampleConfig, parse
 from cloudnet_example.errors import NAME
@@ -51,6 +52,10 @@ class ExampleProvider:
 
     def instances(self, nodes: Iterable[Node]) -> Mapping[NodeName, Instance]:
         return instances.find(self._client, nodes, mtu=self._mtu)
+
+    def preflight(self, needs: Needs) -> Sequence[Finding]:
+        """Look at the router before anything is written to it."""
+        return preflight.look(self, needs)
 
     def allow_forwarding(self, instance: Instance) -> None:
         """Let the machine's port pass packets of pods, if it does not yet."""

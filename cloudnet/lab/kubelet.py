@@ -1,0 +1,74 @@
+"""What is there in a Kubernetes cluster before cloudnet comes: definitions, a namespace, and the objects of kubelets.
+
+Nodes and pods are Kubernetes' own, and cloudnet only adds to them. So where the lab's store is a Kubernetes API,
+somebody has to make them first, and to take them away again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cloudnet.lab.state import NodeRecord
+from cloudnet.manifests import crds
+from cloudnet.model.wire import Json
+from cloudnet.store.kubernetes_client import Client, Request
+
+NAMESPACE = "lab"
+ACCOUNT = "default"
+_CORE = "/api/v1"
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+class Kubelet:
+    """Every kubelet of the lab, and whoever installs the cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def install(self) -> None:
+        """Define the kinds of Calico and cloudnet, and make the namespace of the lab's pods."""
+        for definition in (*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()):
+            self._create(_DEFINITIONS, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+        self._create("namespaces", f"{_CORE}/namespaces", _object("Namespace", NAMESPACE))
+        account = _object("ServiceAccount", ACCOUNT, namespace=NAMESPACE)
+        self._create("serviceaccounts", f"{_CORE}/namespaces/{NAMESPACE}/serviceaccounts", account)
+
+    def register(self, record: NodeRecord, *, provider_id: str) -> None:
+        """Make the Node, with what the kubelet and the cloud's controller say of it."""
+        node = _object("Node", record.name)
+        node["spec"] = {"providerID": provider_id} if provider_id else {}
+        node["status"] = {
+            "addresses": [
+                {"type": "InternalIP", "address": str(record.address.ip)},
+                {"type": "Hostname", "address": record.name},
+            ]
+        }
+        self._create("nodes", f"{_CORE}/nodes", node)
+
+    def forget(self, node: str) -> None:
+        self._delete("nodes", f"{_CORE}/nodes/{node}")
+
+    def start(self, pod: str, *, node: str, labels: dict[str, str]) -> None:
+        """Make a Pod that is scheduled to a node and has no address yet."""
+        document = _object("Pod", pod, namespace=NAMESPACE)
+        document["metadata"]["labels"] = labels
+        containers = [{"name": "pause", "image": "registry.k8s.io/pause:3.10"}]
+        document["spec"] = {"nodeName": node, "serviceAccountName": ACCOUNT, "containers": containers}
+        self._create("pods", f"{_CORE}/namespaces/{NAMESPACE}/pods", document)
+
+    def end(self, pod: str) -> None:
+        self._delete("pods", f"{_CORE}/namespaces/{NAMESPACE}/pods/{pod}")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _create(self, what: str, path: str, document: Json) -> None:
+        self._client.call(Request("create", what, path, body=msgspec.json.encode(document)))
+
+    def _delete(self, what: str, path: str) -> None:
+        self._client.call(Request("delete", what, path))
+
+
+def _object(kind: str, name: str, *, namespace: str = "") -> Json:
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata}

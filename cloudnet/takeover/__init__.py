@@ -1,0 +1,1 @@
+"""Taking over a node from another pod network without an outage, and giving it back."""
