@@ -23,9 +23,9 @@ from cloudnet.kernel.source import source_address
 from cloudnet.model import cluster_events as events
 from cloudnet.model.addresses import Address, Family, NodeName
 from cloudnet.model.cluster_events import Tell
-from cloudnet.model.resources import Node
+from cloudnet.model.resources import Metadata, Node
 from cloudnet.store import api
-from cloudnet.store.api import Store
+from cloudnet.store.api import AlreadyExists, Store
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,10 @@ def methods(config: AgentConfig) -> Mapping[Family, Method]:
 
 
 class NodeAddressKeeper:
-    """Looks whether anything has changed, and only then at the host. ``own`` is the Node as the informer knows it."""
+    """Looks whether anything has changed, and only then at the host.
+
+    ``own`` is the Node as the informer knows it. With ``registers``, a Node that is not there is made.
+    """
 
     def __init__(
         self,
@@ -65,11 +68,13 @@ class NodeAddressKeeper:
         links: Links,
         reach: Reach,
         tell: Tell,
+        registers: bool = False,
     ) -> None:
         self.found: Mapping[Family, Outcome] = {}  # replaced whole; any thread may look
         self.wanted = wanted
         self._store, self._node = store, node
         self._own, self._links, self._reach, self._tell = own, links, reach, tell
+        self._to_register = registers
         self._seen: Node | None = None
         self._host_due = 0.0
         self._told = ""
@@ -78,7 +83,7 @@ class NodeAddressKeeper:
         """Do what is to be done; return the seconds until the next look."""
         node = self._own()
         if node is None:
-            return _SOON
+            return self._register(now) if self._to_register else _SOON
         if node == self._seen and now < self._host_due:
             return _LOOK
         self._host_due = now + _HOST
@@ -91,6 +96,18 @@ class NodeAddressKeeper:
             return self._failed(problem, now)
         self._told = ""
         return _LOOK
+
+    def _register(self, now: float) -> float:
+        """Make the Node, if it is not there; the informer will say so."""
+        try:
+            self._store.create(Node(Metadata(self._node)))
+            log.info("this node was not known: it is now")
+        except AlreadyExists:
+            log.debug("this node is known, and will be heard of")
+        except CloudnetError as error:
+            return self._failed(f"its Node cannot be made, trying again by itself: {error}", now)
+        self._to_register = False
+        return _SOON
 
     def problem(self) -> str:
         """Return why the node has no address at all; empty while it has one. Any thread may ask."""
@@ -161,6 +178,7 @@ def made(config: AgentConfig, store: Store, own: Callable[[], Node | None], tell
         links=lambda: links_of_host(config),
         reach=source_address,
         tell=tell,
+        registers=not config.store.startswith("kubernetes:"),  # there the kubelet makes it
     )
 
 

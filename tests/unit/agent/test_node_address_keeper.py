@@ -22,7 +22,7 @@ NAME = NodeName("n1")
 class Host:
     """A host, its Node, and the keeper between them."""
 
-    def __init__(self, v4="kubernetes-internal-ip", v6="none"):
+    def __init__(self, v4="kubernetes-internal-ip", v6="none", registers=False):
         self.store = MemoryStore()
         self.links = (self.link("eth0", "10.0.1.5/24", "fd00::5/64"),)
         self.looks = 0
@@ -38,6 +38,7 @@ class Host:
             links=self.look_at_links,
             reach=self.reach,
             tell=lambda reason, note: self.told.append((reason.name, note)),
+            registers=registers,
         )
 
     def link(self, name, *addresses):
@@ -175,6 +176,42 @@ def test_nothing_is_looked_at_before_the_node_is_known():
 
     assert host.keeper.look(0.0) < 1
     assert host.looks == 0
+
+
+def test_outside_kubernetes_a_node_that_is_not_there_is_made_and_then_says_its_address():
+    host = Host(v4="first-found", registers=True)
+    host.known = False
+
+    host.keeper.look(0.0)
+    host.known = True
+    host.keeper.look(0.1)
+
+    assert host.addresses() == ["10.0.1.5/24"]
+
+
+def test_a_node_that_somebody_else_made_meanwhile_is_not_made_again():
+    host = Host(v4="first-found", registers=True)
+    host.known = False
+    host.put("10.0.1.5")
+
+    waits = [host.keeper.look(now) for now in (0.0, 0.1)]
+
+    assert max(waits) < 1
+    assert host.told == []
+
+
+def test_a_node_that_cannot_be_made_is_tried_again_and_told_once():
+    host = Host(v4="first-found", registers=True)
+    host.known = False
+    host.store.data.outage = "the disk is full"
+
+    waits = [host.keeper.look(now) for now in (0.0, 5.0)]
+    host.store.data.outage = ""
+    host.keeper.look(10.0)
+
+    assert waits == [5.0, 5.0]
+    assert [reason for reason, _ in host.told] == ["NodeWithoutAddress"]
+    assert host.node().meta.name == NAME
 
 
 def test_a_destination_is_asked_for_by_its_family():
