@@ -22,7 +22,7 @@ NAME = NodeName("n1")
 class Host:
     """A host, its Node, and the keeper between them."""
 
-    def __init__(self, v4="kubernetes-internal-ip", v6="none", registers=False):
+    def __init__(self, v4="kubernetes-internal-ip", v6="none", *, registers=False):
         self.store = MemoryStore()
         self.links = (self.link("eth0", "10.0.1.5/24", "fd00::5/64"),)
         self.looks = 0
