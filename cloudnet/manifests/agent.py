@@ -1,9 +1,8 @@
 """The agent: a DaemonSet on every Linux node, on the host's network. Pure.
 
 What it may do on the host are capabilities, not everything (docs/decisions/capabilities-not-privileged.md): NET_ADMIN
-and NET_RAW for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make
-``/proc/sys`` writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so
-it is off.
+for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make ``/proc/sys``
+writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so it is off.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from cloudnet.manifests.options import Options, Overlay
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
 
-_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN")
+_CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
+_OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
 _START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
 
@@ -95,7 +95,7 @@ def _rights(options: Options) -> Json:
     return {
         "allowPrivilegeEscalation": False,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(["DAC_OVERRIDE"] if options.takeover else [])]},
+        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(_OF_TAKEOVER if options.takeover else ())]},
         "appArmorProfile": {"type": "Unconfined"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }

@@ -111,7 +111,7 @@ def test_the_agent_has_capabilities_and_not_everything():
     assert "privileged" not in container["securityContext"]
     assert container["securityContext"]["capabilities"] == {
         "drop": ["ALL"],
-        "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"],
+        "add": ["NET_ADMIN", "SYS_ADMIN"],
     }
     assert pod["hostNetwork"]
     assert pod["tolerations"] == [{"operator": "Exists"}]
@@ -338,6 +338,7 @@ def test_a_cluster_to_be_taken_over_has_agents_where_a_label_says_so_and_nothing
     (agent,) = pod["containers"]
 
     assert pod["nodeSelector"]["cloudnet.io/agent"] == "yes"
+    assert {"DAC_OVERRIDE", "NET_RAW"} < {*agent["securityContext"]["capabilities"]["add"]}
     assert "initContainers" not in pod
     assert {m["mountPath"] for m in agent["volumeMounts"]} >= {
         "/etc/cni/net.d",
