@@ -59,6 +59,14 @@ class AgentConfig:
     cni_state: Annotated[str, Says("folder for what is still to be released when the store is back")] = (
         "/var/lib/cloudnet/cni"
     )
+    cni_config: Annotated[
+        str,
+        Says(
+            "file with the runtime's configuration, as `cloudnet cni install` makes it, to be put in place once this "
+            "agent can add pods; empty: somebody else does that"
+        ),
+    ] = ""
+    cni_config_to: Annotated[str, Says("where the runtime looks for it")] = "/etc/cni/net.d/10-cloudnet.conflist"
     state: Annotated[
         str, Says("folder for what the agent remembers: the host's settings before it, and what the store said last")
     ] = "/var/lib/cloudnet"

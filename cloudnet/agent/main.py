@@ -38,8 +38,10 @@ from cloudnet.agent import (
     uninstall,
 )
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.cni_config import keeping_config
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
+from cloudnet.agent.keeping import keeping
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.node_address_keeper import NodeAddressKeeper
@@ -405,7 +407,7 @@ def run(config: AgentConfig) -> int:
         hear_blocks(store, inbox, stack)
         own = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
         stack.enter_context(keeping_own_address(own, agent, clock))
-        stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
+        stack.enter_context(keeping("tunnel", tunnel_keeper(config, store, clock, cluster).look))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
         measured: list[Measuring] = [outgoing, policing]
@@ -429,7 +431,7 @@ def takes_fast_path(config: AgentConfig, found: Features) -> bool:
 def keeping_own_address(keeper: NodeAddressKeeper, agent: Agent, clock: Clock) -> AbstractContextManager[None]:
     """Keep the address of this node, and let people see how it is found."""
     agent.node_addresses = keeper.words
-    return node_address_keeper.keeping(keeper, clock)
+    return node_address_keeper.keeping_addresses(keeper, clock)
 
 
 def spare_the_collector() -> None:
@@ -547,13 +549,13 @@ def site_maker(
 def adding_pods(
     config: AgentConfig, agent: Agent, site: Callable[[Pods], Site], leases: SharedLeases
 ) -> Iterator[None]:
-    """Answer the CNI plugin."""
+    """Answer the CNI plugin, and let the runtime know of it when pods can be added."""
 
     def observe(command: str, code: int, seconds: float) -> None:
         if agent.metrics:
             agent.metrics.cni_answered(command, code, seconds)
 
-    with cni.serving(config, site, leases, observe=observe):
+    with cni.serving(config, site, leases, observe=observe), keeping_config(config, agent.cannot_add):
         yield
 
 

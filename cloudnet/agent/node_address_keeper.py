@@ -6,13 +6,13 @@ What cannot be found is left as it is: a device that is down for a moment must n
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from cloudnet.agent import node_address
+from cloudnet.agent.keeping import keeping
 from cloudnet.agent.node_address import Found, Host, Method, Missing, Outcome, Way
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
@@ -182,22 +182,6 @@ def made(config: AgentConfig, store: Store, own: Callable[[], Node | None], tell
     )
 
 
-@contextmanager
-def keeping(keeper: NodeAddressKeeper, clock: Clock) -> Iterator[None]:
+def keeping_addresses(keeper: NodeAddressKeeper, clock: Clock) -> AbstractContextManager[None]:
     """Keep the node's addresses, on a thread of its own; without a method its Node says them, and stays as it is."""
-    if not keeper.wanted:
-        yield
-        return
-    ending = threading.Event()
-
-    def keep() -> None:
-        while not ending.wait(keeper.look(clock.now())):
-            pass
-
-    thread = threading.Thread(target=keep, name="node address", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()
+    return keeping("node address", lambda: keeper.look(clock.now())) if keeper.wanted else nullcontext()

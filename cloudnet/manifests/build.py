@@ -94,6 +94,7 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "allow_host_network": True,
         "log_level": options.log_level,
         **(_beside(options, overlay) if options.policy_only else _finding(options)),
+        **agent.settings(options),
         **({"endpoint_to_host": "Accept"} if options.takeover else {}),  # as those before us, for the same reason
     }
     of_controller = {

@@ -216,6 +216,12 @@ class Cluster:
         assert self.nodes[node].ended("install") == 0, self.nodes[node].log()
         self.nodes[node].start("agent", without)
 
+    def installed(self, node):
+        """Return what a runtime finds on a node, programs of others left out."""
+        at = self.nodes[node]
+        found = [*at.volume("cni-bin").iterdir(), *at.volume("cni-conf").iterdir()]
+        return sorted(path.name for path in found if path.name != PORTMAP.name)
+
     def pod(self, node, name):
         """Start a pod on a node with the plugin that was installed there; return its address."""
         self.stack.enter_context(netns.temporary(f"{NAME}-{name}"))
@@ -271,8 +277,9 @@ def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(clus
     cluster.controller.start("controller")
     for node in cluster.nodes:
         cluster.start(node)
-    for node in cluster.nodes.values():
+    for name, node in cluster.nodes.items():
         wait(lambda node=node: node.ready("agent", 9091), "the agent is ready")
+        wait(lambda name=name: "10-cloudnet.conflist" in cluster.installed(name), "the runtime's configuration")
     wait(lambda: cluster.controller.ready("controller", 9092), "the controller is ready")
 
     for node in cluster.nodes.values():
@@ -302,4 +309,5 @@ def test_each_capability_is_needed(cluster, capability, complaint):
     cluster.start("n1", without=[capability])
 
     assert cluster.nodes["n1"].ended("agent") != 0
+    assert cluster.installed("n1") == ["cloudnet"], "no configuration, so no pods are sent to this node"
     assert complaint in cluster.nodes["n1"].log()
