@@ -287,6 +287,7 @@ def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(clus
 
     here, there = cluster.pod("n1", "web"), cluster.pod("n2", "db")
     wait(lambda: cluster.pings("web", there), "web reaches db")
+    wait(lambda: cluster.pings("web", str(cluster.lab.node("n1").addresses[0].ip)), "web reaches its own node")
     before = netns.execute(cluster.nodes["n1"].namespace, ["nft", "list", "tables"])
     ended = cluster.nodes["n1"].stop("agent")
     without_agent = cluster.pings("db", here), cluster.pings("web", there)

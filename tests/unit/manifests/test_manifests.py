@@ -104,6 +104,24 @@ def test_the_settings_are_what_both_programs_understand(settings):
     assert json.loads(data["provider.json"]) == {"region": "x"}
 
 
+def test_pods_reach_their_own_node_unless_somebody_says_no():
+    """The API of a control plane's node, DNS caches, metadata proxies: a cluster does not work without them."""
+    actions = []
+    for settings in ((), ("endpoint_to_host=Drop",), ("takeover=true",)):
+        (sections,) = manifests.load_all(
+            only(built(*settings), "ConfigMap")["data"]["settings.yaml"], "settings.yaml"
+        )
+        actions.append(sections["agent"]["endpoint_to_host"])
+
+    assert actions == ["Accept", "Drop", "Accept"]
+
+
+@pytest.mark.parametrize("setting", ["endpoint_to_host=Maybe", "log_level=loud"])
+def test_a_setting_that_a_program_would_refuse_is_refused_at_once(setting):
+    with pytest.raises(BadInput, match=f"--set: agent.{setting.partition('=')[0]}: expected one of"):
+        built(setting)
+
+
 def test_the_agent_has_capabilities_and_not_everything():
     pod = only(built(), "DaemonSet")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
