@@ -428,7 +428,9 @@ class Loop:
         else:
             self._store_tries, self._store_due = 0, self._now
             self._complaints.fine("store")
-        self._dirty(at_once=True)
+        # What was heard meanwhile keeps its moment: else whoever overwrites what we write, and is heard before the
+        # store's answer, would be overwritten as fast as the store takes it.
+        self._dirty(at_once=self._dirty_at == NEVER)
 
     def _outcome(self, outcome: WriteOutcome) -> str:
         """Take in what the store holds now; return why it could not be written, if that is its own fault."""

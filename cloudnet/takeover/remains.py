@@ -7,8 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
-from cloudnet.kernel import iptables, ruleset
+from cloudnet.kernel import iptables
 from cloudnet.kernel.foreign import ForeignRoutes
+from cloudnet.kernel.nft import remove
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.nat import plan as nat
 from cloudnet.policy import elements as policy
@@ -85,7 +86,7 @@ class HostRemains:
     def drop_ours(self) -> None:
         with closing(NftLibrary(allow_host_network=self._allowed)) as nft:
             for table in (policy.TABLE, nat.TABLE):
-                nft.run(f"{ruleset.delete_table(table)}\n")
+                remove(nft, table)
 
 
 def _command(process: Path) -> str:

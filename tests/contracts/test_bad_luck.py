@@ -296,7 +296,8 @@ def test_a_record_that_another_tool_keeps_overwriting_is_rewritten_at_a_bounded_
         programs.eventually(lambda: programs.programmed(people) == 2)
 
     assert fights, "it was overwritten at all"
-    assert len(fights) <= lasted / Options().debounce + 1, "one write for each moment that the controller gathers"
+    moments = lasted / Options().debounce + 1  # of which the first may have begun before the first overwriting
+    assert len(fights) <= moments + 1, "one write for each moment that the controller gathers, and the first"
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) <= 3
 
 

@@ -233,6 +233,21 @@ def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_
     assert 'elements = { "cali1"' in second
 
 
+def test_a_new_table_is_filled_before_a_packet_comes_there():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(one_policy(WEB).state))
+
+    enforcer.resync()
+
+    filling, hanging = nft.scripts
+    assert " hook " not in filling
+    assert 'elements = { "cali1"' in filling
+    assert " hook " in hanging
+    assert "add set" not in hanging
+    assert "add map" not in hanging
+
+
 def turning():
     """Return one state, and another in which a rule moved to a policy that stood already and the pod's list grew."""
     before = policy_cases.parse({"says": "", "policies": [{"name": "a", "ingress": [WEB]}], "packets": []}).state

@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 
+from cloudnet.kernel.nft import remove
+from cloudnet.policy import elements
 from cloudnet.policy.compile import changes_to
 from cloudnet.policy.enforce import Enforcer
 from cloudnet.policy.evaluate import evaluate
@@ -109,6 +111,32 @@ def test_a_rule_that_moves_from_policy_to_policy_lets_every_packet_in_and_no_oth
 
     assert count > 5 * CHANGES
     assert {number for number, _ in seen} == set(range(0, count, 2))
+
+
+@pytest.mark.kernel
+def test_a_table_that_goes_and_comes_again_drops_no_packet_that_it_lets_through():
+    good = policy_cases.parse({"says": "", "packets": [{"eth0 > cali1 tcp 80": "allow"}]}).packets[0].packet
+
+    def under_traffic(judge):
+        judge.outcomes([], lambda: None)
+        enforcer = Enforcer(judge.nft)
+        enforcer.take(changes_to(moving(1, many=True)))
+        raw = [(judge.links["eth0"], frames.ethernet(NODE_MAC, FAR_MAC, frames.build(good, 0)))]
+        seen = set()
+        with flooding(raw, MOST_PACKETS) as flood:
+            for _ in range(CHANGES):
+                remove(judge.nft, elements.TABLE)
+                seen |= judge.drain()
+                enforcer.resync()
+                seen |= judge.drain()
+            count = flood.end()
+        time.sleep(0.05)
+        return count, seen | judge.drain()
+
+    count, seen = policy_judge.held(under_traffic, name="going")
+
+    assert count > 5 * CHANGES
+    assert {number for number, _ in seen} == set(range(count))
 
 
 @pytest.mark.kernel
