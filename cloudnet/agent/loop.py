@@ -413,8 +413,10 @@ class Loop:
         node = self._nodes.get(self.name)
         if node is None:
             return f"node {self.name!r} is not in the store: create its Node resource, or correct --node"
+        if not node.addresses:
+            return f"node {self.name!r} has no address: set ip_autodetection_method, or say it in its Node resource"
         if not node.vteps:
-            return f"node {self.name!r} has no tunnel address: give it a VTEP in its Node resource"
+            return f"node {self.name!r} has no tunnel address: make an IPPool that selects it, or give it a VTEP"
         addresses = ", ".join(str(a.ip) for a in node.addresses) or "none"
         return f"no device carries an address of node {self.name!r} ({addresses}): correct the Node resource"
 

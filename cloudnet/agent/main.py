@@ -21,16 +21,31 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import actions, cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
+from cloudnet.agent import (
+    actions,
+    cni,
+    fastpath,
+    loop,
+    nat,
+    node_address_keeper,
+    policy,
+    policy_only,
+    tunnel,
+    uninstall,
+)
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.cni_config import keeping_config
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
+from cloudnet.agent.keeping import keeping
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
+from cloudnet.agent.node_address_keeper import NodeAddressKeeper
+from cloudnet.agent.policy import PolicyThread
 from cloudnet.agent.prober import ProbeSockets
 from cloudnet.agent.reporter import Reporter
 from cloudnet.agent.service import Measuring, measuring, stopping_on_signals
@@ -131,6 +146,7 @@ class Agent:
         self.store_problem: Callable[[], str] = str
         self.locked: Callable[[], str] = str  # somebody has locked the store
         self.unreadable: Callable[[], Sequence[str]] = tuple  # policies whose documents make no sense, and why
+        self.node_addresses: Callable[[], Mapping[str, str]] = dict  # of this node, by family, and how they are found
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
         self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
@@ -140,6 +156,12 @@ class Agent:
         self._loop = Loop(config)
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
+
+    def ask_of_policy(self, policing: PolicyThread) -> None:
+        """Ask this thread how policy fares."""
+        self.policy_problem = lambda: policing.problem
+        self.policy_out_of_force = lambda: policing.out_of_force
+        self.policy_traffic = policing.traffic
 
     @property
     def heard_at(self) -> float:
@@ -305,6 +327,7 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
                 "ready": not agent.not_ready(),
                 "message": agent.not_ready(),
                 "store_problem": agent.store_problem(),
+                "node_addresses": dict(agent.node_addresses()),
                 "pod_mtu": seen.mtu,
                 "observed": seen.observed,
                 "destinations": {f"{kind}/{reason}": n for (kind, reason), n in sorted(seen.kinds.items()) if n},
@@ -370,9 +393,7 @@ def run(config: AgentConfig) -> int:
         wanted = policy.options(config, fast_path=has_fast_path)
         record = stack.enter_context(recording(opened, config.node))
         policing = stack.enter_context(enforcing(config, wanted, clock, at_own_node(record, config.node)))
-        agent.policy_problem = lambda: policing.problem
-        agent.policy_out_of_force = lambda: policing.out_of_force
-        agent.policy_traffic = policing.traffic
+        agent.ask_of_policy(policing)
         hearers = (
             lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),
@@ -384,7 +405,9 @@ def run(config: AgentConfig) -> int:
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
         hear_blocks(store, inbox, stack)
-        stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
+        own = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
+        stack.enter_context(keeping_own_address(own, agent, clock))
+        stack.enter_context(keeping("tunnel", tunnel_keeper(config, store, clock, cluster).look))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
         measured: list[Measuring] = [outgoing, policing]
@@ -403,6 +426,12 @@ def takes_fast_path(config: AgentConfig, found: Features) -> bool:
     if config.fast_path and not found.fast_path:
         log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
     return config.fast_path and found.fast_path
+
+
+def keeping_own_address(keeper: NodeAddressKeeper, agent: Agent, clock: Clock) -> AbstractContextManager[None]:
+    """Keep the address of this node, and let people see how it is found."""
+    agent.node_addresses = keeper.words
+    return node_address_keeper.keeping_addresses(keeper, clock)
 
 
 def spare_the_collector() -> None:
@@ -520,13 +549,13 @@ def site_maker(
 def adding_pods(
     config: AgentConfig, agent: Agent, site: Callable[[Pods], Site], leases: SharedLeases
 ) -> Iterator[None]:
-    """Answer the CNI plugin."""
+    """Answer the CNI plugin, and let the runtime know of it when pods can be added."""
 
     def observe(command: str, code: int, seconds: float) -> None:
         if agent.metrics:
             agent.metrics.cni_answered(command, code, seconds)
 
-    with cni.serving(config, site, leases, observe=observe):
+    with cni.serving(config, site, leases, observe=observe), keeping_config(config, agent.cannot_add):
         yield
 
 

@@ -163,6 +163,7 @@ def remove_tables(nft: Nft) -> Iterator[str]:
 def _remove_files(config: AgentConfig) -> Iterator[str]:
     removals: tuple[tuple[str, Callable[[Path], object]], ...] = (
         (config.cni_state, shutil.rmtree),
+        (config.cni_config, Path.unlink),
         (str(_settings_file(config)), Path.unlink),
         (last_known.path(config.state), Path.unlink),
         (config.socket, Path.unlink),

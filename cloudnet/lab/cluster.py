@@ -32,6 +32,7 @@ from cloudnet.model.resources import (
     EncapMode,
     IPAMBlock,
     IPPool,
+    Lease,
     Metadata,
     Node,
     Vtep,
@@ -207,6 +208,10 @@ class Cluster:
             return self.store.get(CloudAddresses, node).value.cause
         except api.NotFound:
             return Cause.NONE
+
+    def leader(self) -> str:
+        """Return which controller leads; empty when none has led yet."""
+        return next((item.value.holder for item in self.store.list(Lease).items), "")
 
     def _create_endpoint(self, node: str, pod: state.PodRecord) -> None:
         if self._kubelet:

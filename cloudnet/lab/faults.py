@@ -36,6 +36,10 @@ class Breakable(Protocol):
 
     def kill_controller(self) -> None: ...
 
+    def lose_leader(self) -> None: ...
+
+    def restore_leader(self) -> None: ...
+
     def power_off(self, node: str) -> None: ...
 
     def power_on(self, node: str) -> None: ...
@@ -187,6 +191,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "the controller is killed with SIGKILL",
             lambda lab, _: lab.kill_controller(),
             lambda lab, _: lab.start_controller(),
+        ),
+        "leader-kill": Kind(
+            "a second controller stands by, and the one that leads is killed with SIGKILL",
+            lambda lab, _: lab.lose_leader(),
+            lambda lab, _: lab.restore_leader(),
         ),
     }
 )

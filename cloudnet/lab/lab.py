@@ -37,6 +37,8 @@ CLOUDS = tuple(registry.KINDS)
 STORES = tuple(stores.KINDS)
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_TERM_SECONDS = 10.0
+_STANDBY = "standby"  # the second controller
 
 Say = Callable[[str], None]
 R = TypeVar("R")
@@ -443,17 +445,39 @@ class Lab:
         )
         self._start(_agent_role(node), spec.node_namespace(self.name, node), _program(*arguments, *pods))
 
-    def start_controller(self) -> None:
-        """Start the controller in the cloud's namespace, unless it runs."""
+    def start_controller(self, role: str = "controller") -> None:
+        """Start a controller in the cloud's namespace, unless it runs; of several, one leads."""
         arguments = ("--provider", self.state.spec.cloud, "--provider-config", str(self._provider_file))
-        command = _program("controller", "--store", self.store_url, *arguments, "--identity", "controller")
-        self._start("controller", spec.cloud_namespace(self.name), command)
+        command = _program("controller", "--store", self.store_url, *arguments, "--identity", role)
+        self._start(role, spec.cloud_namespace(self.name), command)
 
     def kill_agent(self, node: str) -> None:
         self._kill(_agent_role(node))
 
     def kill_controller(self) -> None:
         self._kill("controller")
+
+    def lose_leader(self) -> None:
+        """Start a second controller, kill the first, and wait until the second leads.
+
+        Raises:
+            LabError: it does not; the message names its log.
+        """
+        self.start_controller(_STANDBY)
+        self.kill_controller()
+        end = time.monotonic() + _START_SECONDS
+        while self._in_cluster(lambda found: found.leader()) != _STANDBY:
+            if time.monotonic() > end:
+                raise LabError(
+                    f"the second controller does not lead after {_START_SECONDS:g} s (log {self._log(_STANDBY)})"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def restore_leader(self) -> None:
+        """Start the first controller again, and end the second in order, so that the lease is free at once."""
+        self.start_controller()
+        if standby := self.state.processes.get(_STANDBY):
+            processes.kill([standby], grace=_TERM_SECONDS)
 
     def power_off(self, node: str) -> None:
         """Stop a node's machine: no process, no link, nothing left in its kernel of what was set there."""

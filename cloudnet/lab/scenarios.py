@@ -435,6 +435,12 @@ def programs() -> tuple[Step, ...]:
             (Break("controller-kill"), Wait(1.0), Heal("controller-kill"), Wait(1.0)),
         ),
         Step(
+            "leader-kill",
+            StepKind.RESTART,
+            "the controller is killed (SIGKILL) while another one stands by, which takes over and hands back",
+            (Break("leader-kill"), Wait(1.0), Heal("leader-kill"), Wait(1.0)),
+        ),
+        Step(
             "agent-restart",
             StepKind.RESTART,
             "the agent of n2 is restarted in order (SIGTERM)",

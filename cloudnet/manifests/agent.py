@@ -1,9 +1,8 @@
 """The agent: a DaemonSet on every Linux node, on the host's network. Pure.
 
 What it may do on the host are capabilities, not everything (docs/decisions/capabilities-not-privileged.md): NET_ADMIN
-and NET_RAW for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make
-``/proc/sys`` writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so
-it is off.
+for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make ``/proc/sys``
+writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so it is off.
 """
 
 from __future__ import annotations
@@ -17,7 +16,11 @@ from cloudnet.manifests.options import Options, Overlay
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
 
-_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN")
+_CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
+_OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
+_STATE: Final = "/var/lib/cloudnet"
+_STAGED: Final = f"{_STATE}/net.d"
+_FILE: Final = "10-cloudnet.conflist"
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
 _START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
 
@@ -39,6 +42,13 @@ def documents(options: Options, overlay: Overlay) -> list[Json]:
             },
         }
     ]
+
+
+def settings(options: Options) -> Json:
+    """Return the settings that go with these containers: the configuration comes when the agent can add pods."""
+    if options.policy_only or options.takeover:
+        return {}
+    return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"/host/cni/net.d/{_FILE}"}
 
 
 def _pod(options: Options, overlay: Overlay) -> Json:
@@ -75,11 +85,13 @@ def _container(options: Options) -> Json:
         "volumeMounts": [
             objects.settings_mount(),
             {"name": "run", "mountPath": "/run/cloudnet"},
-            {"name": "state", "mountPath": "/var/lib/cloudnet"},
-            *(_MOUNTS if options.takeover else ()),
+            {"name": "state", "mountPath": _STATE},
+            *(_MOUNTS if options.takeover else () if options.policy_only else _PUBLISHED),
         ],
     }
 
+
+_PUBLISHED: Final = ({"name": "cni-conf", "mountPath": "/host/cni/net.d"},)
 
 # `cloudnet takeover` runs inside this container, and finds the host's folders where the host has them.
 _MOUNTS: Final = (
@@ -95,18 +107,18 @@ def _rights(options: Options) -> Json:
     return {
         "allowPrivilegeEscalation": False,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(["DAC_OVERRIDE"] if options.takeover else [])]},
+        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(_OF_TAKEOVER if options.takeover else ())]},
         "appArmorProfile": {"type": "Unconfined"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
 def _installer(options: Options) -> Json:
-    """Return the container that puts the plugin on the node, its configuration last."""
+    """Return the container that puts the plugin on the node, and its configuration where the agent finds it."""
     return {
         "name": "install",
         "image": options.image,
-        "args": ["cni", "install", "--bin-dir", "/host/cni/bin", "--conf-dir", "/host/cni/net.d"],
+        "args": ["cni", "install", "--bin-dir", "/host/cni/bin", "--conf-dir", _STAGED],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -115,13 +127,13 @@ def _installer(options: Options) -> Json:
         },
         "volumeMounts": [
             {"name": "cni-bin", "mountPath": "/host/cni/bin"},
-            {"name": "cni-conf", "mountPath": "/host/cni/net.d"},
+            {"name": "state", "mountPath": _STATE},
         ],
     }
 
 
 def _folders(options: Options, overlay: Overlay) -> list[Json]:
-    folders = {"run": "/run/cloudnet", "state": "/var/lib/cloudnet"}
+    folders = {"run": "/run/cloudnet", "state": _STATE}
     if not options.policy_only:
         folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}
     if options.takeover:

@@ -85,8 +85,16 @@ def calico_crds(*, older: bool = False) -> list[Json]:
 
 
 def policy_crds() -> list[Json]:
-    """Return the definition of ClusterNetworkPolicy, as far as we read it, for tests and for clusters without one."""
-    return [_crd(kind, kind.api_version) for kind in _custom(cluster_policies.API_VERSION)]
+    """Return the definition of ClusterNetworkPolicy, as far as we read it, for tests and for clusters without one.
+
+    Its group is Kubernetes' own, where a definition has to say who approved it (KEP-2337): nobody has approved ours.
+    """
+    made = [_crd(kind, kind.api_version) for kind in _custom(cluster_policies.API_VERSION)]
+    for definition in made:
+        definition["metadata"]["annotations"] = {
+            "api-approved.kubernetes.io": "unapproved, the part that cloudnet reads"
+        }
+    return made
 
 
 def _custom(version: str) -> list[Kind[Any]]:

@@ -30,6 +30,7 @@ from cloudnet.model.resources import (
     IPPool,
     Metadata,
     Node,
+    NodeAddress,
     Resource,
     Vtep,
 )
@@ -105,7 +106,13 @@ class _Bgp(msgspec.Struct, omit_defaults=True, gc=False):
     as_number: int | str | None = msgspec.field(name="asNumber", default=None)  # checked and kept, no more
 
 
+class _NodeAddress(msgspec.Struct, omit_defaults=True, gc=False):
+    address: str = ""
+    type: str = ""
+
+
 class _NodeSpec(msgspec.Struct, omit_defaults=True):
+    addresses: list[_NodeAddress] | None = None
     bgp: _Bgp | None = None
     ipv4_vtep: str = msgspec.field(name="ipv4VXLANTunnelAddr", default="")
     ipv4_mac: str = msgspec.field(name="vxlanTunnelMACAddr", default="")
@@ -138,6 +145,7 @@ def read_node(document: NodeDocument) -> Node:
             wire.network(text, f"status.podCIDRs[{i}]") for i, text in enumerate(document.status.pod_cidrs or ())
         ),
         provider_id=provider_id,
+        said_addresses=tuple(NodeAddress(one.address, one.type) for one in document.spec.addresses or ()),
     )
 
 
@@ -194,6 +202,7 @@ def write_node(node: Node) -> NodeDocument:
     if len(node.addresses) > sum(a is not None for a in (v4, v6)):
         raise BadInput(f"expected one address a family, found {', '.join(map(str, node.addresses))}", path="spec.bgp")
     spec = _NodeSpec(bgp=_Bgp(str(v4) if v4 else "", str(v6) if v6 else "") if node.addresses else None)
+    spec.addresses = [_NodeAddress(one.address, one.type) for one in node.said_addresses] or None
     if vtep := node.vtep(Family.IPV4):
         spec.ipv4_vtep, spec.ipv4_mac = str(vtep.address), vtep.mac
     if vtep := node.vtep(Family.IPV6):

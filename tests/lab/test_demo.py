@@ -57,12 +57,12 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", [pytest.param("etcd", marks=pytest.mark.server), "kubernetes"])
 def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, store: str) -> None:
-    chosen = ("--only", "delete-route", "--only", "api-down", "--only", "controller-kill")
+    chosen = ("--only", "delete-route", "--only", "api-down", "--only", "leader-kill")
 
     result = demo(*SMALL, "--store", store, *chosen)
 
     lost = {step["fault"]: step["lost"] for step in result["steps"] if step["kind"] != "unplanned"}
-    assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "controller-kill": 0}
+    assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "leader-kill": 0}
     joined = next(step for step in result["steps"] if step["kind"] == "join")
     assert 0 < joined["longest_gap_ms"] < 1000, "the store is there while the cloud's API is not"
     assert left_behind() == []

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from cloudnet.model import names
-from cloudnet.testing.kube import events, schema, status
+from cloudnet.testing.kube import definitions, events, schema, status
 from cloudnet.testing.kube.objects import Json, Objects, Type
 
 _LABEL_KEYS = "labels"
@@ -114,6 +114,7 @@ class Api:
         meta |= {"uid": str(uuid4()), "creationTimestamp": _now(), "generation": 1}
         meta.pop("resourceVersion", None)
         document = self._checked(type_, document)
+        _check_definition(type_, document)
         _check_event(type_, None, document)
         stored = self.objects.put(type_, document, word="ADDED")
         self._learn(type_, stored)
@@ -171,6 +172,7 @@ class Api:
             _check_node(before, after)
         after["metadata"] = meta = _with_system_fields(meta, old)
         after = self._checked(type_, after)
+        _check_definition(type_, after)
         _check_event(type_, before, after)
         if _same(before, after):
             return before
@@ -306,6 +308,11 @@ def _check_node(before: Json, after: Json) -> None:
     ]
     if causes:
         raise status.invalid("Node", before["metadata"]["name"], causes)
+
+
+def _check_definition(type_: Type, definition: Json) -> None:
+    if type_.kind == "CustomResourceDefinition" and (causes := list(definitions.faults(definition))):
+        raise status.invalid(type_.kind, definition["metadata"]["name"], causes)
 
 
 def _check_event(type_: Type, before: Json | None, event: Json) -> None:

@@ -20,6 +20,7 @@ NAMES = {
     "api-down",
     "agent-kill",
     "controller-kill",
+    "leader-kill",
 }
 
 

@@ -104,6 +104,24 @@ def test_the_settings_are_what_both_programs_understand(settings):
     assert json.loads(data["provider.json"]) == {"region": "x"}
 
 
+def test_pods_reach_their_own_node_unless_somebody_says_no():
+    """The API of a control plane's node, DNS caches, metadata proxies: a cluster does not work without them."""
+    actions = []
+    for settings in ((), ("endpoint_to_host=Drop",), ("takeover=true",)):
+        (sections,) = manifests.load_all(
+            only(built(*settings), "ConfigMap")["data"]["settings.yaml"], "settings.yaml"
+        )
+        actions.append(sections["agent"]["endpoint_to_host"])
+
+    assert actions == ["Accept", "Drop", "Accept"]
+
+
+@pytest.mark.parametrize("setting", ["endpoint_to_host=Maybe", "log_level=loud"])
+def test_a_setting_that_a_program_would_refuse_is_refused_at_once(setting):
+    with pytest.raises(BadInput, match=f"--set: agent.{setting.partition('=')[0]}: expected one of"):
+        built(setting)
+
+
 def test_the_agent_has_capabilities_and_not_everything():
     pod = only(built(), "DaemonSet")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -111,7 +129,7 @@ def test_the_agent_has_capabilities_and_not_everything():
     assert "privileged" not in container["securityContext"]
     assert container["securityContext"]["capabilities"] == {
         "drop": ["ALL"],
-        "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"],
+        "add": ["NET_ADMIN", "SYS_ADMIN"],
     }
     assert pod["hostNetwork"]
     assert pod["tolerations"] == [{"operator": "Exists"}]
@@ -338,6 +356,7 @@ def test_a_cluster_to_be_taken_over_has_agents_where_a_label_says_so_and_nothing
     (agent,) = pod["containers"]
 
     assert pod["nodeSelector"]["cloudnet.io/agent"] == "yes"
+    assert {"DAC_OVERRIDE", "NET_RAW"} < {*agent["securityContext"]["capabilities"]["add"]}
     assert "initContainers" not in pod
     assert {m["mountPath"] for m in agent["volumeMounts"]} >= {
         "/etc/cni/net.d",

@@ -283,6 +283,39 @@ def test_no_transaction_changes_rules_that_stand_and_where_an_interface_leads_as
     assert nft.list(TABLE) == fresh.list(TABLE)
 
 
+def widening():
+    """Return two states: nine policies let one peer in, and then the first of them lets in all of its network."""
+    port = {"action": "allow", "protocol": "tcp", "destination": {"ports": [80]}}
+    one, all_ = ({**port, "source": {"nets": [net]}} for net in ("10.9.9.9/32", "10.9.9.0/24"))
+    else_ = [{**port, "source": {"nets": [f"10.9.{number}.0/24"]}} for number in range(20, 30)]
+
+    def state(first):
+        policies = [{"name": f"p{k}", "ingress": [rule]} for k, rule in enumerate([first, *else_])]
+        return policy_cases.parse({"says": "", "policies": policies, "packets": []}).state
+
+    return state(one), state(all_)
+
+
+def test_a_point_that_becomes_a_range_is_in_both_maps_until_the_range_can_be_found():
+    before, after = widening()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    written = len(nft.scripts)
+
+    enforcer.take(differences(before, after))
+
+    new, switch = nft.scripts[written : written + 2]
+    point = "10.9.9.9 . 6 . 80"
+    assert [line for line in new.splitlines() if "-4p " in line and point in line]
+    assert "delete element" not in new
+    assert [line for line in switch.splitlines() if "delete element" in line and "-4p " in line and point in line]
+    assert "10.9.9.0-10.9.9.255 . 6 . 80" in switch
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(after))
+    assert nft.list(TABLE) == fresh.list(TABLE)
+
+
 @pytest.mark.parametrize("step", range(5))
 def test_a_switch_that_is_refused_once_at_any_step_gets_there_all_the_same(step):
     before, after = turning()
