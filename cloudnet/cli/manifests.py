@@ -21,10 +21,11 @@ class OverlayName(enum.StrEnum):
 
 
 class Part(enum.StrEnum):
-    """What to print: all of it, or the definitions alone, for whoever installs them apart."""
+    """What to print: all of it, the definitions alone, or what takes cloudnet off nodes that a label names."""
 
     ALL = "all"
     CRDS = "crds"
+    UNINSTALL = "uninstall"
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
     Apply it with ``cloudnet manifests --overlay eks | kubectl apply --server-side -f -``.
     """
     from cloudnet.cli import output  # noqa: PLC0415 - `cloudnet --help` needs none of them
-    from cloudnet.manifests import build, crds  # noqa: PLC0415
+    from cloudnet.manifests import build, crds, uninstall  # noqa: PLC0415
     from cloudnet.manifests import options as choices  # noqa: PLC0415
     from cloudnet.provider import registry  # noqa: PLC0415
 
@@ -57,6 +58,9 @@ def run(
     options, chosen = choices.parse(settings or ()), choices.OVERLAYS[overlay.value]
     if part is Part.CRDS:
         typer.echo(_yaml([*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]))
+        return
+    if part is Part.UNINSTALL:
+        typer.echo(_yaml(uninstall.documents(options, chosen)))
         return
     config = registry.read_config(provider_config)
     found = build.documents(options, chosen, provider=provider or chosen.provider, provider_config=config)

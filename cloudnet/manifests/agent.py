@@ -15,6 +15,7 @@ from cloudnet.manifests.options import Options, Overlay
 
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
+LEAVING: Final = {"cloudnet.io/uninstall": "yes"}  # label of the nodes that cloudnet is taken off
 
 _CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
 _OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
@@ -22,7 +23,7 @@ _STATE: Final = "/var/lib/cloudnet"
 _STAGED: Final = f"{_STATE}/net.d"
 _FILE: Final = "10-cloudnet.conflist"
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
-_START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
+START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
 
 
 def documents(options: Options, overlay: Overlay) -> list[Json]:
@@ -51,6 +52,13 @@ def settings(options: Options) -> Json:
     return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"/host/cni/net.d/{_FILE}"}
 
 
+_STAYING: Final = {
+    "nodeSelectorTerms": [
+        {"matchExpressions": [{"key": key, "operator": "NotIn", "values": [value]} for key, value in LEAVING.items()]}
+    ]
+}
+
+
 def _pod(options: Options, overlay: Overlay) -> Json:
     found: Json = {
         "serviceAccountName": NAME,
@@ -59,9 +67,10 @@ def _pod(options: Options, overlay: Overlay) -> Json:
         "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": 10,
         "nodeSelector": {"kubernetes.io/os": "linux", **(TAKEN if options.takeover else {})},
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _STAYING}},
         "tolerations": [{"operator": "Exists"}],
         "containers": [_container(options)],
-        "volumes": [objects.settings_volume(), *_folders(options, overlay)],
+        "volumes": [objects.settings_volume(), *folders(options, overlay)],
         **objects.pull_secrets(options),
     }
     if not (options.policy_only or options.takeover):
@@ -74,14 +83,14 @@ def _container(options: Options) -> Json:
     return {
         "name": "agent",
         "image": options.image,
-        "command": ["/bin/sh", "-c", _START, "cloudnet"],
+        "command": ["/bin/sh", "-c", START, "cloudnet"],
         "args": ["--config", f"{objects.SETTINGS_AT}/settings.yaml", "agent"],
         "env": objects.environment(options, node),
         "startupProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, period=2, failures=60),
         "livenessProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, failures=6),
         "readinessProbe": objects.probe("/readyz", AGENT_PORT, host=_LOCAL),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-        "securityContext": _rights(options),
+        "securityContext": security(options, *(_OF_TAKEOVER if options.takeover else ())),
         "volumeMounts": [
             objects.settings_mount(),
             {"name": "run", "mountPath": "/run/cloudnet"},
@@ -101,13 +110,14 @@ _MOUNTS: Final = (
 )
 
 
-def _rights(options: Options) -> Json:
+def security(options: Options, *more: str) -> Json:
+    """Return what a container may do that changes the host's network; ``more`` are further capabilities."""
     if options.privileged:
         return {"privileged": True}
     return {
         "allowPrivilegeEscalation": False,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(_OF_TAKEOVER if options.takeover else ())]},
+        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *more]},
         "appArmorProfile": {"type": "Unconfined"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -132,7 +142,7 @@ def _installer(options: Options) -> Json:
     }
 
 
-def _folders(options: Options, overlay: Overlay) -> list[Json]:
+def folders(options: Options, overlay: Overlay) -> list[Json]:
     folders = {"run": "/run/cloudnet", "state": _STATE}
     if not options.policy_only:
         folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}

@@ -312,3 +312,25 @@ def test_each_capability_is_needed(cluster, capability, complaint):
     assert cluster.nodes["n1"].ended("agent") != 0
     assert cluster.installed("n1") == ["cloudnet"], "no configuration, so no pods are sent to this node"
     assert complaint in cluster.nodes["n1"].log()
+
+
+def test_what_is_printed_for_leaving_takes_a_node_back_once_its_agent_is_gone(cluster):
+    node = cluster.nodes["n1"]
+    (leaving,) = manifests("--part", "uninstall")
+    node.spec["initContainers"] += leaving["spec"]["template"]["spec"]["initContainers"]
+    cluster.start("n1")
+    wait(lambda: "10-cloudnet.conflist" in cluster.installed("n1"), "the runtime's configuration")
+    wait(lambda: node.ready("agent", 9091), "the agent is ready")
+
+    node.start("uninstall")
+    refused = node.ended("uninstall")
+    node.stop("agent")
+    node.start("uninstall")
+    done = node.ended("uninstall")
+
+    assert refused != 0
+    assert "an agent answers at" in node.log()
+    assert done == 0, node.log()
+    assert cluster.installed("n1") == []
+    assert "cloudnet" not in netns.execute(node.namespace, ["nft", "list", "tables"])
+    assert "vxlan" not in netns.execute(node.namespace, ["ip", "-br", "link"])
