@@ -37,9 +37,8 @@ def inline(page: Path) -> list[list[str]]:
 
 
 def printing(page: Path) -> tuple[list[str], str]:
-    """Return the words of the page's ``cloudnet manifests``, and the file that its output goes to."""
-    (words,) = [words for words in blocks(page) if words[:2] == ["cloudnet", "manifests"]]
-    *command, arrow, file = words
+    """Return the words of the page's last ``cloudnet manifests``, and the file that its output goes to."""
+    *command, arrow, file = [words for words in blocks(page) if words[:2] == ["cloudnet", "manifests"]][-1]
     assert arrow == ">"
     return command[1:], file
 
@@ -81,14 +80,17 @@ def test_the_manifests_are_what_kubernetes_allows(page, tmp_path, monkeypatch):
 
 
 @page
-def test_what_is_applied_was_printed_before(page):
+def test_definitions_are_applied_and_waited_for_before_anything_that_they_define(page):
+    """kubectl maps all kinds of a file before it applies the first: one file would be refused the first time."""
+    steps = [words for words in blocks(page) if words[:2] in (["cloudnet", "manifests"], ["kubectl", "apply"])]
+    waits = [words for words in blocks(page) if words[:2] == ["kubectl", "wait"]]
     _, file = printing(page)
-    found = blocks(page)
-    applied = [index for index, words in enumerate(found) if words[:2] == ["kubectl", "apply"]]
-    prints = [index for index, words in enumerate(found) if words[:2] == ["cloudnet", "manifests"]]
 
-    assert [found[index] for index in applied] == [["kubectl", "apply", "--server-side", "-f", file]]
-    assert prints < applied
+    assert steps[0] == ["cloudnet", "manifests", "--part", "crds", ">", "crds.yaml"]
+    assert steps[1] == ["kubectl", "apply", "--server-side", "-f", "crds.yaml"]
+    assert [words[-1] for words in waits] == ["crds.yaml"]
+    assert steps[3] == ["kubectl", "apply", "--server-side", "-f", file]
+    assert len(steps) == 4
 
 
 @page
