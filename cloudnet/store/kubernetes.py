@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -72,13 +73,19 @@ class KubernetesStore:
     made_itself = _MADE_ITSELF
 
     def __init__(
-        self, client: Client, *, page: int = PAGE, silent: float = SILENT, now: Callable[[], str] = _utc_now
+        self,
+        client: Client,
+        *,
+        page: int = PAGE,
+        silent: float = SILENT,
+        now: Callable[[], str] = _utc_now,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
         self._page = page
         self._silent = silent
         self._now = now
-        self._discovery = Discovery(client, group=client.settings.group)
+        self._discovery = Discovery(client, group=client.settings.group, clock=clock)
         self._objects = Objects(client, self._explain)
         self.events = KubernetesEvents(client, now=now)
         self._forms: dict[type[Resource], Form[Any]] = {}
@@ -121,8 +128,9 @@ class KubernetesStore:
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> KubernetesWatch:
         forms = [self._form(kind) for kind in kinds]
-        there = [form for form in forms if not self._is_missing(form)]
-        watch = KubernetesWatch(self, there, since=since, silent=self._silent)
+        missing = [form for form in forms if self._is_missing(form)]
+        there = [form for form in forms if form not in missing]
+        watch = KubernetesWatch(self, there, since=since, missing=missing, silent=self._silent)
         with self._lock:
             self._check_open()
             self._watches.add(watch)
@@ -227,10 +235,16 @@ class KubernetesStore:
         self._note(stored.revision)
         return stored
 
+    def appeared(self, forms: Sequence[Form[Any]]) -> str:
+        return next((form.kind.name for form in forms if self._has(form)), "")
+
+    def _has(self, form: Form[Any]) -> bool:
+        return all(self._discovery.serves(one) for one in form.collections)
+
     def _is_missing(self, form: Form[Any]) -> bool:
         """Tell whether there are none of a kind, as the cluster does not know it and need not."""
         type_ = form.kind.type
-        if type_ not in _MAY_BE_MISSING or all(self._discovery.serves(one) for one in form.collections):
+        if type_ not in _MAY_BE_MISSING or self._has(form):
             self._missing.discard(type_)
             return False
         if type_ not in self._missing:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface, ip_network
@@ -14,8 +16,9 @@ from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.leases import ColdLeases
 from cloudnet.manifests import crds
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.cluster_policies import ClusterNetworkPolicy
+from cloudnet.model.cluster_policies import ClusterNetworkPolicy, ClusterTier
 from cloudnet.model.kubernetes import Pod
+from cloudnet.model.kubernetes_labels import LabelSelector
 from cloudnet.model.policies import GlobalNetworkPolicy, NetworkPolicy, PolicySpec, Profile
 from cloudnet.model.resources import (
     AllowedUse,
@@ -63,8 +66,8 @@ def older():
 def open_at():
     opened = []
 
-    def open_at(api, *, page=500, silent=90.0, **settings):
-        opened.append(KubernetesStore(Client(api.settings(**settings)), page=page, silent=silent))
+    def open_at(api, *, page=500, silent=90.0, clock=time.monotonic, **settings):
+        opened.append(KubernetesStore(Client(api.settings(**settings)), page=page, silent=silent, clock=clock))
         return opened[-1]
 
     yield open_at
@@ -351,6 +354,25 @@ def test_of_a_kind_that_a_cluster_need_not_know_there_are_none(api, store):
         store.create(lease("a"))
 
         assert [event.value.meta.name for event in collect(watch, 1)] == ["a"]
+
+
+def test_a_kind_that_is_installed_later_is_listed_and_watched_from_then_on(api, open_at):
+    """What a cluster has is asked for every few minutes, and when a stream is opened anew."""
+    now = [0.0]
+    store = open_at(api, silent=0.3, clock=lambda: now[0])
+    policy = ClusterNetworkPolicy(Metadata("late"), ClusterTier.ADMIN, 1, namespaces=LabelSelector())
+    heard = queue.SimpleQueue()
+    with closing(Informer(store, [ClusterNetworkPolicy, Lease], heard.put)) as informer:
+        informer.start()
+        first = heard.get(timeout=SOON)
+        api.install(crds.policy_crds())
+        now[0] = 400.0
+        again = heard.get(timeout=SOON)
+        open_at(api).create(policy)
+        last = heard.get(timeout=SOON)
+
+    assert (first.synced, again.synced) == (True, True)
+    assert [event.value.meta.name for event in last.events] == ["late"]
 
 
 def test_what_breaks_the_schema_of_an_older_definition_names_the_field(api, store):
