@@ -148,10 +148,10 @@ class Caretaker:
         try:
             self._top_up()
             release.finish_all(self._site)
-            endpoints = self._site.cluster.endpoints()
-            if endpoints is not None and self._site.clock.now() >= self._due:
+            now = self._site.clock.now()
+            if now >= self._due and (endpoints := self._site.cluster.endpoints()) is not None:
                 self._repair(endpoints)
-                self._due = self._site.clock.now() + self._resync
+                self._due = now + self._resync
         except CloudnetError as e:
             log.debug("cannot look after links yet reason=%r", str(e))
 

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from cloudnet.agent.keeping import keeping
 from cloudnet.cni import install
 from cloudnet.cni.install import Place
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput, CloudnetError
+from cloudnet.keeping import keeping
 
 log = logging.getLogger(__name__)
 

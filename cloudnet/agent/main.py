@@ -21,7 +21,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -41,7 +41,6 @@ from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.cni_config import keeping_config
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
-from cloudnet.agent.keeping import keeping
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.node_address_keeper import NodeAddressKeeper
@@ -56,6 +55,7 @@ from cloudnet.cni.site import Site
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
 from cloudnet.ipam.allocator import Allocator
+from cloudnet.keeping import keeping
 from cloudnet.kernel import features
 from cloudnet.kernel.api import Change, Kernel, KernelError
 from cloudnet.kernel.fastpath import FastPathKernel
@@ -562,19 +562,12 @@ def adding_pods(
 @contextmanager
 def watching(kernel: Kernel, inbox: Inbox) -> Iterator[None]:
     """Put a notice on the inbox whenever somebody else changes the kernel."""
-    ending = threading.Event()
     notices = kernel.notices()
 
-    def listen() -> None:
-        while not ending.is_set():
-            if notices.wait(_NOTICE_POLL) and not ending.is_set():
-                inbox.put(actions.KernelStirred())
+    def listen() -> float:
+        if notices.wait(_NOTICE_POLL):
+            inbox.put(actions.KernelStirred())
+        return 0.0
 
-    thread = threading.Thread(target=listen, name="notices", daemon=True)
-    thread.start()
-    try:
+    with closing(notices), keeping("notices", listen):
         yield
-    finally:
-        ending.set()
-        thread.join()
-        notices.close()

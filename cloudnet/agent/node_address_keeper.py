@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Final
 
 from cloudnet.agent import node_address
-from cloudnet.agent.keeping import keeping
 from cloudnet.agent.node_address import Found, Host, Method, Missing, Outcome, Way
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
+from cloudnet.keeping import keeping
 from cloudnet.kernel.api import Link
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.source import source_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -94,20 +94,21 @@ def _run(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # 
 def _rollback(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # Any: as above
     from cloudnet.takeover import run  # noqa: PLC0415 - the same
 
-    with _working(config, where) as (hands, journal):
-        done = _told(run.back(hands, journal), form)
-        _print(form, done, ())
-        left = journal.is_begun
-    if left:
-        raise typer.Exit(exits.IN_THE_WAY)
+    _to_the_end(config, where, form, run.back)
 
 
 def _finish(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # Any: as above
     from cloudnet.takeover import finish  # noqa: PLC0415 - the same
 
+    _to_the_end(config, where, form, finish.finish)
+
+
+def _to_the_end(
+    config: AgentConfig, where: dict[str, Any], form: output.Format, way: Callable[[Hands, Journal], Iterator[Done]]
+) -> None:
+    """Go a way that ends with the journal; what keeps it from ending stands in the way."""
     with _working(config, where) as (hands, journal):
-        done = _told(finish.finish(hands, journal), form)
-        _print(form, done, ())
+        _print(form, _told(way(hands, journal), form), ())
         left = journal.is_begun
     if left:
         raise typer.Exit(exits.IN_THE_WAY)

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 
 from cloudnet.kernel import netns, wire
-from cloudnet.kernel.api import MAIN_TABLE, HostNamespace, KernelError
+from cloudnet.kernel.api import MAIN_TABLE, KernelError
 from cloudnet.kernel.codec import CREATE, ask_links, ask_routes, read_link
 from cloudnet.kernel.rtnetlink import Socket
 from cloudnet.kernel.wire import Request
@@ -31,11 +31,7 @@ class ForeignRoutes:
             HostNamespace: this is the machine's own network namespace and nobody allowed it.
         """
         self._protocols, self._spared = protocols, spared
-        namespace = netns.require_own_namespace(allow_host=allow_host_network)
-        self._socket = Socket()
-        if self._socket.namespace != namespace:
-            self._socket.close()
-            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
+        self._socket = Socket.within(netns.require_own_namespace(allow_host=allow_host_network))
 
     def close(self) -> None:
         self._socket.close()

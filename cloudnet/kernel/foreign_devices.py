@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cloudnet.kernel import codec, devices, netns, wire
-from cloudnet.kernel.api import MAIN_TABLE, HostNamespace
+from cloudnet.kernel.api import MAIN_TABLE
 from cloudnet.kernel.codec import ask_links, ask_routes
 from cloudnet.kernel.rtnetlink import Socket
 from cloudnet.model.addresses import Family, Network
@@ -25,11 +25,7 @@ class ForeignDevices:
         Raises:
             HostNamespace: this is the machine's own network namespace and nobody allowed it.
         """
-        namespace = netns.require_own_namespace(allow_host=allow_host_network)
-        self._socket = Socket()
-        if self._socket.namespace != namespace:
-            self._socket.close()
-            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
+        self._socket = Socket.within(netns.require_own_namespace(allow_host=allow_host_network))
 
     def close(self) -> None:
         self._socket.close()

@@ -16,13 +16,22 @@ from cloudnet.manifests.options import Options, Overlay
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
 LEAVING: Final = {"cloudnet.io/uninstall": "yes"}  # label of the nodes that cloudnet is taken off
+_STAYING: Final = {
+    "nodeSelectorTerms": [
+        {"matchExpressions": [{"key": key, "operator": "NotIn", "values": [value]} for key, value in LEAVING.items()]}
+    ]
+}
 
 _CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
 _OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
+_RUN: Final = "/run/cloudnet"
 _STATE: Final = "/var/lib/cloudnet"
 _STAGED: Final = f"{_STATE}/net.d"
 _FILE: Final = "10-cloudnet.conflist"
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
+PLUGINS: Final = "/host/cni/bin"  # the host's folders, where containers that change them see them
+CONFIGURATIONS: Final = "/host/cni/net.d"
+NODE: Final = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
 START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
 
 
@@ -49,14 +58,7 @@ def settings(options: Options) -> Json:
     """Return the settings that go with these containers: the configuration comes when the agent can add pods."""
     if options.policy_only or options.takeover:
         return {}
-    return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"/host/cni/net.d/{_FILE}"}
-
-
-_STAYING: Final = {
-    "nodeSelectorTerms": [
-        {"matchExpressions": [{"key": key, "operator": "NotIn", "values": [value]} for key, value in LEAVING.items()]}
-    ]
-}
+    return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"{CONFIGURATIONS}/{_FILE}"}
 
 
 def _pod(options: Options, overlay: Overlay) -> Json:
@@ -79,28 +81,35 @@ def _pod(options: Options, overlay: Overlay) -> Json:
 
 
 def _container(options: Options) -> Json:
-    node = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     return {
         "name": "agent",
         "image": options.image,
         "command": ["/bin/sh", "-c", START, "cloudnet"],
         "args": ["--config", f"{objects.SETTINGS_AT}/settings.yaml", "agent"],
-        "env": objects.environment(options, node),
+        "env": objects.environment(options, NODE),
         "startupProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, period=2, failures=60),
         "livenessProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, failures=6),
         "readinessProbe": objects.probe("/readyz", AGENT_PORT, host=_LOCAL),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
         "securityContext": security(options, *(_OF_TAKEOVER if options.takeover else ())),
-        "volumeMounts": [
-            objects.settings_mount(),
-            {"name": "run", "mountPath": "/run/cloudnet"},
-            {"name": "state", "mountPath": _STATE},
-            *(_MOUNTS if options.takeover else () if options.policy_only else _PUBLISHED),
-        ],
+        "volumeMounts": [*mounts(), *_of_the_runtime(options)],
     }
 
 
-_PUBLISHED: Final = ({"name": "cni-conf", "mountPath": "/host/cni/net.d"},)
+def mounts() -> list[Json]:
+    """Return what everybody mounts who reads the agent's settings and what it keeps on the host."""
+    folders = {"run": _RUN, "state": _STATE}
+    return [objects.settings_mount(), *({"name": name, "mountPath": path} for name, path in folders.items())]
+
+
+def _of_the_runtime(options: Options) -> list[Json]:
+    if options.takeover:
+        return list(_MOUNTS)
+    return [] if options.policy_only else [CONFIGURATION_MOUNT]
+
+
+PLUGIN_MOUNT: Final = {"name": "cni-bin", "mountPath": PLUGINS}
+CONFIGURATION_MOUNT: Final = {"name": "cni-conf", "mountPath": CONFIGURATIONS}
 
 # `cloudnet takeover` runs inside this container, and finds the host's folders where the host has them.
 _MOUNTS: Final = (
@@ -128,22 +137,20 @@ def _installer(options: Options) -> Json:
     return {
         "name": "install",
         "image": options.image,
-        "args": ["cni", "install", "--bin-dir", "/host/cni/bin", "--conf-dir", _STAGED],
+        "args": ["cni", "install", "--bin-dir", PLUGINS, "--conf-dir", _STAGED],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "runAsUser": 0,
             "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
         },
-        "volumeMounts": [
-            {"name": "cni-bin", "mountPath": "/host/cni/bin"},
-            {"name": "state", "mountPath": _STATE},
-        ],
+        "volumeMounts": [PLUGIN_MOUNT, {"name": "state", "mountPath": _STATE}],
     }
 
 
 def folders(options: Options, overlay: Overlay) -> list[Json]:
-    folders = {"run": "/run/cloudnet", "state": _STATE}
+    """Return the host's folders as volumes."""
+    folders = {"run": _RUN, "state": _STATE}
     if not options.policy_only:
         folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}
     if options.takeover:

@@ -50,23 +50,15 @@ def _pod(options: Options, overlay: Overlay) -> Json:
 
 
 def _worker(options: Options) -> Json:
-    node = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    plugin = [] if options.policy_only else ["--bin-dir", "/host/cni/bin", "--conf-dir", "/host/cni/net.d"]
-    mounts = [
-        objects.settings_mount(),
-        {"name": "run", "mountPath": "/run/cloudnet"},
-        {"name": "state", "mountPath": "/var/lib/cloudnet"},
-    ]
-    if not options.policy_only:
-        mounts.append({"name": "cni-bin", "mountPath": "/host/cni/bin"})
-        mounts.append({"name": "cni-conf", "mountPath": "/host/cni/net.d"})
+    plugin = [] if options.policy_only else ["--bin-dir", agent.PLUGINS, "--conf-dir", agent.CONFIGURATIONS]
+    of_plugin = [] if options.policy_only else [agent.PLUGIN_MOUNT, agent.CONFIGURATION_MOUNT]
     return {
         "name": "uninstall",
         "image": options.image,
         "command": ["/bin/sh", "-c", agent.START, "cloudnet"],
         "args": ["--config", f"{objects.SETTINGS_AT}/settings.yaml", "agent", "--uninstall", *plugin],
-        "env": [node],
+        "env": [agent.NODE],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": agent.security(options, "DAC_OVERRIDE"),
-        "volumeMounts": mounts,
+        "volumeMounts": [*agent.mounts(), *of_plugin],
     }

@@ -314,9 +314,9 @@ def _maps(boxes: Iterable[tuple[str, _Pieces]], end: str = "") -> Maps:
     """Return what each map holds; ``end`` is what keys of protocols without ports end with."""
     maps: Maps = {kind: {} for kind in MapKind}
     for begin, pieces in boxes:
-        alone = "-" not in begin
+        is_one_peer = "-" not in begin
         for protocol, first, last, verdict in pieces.ported:
-            point = alone and first == last
+            point = is_one_peer and first == last
             maps[MapKind.POINTS if point else MapKind.PORTS][f"{begin}{protocol} . {_numbers(first, last)}"] = verdict
         for first, last, verdict in pieces.others:
             maps[MapKind.OTHERS][f"{begin}{_numbers(first, last)}{end}"] = verdict

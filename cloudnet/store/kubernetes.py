@@ -236,6 +236,7 @@ class KubernetesStore:
         return stored
 
     def appeared(self, forms: Sequence[Form[Any]]) -> str:
+        """Return the name of a kind among these that the cluster has by now; empty when it has none."""
         return next((form.kind.name for form in forms if self._has(form)), "")
 
     def _has(self, form: Form[Any]) -> bool:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,35 +28,19 @@ from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec, cloud_namespace
 from cloudnet.store import kubernetes_settings
 from cloudnet.store.kubernetes_client import Client
+from cloudnet.testing import containerd
+from cloudnet.testing.containerd import wait
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 NAME = f"mc{os.getpid() % 100000}"
 PORTMAP = Path("/usr/lib/cni/portmap")  # Debian's; a node has it from its distribution
 CGROUPS = Path("/sys/fs/cgroup")
-CONTAINERD = """
-version = 2
-root = "{folder}/root"
-state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "{folder}/containerd.sock"
-[ttrpc]
-  address = "{folder}/containerd.sock.ttrpc"
-"""
 # What containerd's profile (contrib/seccomp/seccomp_default.go) allows besides, to a container with this capability.
 SYS_ADMIN_CALLS = """
     bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount
     open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare
 """
-
-
-def wait(done, what, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < end, f"{what}: not after {seconds:g} s"
-        time.sleep(0.05)
-    return found
 
 
 def answers(url):
@@ -70,11 +53,9 @@ def answers(url):
 
 def default_specification(namespace, folder):
     """Return what containerd makes of a container when nobody asks for anything, its seccomp profile included."""
-    (folder / "config.toml").write_text(CONTAINERD.format(folder=folder))
     (folder / "empty").mkdir()
-    daemon = ["containerd", "--config", str(folder / "config.toml"), "--log-level", "error"]
-    with subprocess.Popen(netns.command_inside(namespace, daemon), stdout=subprocess.DEVNULL) as running:
-        ctr = ["ctr", "--address", f"{folder}/containerd.sock"]
+    command, ctr = netns.command_inside(namespace, containerd.daemon(folder)), containerd.ctr(folder)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             wait(lambda: subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode == 0, "ctr")
             subprocess.run([*ctr, "container", "create", "--seccomp", "--rootfs", f"{folder}/empty", "x"], check=True)

@@ -47,6 +47,13 @@ def test_the_kernel_follows_from_state_to_state_and_holds_what_a_cold_start_woul
     policy_judge.held(follow, name="follow")
 
 
+def from_cold(state):
+    """Return what stands where a state was reached in one go."""
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(state))
+    return fresh.list(TABLE)
+
+
 def a_rule_that_is_refused(line):
     return "no memory" if "dport 666" in line else None
 
@@ -278,9 +285,7 @@ def test_no_transaction_changes_rules_that_stand_and_where_an_interface_leads_as
         (False, True),
     ]
     assert "delete chain inet cloudnet detour-" in gone
-    fresh = MemoryNft()
-    Enforcer(fresh).take(changes_to(after))
-    assert nft.list(TABLE) == fresh.list(TABLE)
+    assert nft.list(TABLE) == from_cold(after)
 
 
 def widening():
@@ -311,9 +316,7 @@ def test_a_point_that_becomes_a_range_is_in_both_maps_until_the_range_can_be_fou
     assert "delete element" not in new
     assert [line for line in switch.splitlines() if "delete element" in line and "-4p " in line and point in line]
     assert "10.9.9.0-10.9.9.255 . 6 . 80" in switch
-    fresh = MemoryNft()
-    Enforcer(fresh).take(changes_to(after))
-    assert nft.list(TABLE) == fresh.list(TABLE)
+    assert nft.list(TABLE) == from_cold(after)
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -338,9 +341,7 @@ def test_a_switch_that_is_refused_once_at_any_step_gets_there_all_the_same(step)
     assert refused
     assert not enforcer.refused
     assert not enforcer.resync()
-    fresh = MemoryNft()
-    Enforcer(fresh).take(changes_to(after))
-    assert nft.list(TABLE) == fresh.list(TABLE)
+    assert nft.list(TABLE) == from_cold(after)
 
 
 def test_a_refused_switch_leaves_nothing_behind_that_a_later_one_would_trip_over():
