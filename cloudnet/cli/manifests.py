@@ -21,10 +21,11 @@ class OverlayName(enum.StrEnum):
 
 
 class Part(enum.StrEnum):
-    """What to print: all of it, the definitions alone, or what takes cloudnet off nodes that a label names."""
+    """What to print: all of it, the definitions alone, all but these, or what takes cloudnet off labelled nodes."""
 
     ALL = "all"
     CRDS = "crds"
+    INSTALL = "install"
     UNINSTALL = "uninstall"
 
 
@@ -64,7 +65,7 @@ def run(
         return
     config = registry.read_config(provider_config)
     found = build.documents(options, chosen, provider=provider or chosen.provider, provider_config=config)
-    typer.echo(_yaml(found))
+    typer.echo(_yaml([one for one in found if part is Part.ALL or one["kind"] != crds.KIND]))
 
 
 def _yaml(documents: Sequence[dict[str, Any]]) -> str:

@@ -31,6 +31,7 @@ from cloudnet.model.resources import (
 from cloudnet.model.wire import Json
 from cloudnet.model.workloads import WorkloadEndpoint
 
+KIND: Final = "CustomResourceDefinition"
 OLDER: Final = "crd.projectcalico.org/v1"
 
 _NOT_CUSTOM: Final = frozenset({Node, WorkloadEndpoint, Profile, Lease})
@@ -111,7 +112,7 @@ def _crd(kind: Kind[Any], version: str) -> Json:
     columns.append({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"})
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
+        "kind": KIND,
         "metadata": {"name": f"{plural}.{group}", "labels": {"app.kubernetes.io/part-of": "cloudnet"}},
         "spec": {
             "group": group,

@@ -21,21 +21,26 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+import yaml
+
 from cloudnet.store.connection import Endpoint
 from cloudnet.store.kubernetes_credentials import Fixed, Proof
 from cloudnet.store.kubernetes_settings import Settings
-from cloudnet.testing.kube import status
-from cloudnet.testing.kube.api import Api
+from cloudnet.testing.kube import discovery, status, table
+from cloudnet.testing.kube.api import Api, is_asked_for
 from cloudnet.testing.kube.objects import Json, Objects, Type
 from cloudnet.testing.kube.status import Refusal
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json"}
+_APPLY = "application/apply-patch+yaml"
+_PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json", _APPLY}
+_WRITES = {"create", "update", "patch"}
 _REMEMBERED = 10_000
 
 
@@ -235,7 +240,9 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.broken > 0:
             faults.broken -= 1
             raise status.broken()
-        if (found := _discovered(kube.objects, parts.path)) is not None:
+        with kube.objects.changed:
+            found = discovery.said(kube.objects.types.values(), parts.path)
+        if found is not None:
             kube.seen.append(Seen("get", parts.path, query))
             self._answer(200, found)
             return
@@ -250,12 +257,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self._body(data)
         with kube.objects.changed:
+            kube.api.settle()
             code, answer = self._do(verb, target, query, body)
+            if verb in {"get", "list"} and target.type.schema is not None and table.ACCEPTED in self._accepted:
+                answer = table.table(target.type, answer, datetime.now(UTC))
             text = json.dumps(answer).encode()
         if faults.unanswered > 0:
             faults.unanswered -= 1
             raise ConnectionResetError
         self._send(code, text)
+
+    @property
+    def _accepted(self) -> str:
+        return self.headers.get("Accept", "")
 
     def _verb(self, target: _Target, query: dict[str, str]) -> str:
         verb = _VERBS[self.command]
@@ -270,15 +284,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PATCH" and content not in _PATCHES:
             raise Refusal(415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {content}")
         try:
-            body = json.loads(data)
-        except ValueError:
-            raise status.bad_request("the body is no JSON") from None
+            body = yaml.safe_load(data) if content == _APPLY else json.loads(data)
+        except (ValueError, yaml.YAMLError):
+            raise status.bad_request("the body can not be read") from None
         if not isinstance(body, dict):
             raise status.bad_request("the body is no object")
         return body
 
     def _do(self, verb: str, target: _Target, query: dict[str, str], body: Json) -> tuple[int, Json]:
         api = self.server.kube.api
+        if verb in _WRITES and query.get("fieldValidation") == "Strict":
+            api.refuse_unknown(target.type, body)
         match verb:
             case "list":
                 return 200, api.page(target.type, target.namespace, query)
@@ -289,13 +305,19 @@ class _Handler(BaseHTTPRequestHandler):
             case "update":
                 return 200, api.replace(target.type, target.namespace, target.name, body, sub=target.sub)
             case "patch":
-                strategic = self.headers.get("Content-Type", "").startswith("application/strategic")
-                patched = api.patch(
-                    target.type, target.namespace, target.name, body, sub=target.sub, strategic=strategic
-                )
-                return 200, patched
+                return self._patch(target, query, body)
             case _:
                 return 200, api.delete(target.type, target.namespace, target.name, body)
+
+    def _patch(self, target: _Target, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        api, content = self.server.kube.api, self.headers.get("Content-Type", "")
+        where = (target.type, target.namespace, target.name)
+        if not content.startswith(_APPLY):
+            strategic = content.startswith("application/strategic")
+            return 200, api.patch(*where, body, sub=target.sub, strategic=strategic)
+        if not query.get("fieldManager"):
+            raise status.bad_request("PatchOptions is invalid: fieldManager: is required for apply patch")
+        return api.apply(*where, body)
 
     # --- watches ----------------------------------------------------------------------------------------
 
@@ -309,12 +331,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._event("ERROR", status.gone(position, objects.oldest).body)
             self._chunk(b"")
             return
+        if query.get("sendInitialEvents") == "true":
+            position = self._begin_with_all(target, query)
         self.wfile.flush()
         until = time.monotonic() + int(query.get("timeoutSeconds", 1800))
         bookmark_at = time.monotonic() + faults.bookmark_every
         while not self.server.closing.is_set() and time.monotonic() < until and not self._is_gone():
             silent = faults.silent
             with objects.changed:
+                self.server.kube.api.settle()
                 changes = [] if silent else objects.since(target.type, position)
                 newest = objects.revision
                 if not changes:
@@ -322,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             if silent:
                 continue
             for change in changes:
-                if not target.namespace or change.object["metadata"].get("namespace") == target.namespace:
+                if is_asked_for(change.object, target.namespace, query):
                     self._event(change.word, change.object)
             position = max(position, newest) if not changes else changes[-1].revision
             if changes:
@@ -333,8 +358,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
         self._chunk(b"")
 
+    def _begin_with_all(self, target: _Target, query: dict[str, str]) -> int:
+        """Give everything there is, and say where that ends (Kubernetes KEP-3157)."""
+        objects = self.server.kube.objects
+        with objects.changed:
+            items = [one for one in objects.of(target.type).values() if is_asked_for(one, target.namespace, query)]
+            position = objects.revision
+        for item in items:
+            self._event("ADDED", item)
+        end = self._bookmark(target.type, position)
+        end["metadata"]["annotations"] = {"k8s.io/initial-events-end": "true"}
+        self._event("BOOKMARK", end)
+        return position
+
     def _bookmark(self, type_: Type, position: int) -> Json:
-        meta = {"resourceVersion": str(position), "creationTimestamp": None}
+        meta: Json = {"resourceVersion": str(position), "creationTimestamp": None}
         return {"kind": type_.kind, "apiVersion": type_.version, "metadata": meta}
 
     def _is_gone(self) -> bool:
@@ -404,22 +442,3 @@ class _Target:
         if sub and not (sub == "status" and found.status):
             raise status.no_such_resource()
         return cls(found, namespace, rest[1] if len(rest) > 1 else "", sub)
-
-
-def _discovered(objects: Objects, path: str) -> Json | None:
-    """Return what discovery says at a path; nothing where it is not one of discovery's."""
-    steps = path.strip("/").split("/")
-    if path == "/version":
-        return {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
-    if len(steps) == 3 and steps[0] == "apis":
-        version = "/".join(steps[1:])
-        found = [one for one in objects.types.values() if one.version == version]
-        if not found:
-            raise status.no_such_resource()
-        resources = [{"name": one.plural, "kind": one.kind, "namespaced": one.namespaced} for one in found]
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
-    if steps == ["apis"]:
-        groups = sorted({one.version for one in objects.types.values() if "/" in one.version})
-        listed = [{"name": one.partition("/")[0], "versions": [{"groupVersion": one}]} for one in groups]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-    return None
