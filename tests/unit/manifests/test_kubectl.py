@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudnet.testing.kube.server import ApiServer
 
-PAGES = Path(__file__).parents[3] / "docs" / "install"
+DOCS = Path(__file__).parents[3] / "docs"
 BIN = Path(sys.executable).parent
 NOT_OURS = {"az", "eksctl", "gcloud", "kubeadm", "terraform"}  # who makes the cluster and its rights
 ESTABLISHING = 0.3  # seconds until the server knows what was defined
@@ -31,9 +32,9 @@ pytestmark = pytest.mark.server
 page = pytest.mark.parametrize("page", ["aks", "eks", "gke", "kubeadm"])
 
 
-def commands(page: str) -> list[str]:
-    """Return what the page tells people to type, in order."""
-    joined = (PAGES / f"{page}.md").read_text().replace("\\\n", " ")
+def commands(page: str, *, folder: str = "install") -> list[str]:
+    """Return what a page tells people to type, in order."""
+    joined = (DOCS / folder / f"{page}.md").read_text().replace("\\\n", " ").replace("NODE", "n1")
     found = re.findall(r"^ {4,}(\S.*)$", joined, re.MULTILINE)
     return [line for line in found if line.split()[0] not in NOT_OURS and "cloudnet preflight" not in line]
 
@@ -54,14 +55,19 @@ class Person:
         }
         (home / "config").write_text(json.dumps(config))
 
-    def types(self, line: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def _surroundings(self) -> dict[str, Any]:
         variables = {"CLIENT_ID": "0000", "SERVICE_ACCOUNT": "cloudnet@project.iam", "HOME": str(self.home)}
         path = f"{BIN}:{os.environ['PATH']}"
         environment = {"PATH": path, "KUBECONFIG": str(self.home / "config"), **variables}
+        return {"cwd": self.home, "env": environment, "text": True}
+
+    def types(self, line: str) -> subprocess.CompletedProcess[str]:
         words = ["bash", "-euc", line]
-        return subprocess.run(
-            words, cwd=self.home, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return subprocess.run(words, **self._surroundings, capture_output=True, timeout=60, check=False)
+
+    def starts(self, line: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(["bash", "-euc", f"exec {line}"], **self._surroundings)
 
     def must(self, line: str) -> str:
         done = self.types(line)
@@ -127,14 +133,22 @@ def test_without_waiting_for_the_definitions_a_pool_is_refused(api, person):
     assert "IPPool" in done[-1].stderr or "could not find the requested resource" in done[-1].stderr
 
 
-def test_taking_the_programs_away_leaves_what_people_wrote(api, person):
+def test_taking_all_away_leaves_what_people_wrote(api, person):
     for line in commands("kubeadm"):
         person.must(line)
     policy = {"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy", "metadata": {"name": "mine"}}
     (person.home / "mine.json").write_text(json.dumps(policy | {"spec": {"selector": "all()", "types": ["Ingress"]}}))
     person.must("kubectl apply -f mine.json")
 
-    person.must("kubectl delete -f cloudnet.yaml")
+    api.create(ROUTE)
+
+    *leaving, gone, last = commands("take-cloudnet-off-a-node", folder="howto")
+    for line in leaving:
+        person.must(line)
+    waiting = person.starts(gone)
+    person.must("kubectl delete cloudroutes --all")  # as the controller does, once the cloud has them no more
+    assert waiting.wait(timeout=60) == 0
+    person.must(last)
 
     assert "mine" in person.must("kubectl get globalnetworkpolicies -o name")
     assert person.must("kubectl get daemonsets -A -o name").split() == ["daemonset.apps/aws-node"]
