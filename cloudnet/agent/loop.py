@@ -249,6 +249,8 @@ class Loop:
         match value:
             case Node():
                 self._node(value, gone=gone)
+                if gone and value.name == self.name:
+                    self._report = None  # with a node goes its report: who comes back under its name reports anew
             case BlockAffinity():
                 blocks = frozenset({value.cidr}) if counts(value) and not gone else NO_BLOCKS
                 self._delivery(value, gone=gone)

@@ -372,7 +372,7 @@ def run(config: AgentConfig) -> int:
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
         stack.callback(kernel.close)
-        opened = open_store(config.store)
+        opened = open_store(config.store, node=config.node)
         store = Guard(opened)
         stack.callback(store.close)
         inbox: Inbox = queue.SimpleQueue()

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -79,7 +80,7 @@ def play(wanted: LabSpec, steps: tuple[scenarios.Step, ...], say: Say, *, keep: 
             runner = Runner(lab, traffic, watch, clock=clock, say=say, manners=lab.kind.manners, native=wanted.native)
             runner.open_flows()
             say(f"{len(traffic.flows)} flows between the pods of every pair of nodes are up, all over VXLAN")
-            return runner.play(steps)
+            return replace(runner.play(steps), rights=lab.rights())
 
 
 def _try_out(report: Path) -> None:

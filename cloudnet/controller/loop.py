@@ -216,7 +216,7 @@ class Loop:
                 self.nodes.affinity(value, gone=gone)
                 self._dirty()
             case AgentReport():
-                self._report(value, gone=gone)
+                self._report(Stored(value, event.revision), gone=gone)
             case _:
                 self._own_resource(event, gone=gone)
 
@@ -231,8 +231,12 @@ class Loop:
             self._ledger_put(Stored(event.value, event.revision))
             self._dirty()
 
-    def _report(self, report: AgentReport, *, gone: bool) -> None:
-        news = self.nodes.report(report, gone=gone)
+    def _report(self, report: Stored[AgentReport], *, gone: bool) -> None:
+        if gone:
+            self._own.drop(report.value, report.revision)
+        else:
+            self._own.put(report)
+        news = self.nodes.report(report.value, gone=gone)
         if news:
             self._dirty()
             self._stale()
@@ -256,7 +260,9 @@ class Loop:
         self._tables_tries = self._instances_tries = 0
         self._verify_due = NEVER
         self.nodes.touch()
-        self.nodes.touch(s.value.meta.name for kind in (CloudNode, NodeCondition) for s in self._own.all(kind))
+        kinds: tuple[type[Resource], ...] = (CloudNode, NodeCondition, AgentReport)
+        self.nodes.touch(s.value.meta.name for kind in kinds for s in self._own.all(kind))
+        self.nodes.leave_unknown()
         self._dirty(at_once=True)
 
     def _tables_were_read(self, event: TablesRead) -> None:
@@ -435,7 +441,7 @@ class Loop:
     def _outcome(self, outcome: WriteOutcome) -> str:
         """Take in what the store holds now; return why it could not be written, if that is its own fault."""
         value = outcome.write.value
-        if outcome.error is not None and isinstance(value, CloudNode | NodeCondition):
+        if outcome.error is not None and isinstance(value, CloudNode | NodeCondition | AgentReport):
             self.nodes.touch([value.meta.name])
         if outcome.error is not None and isinstance(value, CloudRoute):
             self._stale()
@@ -633,7 +639,7 @@ class Loop:
             elif new != old.value:
                 yield Put(new, old.revision)
         known = {(type(value), value.meta.name) for value in wanted}
-        kinds: list[type[Resource]] = [NodeCondition, CloudNode] if machines else [NodeCondition]
+        kinds: list[type[Resource]] = [NodeCondition, AgentReport, *([CloudNode] if machines else [])]
         for kind in kinds:
             for name in names:
                 stored = self._own.get(kind, name)

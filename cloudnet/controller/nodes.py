@@ -67,6 +67,7 @@ class Nodes:
         self._made: dict[int, tuple[object, Wish]] = {}
         self._changed = True
         self._touched: set[NodeName] = set()  # nodes of which the store may have something to learn
+        self._left: set[NodeName] = set()  # nodes that went; what others wrote of them goes, too
 
     # --- what is heard --------------------------------------------------------------------------------------
 
@@ -79,8 +80,10 @@ class Nodes:
                 where.pop(name, None)
             self._unknown.discard(name)
             self._shut.discard(name)
+            self._left.add(name)
             self._forget_claims()
             return old is not None
+        self._left.discard(name)
         if old == value:
             return False
         self._nodes[name] = value
@@ -338,9 +341,18 @@ class Nodes:
             ready = report is not None and report.ready
             yield NodeCondition(Metadata(name), ready, reason, message, wall)
 
+    def leave_unknown(self) -> None:
+        """Take the nodes of which there are but reports for gone: they went while nobody led."""
+        self._left |= self._reports.keys() - self._nodes.keys()
+
     def undecided(self, value: Resource) -> bool:
-        """Tell whether a resource of ours must stay although nothing asks for it: its node is being looked up."""
+        """Tell whether a resource must stay although nothing asks for it.
+
+        A node may be looked up still; and an agent may report before its node is made.
+        """
         name = NodeName(value.meta.name)
+        if isinstance(value, AgentReport):
+            return name not in self._left
         return isinstance(value, CloudNode) and name in self._nodes and name not in self._instances
 
 

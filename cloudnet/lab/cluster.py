@@ -20,6 +20,7 @@ from cloudnet.kernel import netns
 from cloudnet.lab import kubelet, spec, state, stores
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.kubelet import Kubelet
+from cloudnet.lab.results import Rights
 from cloudnet.lab.stores import StoreKind
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.calico import cidr_name
@@ -208,6 +209,9 @@ class Cluster:
             return self.store.get(CloudAddresses, node).value.cause
         except api.NotFound:
             return Cause.NONE
+
+    def rights(self) -> Rights | None:
+        return self._kubelet.rights() if self._kubelet else None
 
     def leader(self) -> str:
         """Return which controller leads; empty when none has led yet."""

@@ -23,6 +23,7 @@ from cloudnet.lab.clouds import registry
 from cloudnet.lab.clouds.api import KEY, Cloud, Kind, Tenant
 from cloudnet.lab.cluster import Cluster
 from cloudnet.lab.errors import LabError
+from cloudnet.lab.results import Rights
 from cloudnet.lab.spec import LabSpec
 from cloudnet.lab.state import Fault, LabState, NodeRecord, PodRecord
 from cloudnet.lab.stores import StoreKind
@@ -427,6 +428,10 @@ class Lab:
         """Open the lab's store; the caller closes it. A server is reached inside the cloud's namespace only."""
         return cluster.open_store(self.name, self.store_kind)
 
+    def rights(self) -> Rights | None:
+        """Return what agents and controllers asked of the API so far; nothing where the store knows no accounts."""
+        return self._in_cluster(lambda cluster: cluster.rights())
+
     def _in_cluster(self, work: Callable[[Cluster], R]) -> R:
         return cluster.within(self.name, self.store_kind, work)
 
@@ -434,7 +439,7 @@ class Lab:
 
     def start_agent(self, node: str) -> None:
         """Start a node's agent, unless it runs."""
-        arguments = ("agent", "--node", node, "--store", self.store_url, "--socket", str(self._socket(node)))
+        arguments = ("agent", "--node", node, "--store", self._url_of("agent"), "--socket", str(self._socket(node)))
         pods = (
             "--cni-socket",
             str(self.directory / f"{node}.cni"),
@@ -448,8 +453,11 @@ class Lab:
     def start_controller(self, role: str = "controller") -> None:
         """Start a controller in the cloud's namespace, unless it runs; of several, one leads."""
         arguments = ("--provider", self.state.spec.cloud, "--provider-config", str(self._provider_file))
-        command = _program("controller", "--store", self.store_url, *arguments, "--identity", role)
+        command = _program("controller", "--store", self._url_of("controller"), *arguments, "--identity", role)
         self._start(role, spec.cloud_namespace(self.name), command)
+
+    def _url_of(self, program: str) -> str:
+        return self.store_kind.url_of(program, self.directory)
 
     def kill_agent(self, node: str) -> None:
         self._kill(_agent_role(node))
@@ -612,7 +620,7 @@ class Lab:
         if kind.command is None:
             return
         if kind.name == stores.KUBERNETES:
-            stores.write_kubeconfig(self.directory)
+            stores.write_kubeconfigs(self.directory)
         self._start("store", spec.cloud_namespace(self.name), kind.command(self.directory))
         end = time.monotonic() + _START_SECONDS
         while problem := self._in_cluster(_unanswered):

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kinds import keeping
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
@@ -56,6 +57,8 @@ _MAY_BE_MISSING: Final = frozenset(
 """Kinds that older or smaller installations have not: there are none of them then, and nothing is wrong."""
 
 
+_OF_A_NODE: Final = frozenset({CloudAddresses})
+
 _MADE_ITSELF: Final = frozenset(
     {Node, Pod, Namespace, ServiceAccount, EndpointSlice, WorkloadEndpoint, Profile, KubernetesNetworkPolicy}
 )
@@ -67,7 +70,10 @@ def _utc_now() -> str:
 
 
 class KubernetesStore:
-    """A store in Kubernetes. ``page`` is how many objects one answer of a listing has."""
+    """A store in Kubernetes. ``page`` is how many objects one answer of a listing has.
+
+    ``node`` is whose agent reads: of what each node has one, and needs no other, it is given its own.
+    """
 
     atomic = False
     made_itself = _MADE_ITSELF
@@ -76,12 +82,14 @@ class KubernetesStore:
         self,
         client: Client,
         *,
+        node: str = "",
         page: int = PAGE,
         silent: float = SILENT,
         now: Callable[[], str] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self._node = node
         self._page = page
         self._silent = silent
         self._now = now
@@ -205,7 +213,8 @@ class KubernetesStore:
         if form is None:
             group = self._discovery.group() if kinds.of(kind).api_version == kubernetes_forms.CALICO else ""
             namespace = self.client.settings.namespace
-            form = kubernetes_forms.form(kind, group=group, namespace=namespace, now=self._now)
+            only = self._node if kind in _OF_A_NODE else ""
+            form = kubernetes_forms.form(kind, group=group, namespace=namespace, now=self._now, only=only)
             self._forms[kind] = form
         return form
 

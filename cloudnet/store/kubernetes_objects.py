@@ -284,7 +284,9 @@ def page(client: Client, collection: Collection, namespace: str | None, *, limit
     Raises:
         Refused: among others 410, when the token has expired.
     """
-    query = {**({"limit": str(limit)} if limit else {}), **({"continue": token} if token else {})}
+    query = collection.chosen
+    query |= {"limit": str(limit)} if limit else {}
+    query |= {"continue": token} if token else {}
     answer = _listing.decode(client.call(Request("list", collection.what, collection.path(namespace), query)))
     items = tuple(bytes(one) for one in answer.items or ())
     return Page(items, Revision(int(answer.metadata.resource_version or 0)), answer.metadata.continue_)

@@ -87,6 +87,7 @@ class Place:
             "allowWatchBookmarks": "true",
             "resourceVersion": str(self.position),
             "timeoutSeconds": str(seconds),
+            **self.collection.chosen,
         }
         return Request("watch", self.collection.what, self.collection.path(), query)
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cloudnet.cli.demo import play
 from cloudnet.lab.results import StepKind
@@ -23,6 +24,17 @@ SMALL = ("--name", NAME, "--nodes", "3", "--pods", "1")
 COMMAND = (sys.executable, "-m", "cloudnet", "lab", "demo", *SMALL)
 
 
+def needed_rights(evidence: str) -> set[str]:
+    """Return the rights that are printed because they are seen here, as the demo names them."""
+    every = yaml.safe_load((Path(__file__).parents[1] / "cases" / "kubernetes_rights.yaml").read_text())
+    return {
+        f"{account} {verb} {resource}"
+        for account, tables in every.items()
+        for resource, verbs in tables.get(evidence, {}).items()
+        for verb in verbs
+    }
+
+
 def left_behind() -> list[str]:
     listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.split()
     return [name for name in listed if name.startswith(f"cn-{NAME}-")] + [str(p) for p in ROOT.glob(f"{NAME}*")]
@@ -35,7 +47,8 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo
 
     result = demo(*SMALL, *chosen, "--report", page)
 
-    assert set(result) == {"steps", "promises"}
+    assert set(result) == {"steps", "promises", "rights"}
+    assert result["rights"] is None, "a file knows no accounts"
     assert [(step["fault"], step["kind"]) for step in result["steps"]] == [
         ("no-routes", "heal"),
         ("quota", "planned"),
@@ -65,6 +78,8 @@ def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, store: str)
     assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "leader-kill": 0}
     joined = next(step for step in result["steps"] if step["kind"] == "join")
     assert 0 < joined["longest_gap_ms"] < 1000, "the store is there while the cloud's API is not"
+    if store == "kubernetes":
+        assert needed_rights("routes") <= set(result["rights"]["used"])
     assert left_behind() == []
 
 
@@ -108,9 +123,12 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
 def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, cloud) -> None:
     chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
 
-    result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", *chosen)
+    store = "kubernetes" if cloud == "aws" else "sqlite"
+    result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", "--store", store, *chosen)
 
     assert {step["fault"] for step in result["steps"]} == {"no-addresses", "fragmented", "exhausted", "take-prefix"}
     taken = next(step for step in result["steps"] if (step["fault"], step["kind"]) == ("take-prefix", "unplanned"))
     assert 0 < taken["longest_gap_ms"] < 1000
+    if store == "kubernetes":
+        assert needed_rights("native") <= set(result["rights"]["used"])
     assert left_behind() == []

@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from cloudnet.kernel import netns
+from cloudnet.lab import stores
 from cloudnet.lab.kubelet import NAMESPACE, Kubelet
 from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec, cloud_namespace
@@ -65,6 +66,13 @@ def default_specification(namespace, folder):
     return json.loads(said)["Spec"]
 
 
+def needed_rights():
+    """Return the rights of agents that are printed because they are seen here, in words."""
+    every = yaml.safe_load((Path(__file__).parents[1] / "cases" / "kubernetes_rights.yaml").read_text())
+    account = "cloudnet-agent"
+    return {f"{account} {verb} {what}" for what, verbs in every[account]["pods"].items() for verb in verbs}
+
+
 def manifests(*more):
     command = [sys.executable, "-m", "cloudnet.cli.main", "manifests", "--overlay", "kubeadm", "--provider", "static"]
     printed = subprocess.run([*command, "--set", "image=any:1", *more], capture_output=True, text=True, check=True)
@@ -86,7 +94,8 @@ class Pod:
             here = text.replace("kubernetes://?namespace=cloudnet-system", "kubernetes:///etc/cloudnet/kubeconfig")
             (self.volume("settings") / key).write_text(here)
         kubeconfig = self.volume("settings") / "kubeconfig"
-        kubeconfig.write_bytes((lab.directory / "kubeconfig").read_bytes())
+        account = {"DaemonSet": "agent", "Deployment": "controller"}[kind]
+        kubeconfig.write_bytes(stores.kubeconfig(lab.directory, account).read_bytes())
         kubeconfig.chmod(0o644)  # as a service account's token is for the user of the container
 
     def volume(self, name):
@@ -276,12 +285,15 @@ def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(clus
     wait(lambda: cluster.nodes["n1"].ready("agent", 9091), "the agent is ready again")
     cluster.call("DEL", "n1", "web")
 
+    asked = cluster.lab.rights()
     assert ended == 0, cluster.nodes["n1"].log()
     assert without_agent == (True, True), "the data path stays"
     assert "cloudnet" in before
     log = "".join(pod.log() for pod in (cluster.controller, *cluster.nodes.values()))
     assert [line for line in log.splitlines() if "level=error" in line or "level=warning" in line] == []
     assert "established connections go the ordinary way" not in log, "the fast path is in force"
+    assert asked.denied == ()
+    assert needed_rights() <= set(asked.used)
 
 
 @pytest.mark.parametrize(

@@ -27,17 +27,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-import yaml
-
 from cloudnet.store.connection import Endpoint
 from cloudnet.store.kubernetes_credentials import Fixed, Proof
 from cloudnet.store.kubernetes_settings import Settings
-from cloudnet.testing.kube import discovery, status, table
+from cloudnet.testing.kube import discovery, rbac, status, table
 from cloudnet.testing.kube.api import Api, is_asked_for
 from cloudnet.testing.kube.objects import Json, Objects, Type
 from cloudnet.testing.kube.status import Refusal
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+RIGHTS = "/rights"
+"""Where an administrator asks for what service accounts used and what they were denied; no API server has it."""
+
+# JSON is YAML, too, and the only YAML that is read here.
 _APPLY = "application/apply-patch+yaml"
 _PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json", _APPLY}
 _WRITES = {"create", "update", "patch"}
@@ -69,6 +71,25 @@ class Seen:
     query: dict[str, str]
 
 
+class Rights:
+    """What service accounts asked for, and whether they might."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._used: set[tuple[str, str, str, str]] = set()
+        self._denied: set[tuple[str, str, str, str]] = set()
+
+    def may(self, account: rbac.Account, asked: rbac.Asked) -> bool:
+        with self._objects.changed:
+            allowed = rbac.may(account, asked, self._objects)
+            (self._used if allowed else self._denied).add((account.name, asked.verb, asked.group, asked.resource))
+        return allowed
+
+    def said(self) -> Json:
+        with self._objects.changed:
+            return {"used": sorted(self._used), "denied": sorted(self._denied)}
+
+
 class ApiServer:
     """One API server, on a port of the loopback unless told; stopped and started again it has lost nothing."""
 
@@ -84,6 +105,7 @@ class ApiServer:
         self.tls = tls
         self.objects = Objects(keep=keep)
         self.api = Api(self.objects)
+        self.rights = Rights(self.objects)
         self.faults = Faults()
         self.seen: deque[Seen] = deque(maxlen=_REMEMBERED)
         self.host = host
@@ -229,19 +251,14 @@ class _Handler(BaseHTTPRequestHandler):
         kube, parts = self.server.kube, urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        faults = kube.faults
-        if faults.latency:
-            time.sleep(faults.latency)
-        if faults.tokens and self.headers.get("Authorization", "").removeprefix("Bearer ") not in faults.tokens:
-            raise status.unauthorized()
-        if faults.too_many > 0:
-            faults.too_many -= 1
-            raise status.too_many(faults.retry_after)
-        if faults.broken > 0:
-            faults.broken -= 1
-            raise status.broken()
+        if kube.faults.latency:
+            time.sleep(kube.faults.latency)
+        account = self._account()
+        self._fail()
         with kube.objects.changed:
             found = discovery.said(kube.objects.types.values(), parts.path)
+        if found is None and parts.path == RIGHTS and account is None:
+            found = kube.rights.said()
         if found is not None:
             kube.seen.append(Seen("get", parts.path, query))
             self._answer(200, found)
@@ -249,9 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
         target = _Target.of(kube.objects, parts.path)
         verb = self._verb(target, query)
         kube.seen.append(Seen(verb, target.what, query))
-        right = (verb, target.what)
-        if right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed):
-            raise status.forbidden("system:serviceaccount:cloudnet-system:cloudnet", verb, target.what, target.name)
+        self._authorize(account, target, verb, query)
         if verb == "watch":
             self._watch(target, query)
             return
@@ -262,10 +277,37 @@ class _Handler(BaseHTTPRequestHandler):
             if verb in {"get", "list"} and target.type.schema is not None and table.ACCEPTED in self._accepted:
                 answer = table.table(target.type, answer, datetime.now(UTC))
             text = json.dumps(answer).encode()
-        if faults.unanswered > 0:
-            faults.unanswered -= 1
+        if kube.faults.unanswered > 0:
+            kube.faults.unanswered -= 1
             raise ConnectionResetError
         self._send(code, text)
+
+    def _account(self) -> rbac.Account | None:
+        """Return which service account asks; nothing of anybody else who may."""
+        kube, token = self.server.kube, self.headers.get("Authorization", "").removeprefix("Bearer ")
+        with kube.objects.changed:
+            account = rbac.Account.of(token, kube.objects)
+        if kube.faults.tokens and account is None and token not in kube.faults.tokens:
+            raise status.unauthorized()
+        return account
+
+    def _fail(self) -> None:
+        """Refuse what is not to work now."""
+        faults = self.server.kube.faults
+        if faults.too_many > 0:
+            faults.too_many -= 1
+            raise status.too_many(faults.retry_after)
+        if faults.broken > 0:
+            faults.broken -= 1
+            raise status.broken()
+
+    def _authorize(self, account: rbac.Account | None, target: _Target, verb: str, query: dict[str, str]) -> None:
+        kube, right = self.server.kube, (verb, target.what)
+        user = account.user if account else "system:serviceaccount:cloudnet-system:cloudnet"
+        faults = kube.faults
+        denied = right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed)
+        if denied or (account and not kube.rights.may(account, target.asked(verb, query))):
+            raise status.forbidden(user, verb, target.what, target.name)
 
     @property
     def _accepted(self) -> str:
@@ -284,9 +326,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PATCH" and content not in _PATCHES:
             raise Refusal(415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {content}")
         try:
-            body = yaml.safe_load(data) if content == _APPLY else json.loads(data)
-        except (ValueError, yaml.YAMLError):
-            raise status.bad_request("the body can not be read") from None
+            body = json.loads(data)
+        except ValueError:
+            raise status.bad_request("the body is no JSON") from None
         if not isinstance(body, dict):
             raise status.bad_request("the body is no object")
         return body
@@ -422,6 +464,14 @@ class _Target:
     @property
     def what(self) -> str:
         return f"{self.type.what}/{self.sub}" if self.sub else self.type.what
+
+    def asked(self, verb: str, query: dict[str, str]) -> rbac.Asked:
+        name = self.name
+        if not name and query.get("fieldSelector", "").startswith("metadata.name="):
+            name = query["fieldSelector"].removeprefix("metadata.name=")
+        group = self.type.version.rpartition("/")[0]
+        resource = f"{self.type.plural}/{self.sub}" if self.sub else self.type.plural
+        return rbac.Asked(verb, group, resource, self.namespace, name)
 
     @classmethod
     def of(cls, objects: Objects, path: str) -> _Target:

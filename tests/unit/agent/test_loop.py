@@ -552,6 +552,20 @@ def test_a_refused_change_is_tried_again_ever_more_slowly():
     assert host.reports[-1].ready
 
 
+def test_a_node_that_is_made_anew_in_the_same_moment_is_reported_anew():
+    """The controller took the report away with the former node."""
+    host = goes_native(start(*OWN, *SECOND), 2)
+    written = len(host.reports)
+
+    host.hear(
+        Event(EventType.DELETED, OWN[0], Revision(900)),
+        Event(EventType.PUT, replace(OWN[0], meta=Metadata("n1", uid="other")), Revision(901)),
+    )
+
+    assert len(host.reports) == written + 1
+    assert host.reports[-1].ready
+
+
 def test_a_report_is_written_only_when_it_changes():
     host = goes_native(start(*OWN, *SECOND), 2)
     written = len(host.reports)

@@ -1,41 +1,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from ipaddress import ip_network
 
 import kubernetes_validate
 import pytest
 
-from cloudnet.agent import cni
-from cloudnet.agent import loop as agent_loop
 from cloudnet.config import AgentConfig, ControllerConfig, load
-from cloudnet.controller import loop as controller_loop
 from cloudnet.errors import BadInput
-from cloudnet.ipam.allocator import Allocator, Request
-from cloudnet.ipam.leases import ColdLeases
-from cloudnet.manifests import build, crds, rights
+from cloudnet.manifests import build, crds
 from cloudnet.manifests.options import MEANINGS, OVERLAYS, Options, parse
 from cloudnet.model import manifests
-from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import (
-    AgentReport,
-    BlockAffinity,
-    CloudRoute,
-    IPAMBlock,
-    IPPool,
-    Lease,
-    Metadata,
-    Node,
-    NodeCondition,
-)
-from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_name
-from cloudnet.policy import feed
-from cloudnet.policy.selectors import Matches
-from cloudnet.store.api import Create, Delete, StoreUnavailable, change
-from cloudnet.store.informer import Informer
-from cloudnet.store.kubernetes import KubernetesStore
-from cloudnet.store.kubernetes_client import Client
 from cloudnet.testing.kube.server import ApiServer
 
 VERSION = "1.36"
@@ -218,25 +192,6 @@ def test_every_setting_has_a_meaning():
     assert set(MEANINGS) == set(Options.__dataclass_fields__)
 
 
-# --- rights -------------------------------------------------------------------------------------------------
-
-
-def granted(*rules):
-    """Return (verb, resource) as the API server names them."""
-    return {
-        (verb, _what(resource, group))
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-
-
-def _what(resource, group):
-    plural, slash, sub = resource.partition("/")
-    return (f"{plural}.{group}" if group else plural) + slash + sub
-
-
 @pytest.fixture
 def api():
     with ApiServer() as api:
@@ -245,83 +200,6 @@ def api():
         for name in ("n1", "n2"):
             api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         yield api
-
-
-@pytest.fixture
-def opened(api):
-    stores = []
-
-    def opened():
-        stores.append(KubernetesStore(Client(api.settings())))
-        return stores[-1]
-
-    yield opened
-    for store in stores:
-        store.close()
-
-
-def test_no_right_is_a_wildcard_or_concerns_secrets():
-    every = granted(*rights.agent_rules(), *rights.controller_rules(), *rights.lease_rules())
-
-    assert not [one for one in every if "*" in one[0] + one[1] or "secret" in one[1]]
-    assert ("update", "pods") not in every
-    assert ("delete", "pods") not in every
-
-
-def watch_all(store, kinds):
-    informer = Informer(store, kinds, lambda _: None)
-    for _ in range(2):
-        informer.step(0.05)
-    problem = informer.problem
-    informer.close()
-    return problem
-
-
-def test_an_agent_can_do_its_work_with_its_rights_and_not_a_controllers(api, opened):
-    opened().create(IPPool(Metadata("pool"), ip_network("10.65.0.0/16")))
-    api.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "p", "namespace": "default"},
-            "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
-        }
-    )
-    api.faults.allowed = granted(*rights.agent_rules())
-    store = opened()
-    name = endpoint_name(EndpointId("n1", "k8s", "p", "eth0"))
-    cold = ColdLeases(Allocator(store, now=lambda: datetime.now(tz=UTC), matches=Matches()), store)
-
-    def endpoint(addresses):
-        meta = Metadata(name, "default")
-        networks = (ip_network(addresses[0]),)
-        return [Create(WorkloadEndpoint(meta, NodeName("n1"), "k8s", "eth0", pod="p", networks=networks))]
-
-    assert watch_all(store, {*agent_loop.KINDS, *cni.KINDS, *feed.KINDS, IPAMBlock}) == ""
-    cold.take([Family.IPV4], [Request(NodeName("n1"), "h")], endpoint)
-    cold.give_back("h", [Delete(WorkloadEndpoint, name, "default")])
-    made = store.create(AgentReport(Metadata("n1")))
-    store.update(AgentReport(Metadata("n1"), ready=True), expected=made.revision)
-    for affinity in store.list(BlockAffinity).items:
-        store.delete(BlockAffinity, affinity.value.meta.name, expected=affinity.revision)
-    with pytest.raises(StoreUnavailable, match="forbids us to create cloudroutes"):
-        store.create(CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")))
-
-
-def test_a_controller_can_do_its_work_with_its_rights(api, opened):
-    api.faults.allowed = granted(*rights.controller_rules(), *rights.lease_rules())
-    store = opened()
-
-    assert watch_all(store, {*controller_loop.KINDS, Lease}) == ""
-    for value in (
-        CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")),
-        NodeCondition(Metadata("n1"), ready=True, reason="RouteCreated"),
-        Lease(Metadata("cloudnet-controller"), "a"),
-    ):
-        made = store.create(value)
-        store.update(made.value, expected=made.revision)
-    change(store, Node, "n1", lambda node: Node(node.meta, node.addresses, node.vteps, (), ""))
-    store.delete(CloudRoute, "r")
 
 
 # --- definitions --------------------------------------------------------------------------------------------

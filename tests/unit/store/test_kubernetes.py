@@ -16,6 +16,7 @@ from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.leases import ColdLeases
 from cloudnet.manifests import crds
 from cloudnet.model.addresses import Family, NodeName
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy, ClusterTier
 from cloudnet.model.kubernetes import Pod
 from cloudnet.model.kubernetes_labels import LabelSelector
@@ -66,8 +67,9 @@ def older():
 def open_at():
     opened = []
 
-    def open_at(api, *, page=500, silent=90.0, clock=time.monotonic, **settings):
-        opened.append(KubernetesStore(Client(api.settings(**settings)), page=page, silent=silent, clock=clock))
+    def open_at(api, *, node="", page=500, silent=90.0, clock=time.monotonic, **settings):
+        client = Client(api.settings(**settings))
+        opened.append(KubernetesStore(client, node=node, page=page, silent=silent, clock=clock))
         return opened[-1]
 
     yield open_at
@@ -354,6 +356,23 @@ def test_of_a_kind_that_a_cluster_need_not_know_there_are_none(api, store):
         store.create(lease("a"))
 
         assert [event.value.meta.name for event in collect(watch, 1)] == ["a"]
+
+
+def test_an_agent_is_told_of_its_own_nodes_cloud_addresses_alone(api, open_at):
+    everybody, agent = open_at(api), open_at(api, node="n1")
+    for name in ("n1", "n2"):
+        everybody.create(CloudAddresses(Metadata(name)))
+
+    listed = agent.list(CloudAddresses)
+    watch = agent.watch([CloudAddresses], since=listed.revision)
+    for name in ("n2", "n1"):
+        change(everybody, CloudAddresses, name, lambda seen: replace(seen, detail="news"))
+    heard = collect(watch, 1)
+    watch.close()
+
+    assert [item.value.meta.name for item in listed.items] == ["n1"]
+    assert [event.value.meta.name for event in heard] == ["n1"]
+    assert len(everybody.list(CloudAddresses).items) == 2
 
 
 def test_a_kind_that_is_installed_later_is_listed_and_watched_from_then_on(api, open_at):
