@@ -48,12 +48,11 @@ _COLUMNS: Final[Mapping[type[Resource], Sequence[tuple[str, str, str]]]] = {
     CloudRoute: (
         ("CIDR", "string", ".spec.cidr"),
         ("Node", "string", ".spec.node"),
-        ("States", "string", ".status.tables[*].state"),
-        ("Causes", "string", ".status.tables[*].cause"),
+        ("Tables", "string", ".status.summary"),
     ),
     CloudAddresses: (
         ("Capacity", "integer", ".status.capacity.ipv4"),
-        ("Prefixes", "string", ".status.prefixes[*].cidr"),
+        ("Prefixes", "string", ".status.summary"),
         ("Cause", "string", ".status.cause"),
         ("Detail", "string", ".status.detail"),
     ),

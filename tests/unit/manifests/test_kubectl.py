@@ -9,11 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cloudnet.model.addresses import NodeName
+from cloudnet.model.resources import CloudRoute, Metadata, RouteState, TableStatus
+from cloudnet.store.kubernetes import KubernetesStore
+from cloudnet.store.kubernetes_client import Client
 from cloudnet.testing.kube.server import ApiServer
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -168,9 +174,12 @@ def test_a_field_that_no_definition_knows_is_refused_by_name(person):
 def test_routes_are_shown_with_the_columns_of_their_definition(api, person):
     for line in commands("kubeadm")[:3]:
         person.must(line)
-    api.create(ROUTE)
+    states = (RouteState.PROGRAMMED, RouteState.REFUSED, RouteState.PROGRAMMED)
+    tables = tuple(TableStatus(f"rtb-{i}", state) for i, state in enumerate(states))
+    with closing(KubernetesStore(Client(api.settings()))) as store:
+        store.create(CloudRoute(Metadata("r"), ip_network("10.65.0.0/26"), NodeName("n1"), tables))
 
     header, row = person.must("kubectl get cloudroutes").splitlines()
 
-    assert header.split()[:3] == ["NAME", "CIDR", "NODE"]
-    assert row.split()[:3] == ["r", "10.65.0.0/26", "n1"]
+    assert re.split(r"  +", header)[:4] == ["NAME", "CIDR", "NODE", "TABLES"]
+    assert re.split(r"  +", row)[:4] == ["r", "10.65.0.0/26", "n1", "2 programmed, 1 refused"]
