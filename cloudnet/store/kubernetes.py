@@ -28,8 +28,16 @@ from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy
 from cloudnet.model.kubernetes_services import EndpointSlice
 from cloudnet.model.policies import Profile
 from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Node, NodeCondition, Resource
+from cloudnet.model.wire import Json
 from cloudnet.model.workloads import WorkloadEndpoint
-from cloudnet.store import kubernetes_conditions, kubernetes_errors, kubernetes_forms, kubernetes_objects, records
+from cloudnet.store import (
+    kubernetes_capacity,
+    kubernetes_conditions,
+    kubernetes_errors,
+    kubernetes_forms,
+    kubernetes_objects,
+    records,
+)
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_discovery import Discovery
@@ -98,6 +106,7 @@ class KubernetesStore:
         self.events = KubernetesEvents(client, now=now)
         self._forms: dict[type[Resource], Form[Any]] = {}
         self._missing: set[type[Resource]] = set()
+        self._capacities: dict[str, Json] = {}  # {node: what was last said of it}
         self._newest = Revision(0)
         self._watches: weakref.WeakSet[KubernetesWatch] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -171,6 +180,9 @@ class KubernetesStore:
         else:
             target.form.check_ours()
             self._objects.delete(target, expected)
+        if kind is CloudAddresses:
+            self._show_capacity(name, None)
+            self._capacities.pop(name, None)
 
     def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
         return records.one_by_one(self, writes)
@@ -235,6 +247,15 @@ class KubernetesStore:
         """Say a verdict on a node where Kubernetes looks for it, first: a crash in between is made good later."""
         if isinstance(value, NodeCondition):
             self._objects.say_of_node(value.meta.name, kubernetes_conditions.patch(value, self._now()))
+        if isinstance(value, CloudAddresses):
+            self._show_capacity(value.meta.name, value)
+
+    def _show_capacity(self, node: str, addresses: CloudAddresses | None) -> None:
+        """Say it when it is another than last time: prefixes come and go more often than it changes."""
+        said = kubernetes_capacity.patch(addresses)
+        if self._capacities.get(node) != said:
+            self._objects.say_of_node(node, said)
+            self._capacities[node] = said
 
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later

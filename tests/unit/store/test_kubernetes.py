@@ -531,6 +531,26 @@ def test_a_verdict_on_a_nodes_network_is_shown_where_the_scheduler_looks(api, st
     assert (network["status"], network["reason"]) == ("False", "RouteCreated")
 
 
+def test_the_capacity_for_native_addresses_is_shown_on_the_node_and_said_again_only_when_it_changes(api, store):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "annotations": {"other": "stays"}}})
+
+    def shown():
+        return api.find("v1", "nodes", "n1")["metadata"]["annotations"]
+
+    made = store.create(CloudAddresses(Metadata("n1"), capacity={Family.IPV6: 80, Family.IPV4: 110}))
+    first, patches = shown(), sum(seen.verb == "patch" for seen in api.seen)
+    made = store.update(replace(made.value, detail="other"), expected=made.revision)
+    again = sum(seen.verb == "patch" for seen in api.seen)
+    store.update(replace(made.value, capacity={Family.IPV4: 20}), expected=made.revision)
+    less = shown()
+    store.delete(CloudAddresses, "n1")
+
+    assert first == {"other": "stays", "cloudnet.io/native-capacity": "ipv4=110,ipv6=80"}
+    assert again == patches
+    assert less["cloudnet.io/native-capacity"] == "ipv4=20"
+    assert shown() == {"other": "stays"}
+
+
 def test_a_verdict_on_a_node_that_is_gone_is_kept_all_the_same(store):
     store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute"))
 
