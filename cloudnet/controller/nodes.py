@@ -74,6 +74,8 @@ class Nodes:
     def node(self, value: Node, *, gone: bool) -> bool:
         """Take a node in; tell whether it matters here."""
         name, old = value.name, self._nodes.get(value.name)
+        if old == value and not gone:
+            return False  # heartbeats and our own verdicts change nothing that is read here
         self._touched.add(name)
         if gone:
             for where in (self._nodes, self._instances, self._failing, self._forwarding):
@@ -84,8 +86,6 @@ class Nodes:
             self._forget_claims()
             return old is not None
         self._left.discard(name)
-        if old == value:
-            return False
         self._nodes[name] = value
         elsewhere = old is None or (old.addresses, old.provider_id) != (value.addresses, value.provider_id)
         reborn = old is not None and old.meta.uid != value.meta.uid

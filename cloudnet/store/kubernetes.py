@@ -223,11 +223,13 @@ class KubernetesStore:
         self._check_open()
         form = self._forms.get(kind)
         if form is None:
-            group = self._discovery.group() if kinds.of(kind).api_version == kubernetes_forms.CALICO else ""
+            is_calicos = kinds.of(kind).api_version == kubernetes_forms.CALICO
+            group = self._discovery.group() if is_calicos else ""
             namespace = self.client.settings.namespace
             only = self._node if kind in _OF_A_NODE else ""
             form = kubernetes_forms.form(kind, group=group, namespace=namespace, now=self._now, only=only)
-            self._forms[kind] = form
+            if group or not is_calicos:  # else neither group is there yet, and either may come
+                self._forms[kind] = form
         return form
 
     def _target(self, form: Form[Any], name: str, namespace: str) -> Target:
@@ -267,7 +269,7 @@ class KubernetesStore:
 
     def appeared(self, forms: Sequence[Form[Any]]) -> str:
         """Return the name of a kind among these that the cluster has by now; empty when it has none."""
-        return next((form.kind.name for form in forms if self._has(form)), "")
+        return next((form.kind.name for form in forms if self._has(self._form(form.kind.type))), "")
 
     def _has(self, form: Form[Any]) -> bool:
         return all(self._discovery.serves(one) for one in form.collections)

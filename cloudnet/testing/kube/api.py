@@ -188,6 +188,8 @@ class Api:
             after["metadata"]["generation"] = old.get("generation", 1) + 1
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             return self.objects.drop(type_, before)
+        if type_.kind == "CustomResourceDefinition":
+            self._learn_anew(after)
         return self.objects.put(type_, after, word="MODIFIED")
 
     # --- rules ------------------------------------------------------------------------------------------
@@ -242,6 +244,12 @@ class Api:
         type_ = self.objects.types["apiextensions.k8s.io/v1", "customresourcedefinitions"]
         conditions = [{"type": one, "status": "True"} for one in ("NamesAccepted", "Established")]
         self.patch(type_, "", definition["metadata"]["name"], {"status": {"conditions": conditions}}, sub="status")
+
+    def _learn_anew(self, definition: Json) -> None:
+        """Check and prune by what a definition says now; what lies there stays as it is."""
+        for one in custom_types(definition):
+            if one.key in self.objects.types:
+                self.objects.types[one.key] = one
 
     def refuse_unknown(self, type_: Type, body: Json) -> None:
         """Refuse fields that a custom resource's schema lacks, as ``fieldValidation=Strict`` asks.

@@ -169,6 +169,12 @@ class ApiServer:
             self.api.delete(type_, meta.get("namespace", ""), meta["name"], {})
         return self.create(document)
 
+    def replace(self, document: Json) -> Json:
+        """Write an object over its namesake, as ``kubectl replace`` does; what a definition defines stays."""
+        type_, meta = self._type_of(document), document["metadata"]
+        with self.objects.changed:
+            return self.api.replace(type_, meta.get("namespace", ""), meta["name"], document)
+
     def patch(self, version: str, plural: str, name: str, patch: Json, namespace: str = "") -> Json:
         with self.objects.changed:
             return self.api.patch(self.objects.types[version, plural], namespace, name, patch)
