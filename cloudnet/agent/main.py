@@ -29,7 +29,6 @@ from cloudnet.agent import (
     actions,
     cni,
     fastpath,
-    loop,
     nat,
     node_address_keeper,
     policy,
@@ -41,6 +40,7 @@ from cloudnet.agent.addresses import SharedLeases
 from cloudnet.agent.cni_config import keeping_config
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
+from cloudnet.agent.heard import KINDS
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.nat import NatKeeper, NatThread
 from cloudnet.agent.node_address_keeper import NodeAddressKeeper
@@ -494,11 +494,11 @@ def hear_resources(
     def deliver(batch: Batch) -> None:
         for hear in hearers:
             hear(batch)
-        mine = tuple(event for event in batch.events if isinstance(event.value, loop.KINDS))
+        mine = tuple(event for event in batch.events if isinstance(event.value, KINDS))
         if mine or batch.synced:
             inbox.put(actions.ResourcesChanged(mine, batch.synced))
 
-    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
+    kinds = tuple({*KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
     return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
