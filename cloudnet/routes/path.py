@@ -85,7 +85,9 @@ def candidate(here: Here, there: There) -> Candidate:
     if here.cloud is None or there.cloud is None:
         silent = there.node if here.cloud else here.node
         return _none(Reason.NO_CLOUD, f"no cloud provider speaks for node {silent.name!r}")
-    if closed := next((c for c in (here.cloud, there.cloud) if not c.forwarding), None):
+    # A block that the cloud gave the other node's interface is that interface's: only we send for other addresses.
+    ends = (here.cloud,) if there.native else (here.cloud, there.cloud)
+    if closed := next((cloud for cloud in ends if not cloud.forwarding), None):
         why = closed.problem or "the source/destination check is on"
         return _none(Reason.FORWARDING, f"the fabric drops pod addresses at node {closed.meta.name!r}: {why}")
     if there.native:
