@@ -108,12 +108,14 @@ class Heard:
         self.all_dirty = self.all_dirty or node.name == self._name
 
     def _delivery(self, affinity: BlockAffinity, *, gone: bool) -> None:
-        """Note whether the cloud delivers the block itself."""
+        """Note whether the cloud delivers the block itself; the first such block, and the last, concern all."""
+        before = bool(self.natives)
         names, name = self.natives.get(affinity.cidr, set()), affinity.meta.name
         after = names | {name} if native.is_native(affinity) and not gone else names - {name}
         if bool(after) is not bool(names):
             self.touch([affinity.cidr])
         _put(self.natives, affinity.cidr, after, gone=not after)
+        self.all_dirty = self.all_dirty or before is not bool(self.natives)
 
     def _cloud_route(self, route: CloudRoute, revision: int, *, gone: bool) -> None:
         self.dirty_blocks[route.cidr] = None

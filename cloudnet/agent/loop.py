@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cloudnet.agent import desired, secondary, surroundings
+from cloudnet.agent import desired, secondary, surroundings, unowned
 from cloudnet.agent.actions import (
     Action,
     Answered,
@@ -329,6 +329,8 @@ class Loop:
         for version in Family:
             self._probing[version] = path.may_be_native(version, self._heard.pools.values())
             self._settle_family(version)
+        pools = (pool.cidr for pool in self._heard.pools.values())
+        self._wishes.wish(("unowned",), unowned.rules(self._here, pools, natives=bool(self._heard.natives)))
         self._sysctls_due = True
 
     def _settle_family(self, version: Family) -> None:
@@ -406,8 +408,15 @@ class Loop:
         if underlay is None or vtep is None:
             return
         yield from desired.for_remote_block(there.block, there.node, offered, underlay, native=native)
-        if there.native and not native:
-            yield from secondary.ground(vxlan.to_block(there.block, vtep.address), self._attached)
+        if there.native:
+            yield from self._grounds(vxlan.to_block(there.block, vtep.address), native=native)
+
+    def _grounds(self, ground: Route, *, native: bool) -> Iterator[KernelObject]:
+        """Yield a native block's ground for tables besides the main one."""
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        yield from unowned.ground(self._here, ground)
+        if not native:
+            yield from secondary.ground(ground, self._attached)
 
     def _record(self, block: Network, chosen: Path | None, *, flapped: bool = False) -> list[Action]:
         before = self._paths.get(block)
@@ -453,8 +462,10 @@ class Loop:
                 self._here.node.address(version),
                 self.responder(due.block),
             )
-            if vtep is not None:
-                probes.append(ProbeToSend(due.block, due.sequence, vtep.address, due.block.network_address))
+            # What may be sent from a pool's address is proven by a probe from one.
+            source = vtep.address if vtep and self._here.forwards else own.ip if own else None
+            if source is not None:
+                probes.append(ProbeToSend(due.block, due.sequence, source, due.block.network_address))
             if due.call and own is not None and theirs is not None:
                 probes.append(ProbeToSend(due.block, due.sequence, own.ip, theirs, PacketKind.CALL))
         return [SendProbes(tuple(probes))] if probes else []
