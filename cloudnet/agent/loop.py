@@ -1,4 +1,4 @@
-"""The path manager's loop: what was heard goes in, what to do comes out. Pure; ``agent/main.py`` is its hands.
+"""The path manager's loop: what was heard goes in, what to do comes out. Pure; ``agent/owner.py`` is its hands.
 
     resources, kernel reads, probe answers ──receive──▶ ┌──────┐ ──step(now)──▶ kernel changes, probes,
                                                         │ Loop │                sysctls, the report
