@@ -347,10 +347,12 @@ def read_link(body: bytes) -> Device:
     )
 
 
-def is_foreign_rule(body: bytes) -> bool:
-    """Tell whether a routing rule is neither ours nor one of those that the kernel begins with."""
-    protocol = wire.attributes(body, wire.RULE.size).get(wire.FRA_PROTOCOL, b"\0")[0]
-    return protocol not in {wire.RTPROT_KERNEL, ROUTE_PROTOCOL}
+def leads_pods(body: bytes) -> bool:
+    """Tell whether a routing rule may choose a table for pods: not the kernel's first ones, nor ours of one port."""
+    found = wire.attributes(body, wire.RULE.size)
+    protocol = found.get(wire.FRA_PROTOCOL, b"\0")[0]
+    of_probes = protocol == ROUTE_PROTOCOL and wire.FRA_DPORT_RANGE in found
+    return protocol != wire.RTPROT_KERNEL and not of_probes
 
 
 def read_qdisc(body: bytes) -> tuple[int, str]:

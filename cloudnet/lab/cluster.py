@@ -17,7 +17,7 @@ from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.block import Release, free
 from cloudnet.kernel import netns
-from cloudnet.lab import kubelet, spec, state, stores
+from cloudnet.lab import kubelet, spec, state
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.kubelet import Kubelet
 from cloudnet.lab.results import Rights
@@ -82,10 +82,10 @@ def within(lab: str, kind: StoreKind, work: Callable[[Cluster], R]) -> R:
 
 
 def _open(lab: str, kind: StoreKind) -> Cluster:
-    if kind.name != stores.KUBERNETES:
+    if not kind.has_accounts:
         return Cluster(open_store(lab, kind))
     settings = kubernetes_settings.parse(url(lab, kind), {})
-    return Cluster(open_store(lab, kind), Kubelet(Client(settings)))
+    return Cluster(open_store(lab, kind), Kubelet(Client(settings), older=kind.older))
 
 
 class Cluster:

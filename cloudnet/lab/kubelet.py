@@ -22,14 +22,14 @@ _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class Kubelet:
-    """Every kubelet of the lab, and whoever installs the cluster."""
+    """Every kubelet of the lab, and whoever installs the cluster; ``older``: with Calico's older definitions."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, older: bool = False) -> None:
+        self._client, self._older = client, older
 
     def install(self) -> None:
         """Define the kinds of Calico and cloudnet, and make the namespace of the lab's pods."""
-        for definition in (*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()):
+        for definition in (*crds.own_crds(), *crds.calico_crds(older=self._older), *crds.policy_crds()):
             self._create(_DEFINITIONS, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
         self._create("namespaces", f"{_CORE}/namespaces", _object("Namespace", NAMESPACE))
         account = _object("ServiceAccount", ACCOUNT, namespace=NAMESPACE)

@@ -9,12 +9,12 @@ from typing import Protocol
 from cloudnet.clock import Clock
 from cloudnet.lab import processes, scenarios
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import Losses, PathChange, PathMoment, StepRecord, StepResult, Story
 from cloudnet.lab.scenarios import Pair, Step
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
+from cloudnet.lab.views import LabNode, LabPod
 from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import Network
 from cloudnet.model.paths import Reason

@@ -37,6 +37,7 @@ class StoreKind:
     command: Callable[[Path], list[str]] | None = None
     tools: tuple[str, ...] = ()
     has_accounts: bool = False
+    older: bool = False  # Calico's resources in the form of crd.projectcalico.org/v1
 
     def url_of(self, program: str, directory: Path) -> str:
         return f"kubernetes://{kubeconfig(directory, program)}" if self.has_accounts else self.url(directory)
@@ -90,16 +91,19 @@ def _write_kubeconfig(file: Path, token: str) -> None:
     file.write_text(text + "\n")
 
 
-KUBERNETES = "kubernetes"
+def _kubernetes(name: str, *, older: bool = False) -> StoreKind:
+    where = "kubernetes://{}".format
+    return StoreKind(name, lambda at: where(kubeconfig(at)), _api_server, has_accounts=True, older=older)
+
+
 KINDS: Mapping[str, StoreKind] = MappingProxyType(
     {
         each.name: each
         for each in (
             StoreKind("sqlite", lambda directory: f"sqlite://{directory / 'store.sqlite'}"),
             StoreKind("etcd", lambda _: f"etcd://{spec.STORE}:{_ETCD_PORT}", _etcd, tools=("etcd",)),
-            StoreKind(
-                KUBERNETES, lambda directory: f"kubernetes://{kubeconfig(directory)}", _api_server, has_accounts=True
-            ),
+            _kubernetes("kubernetes"),
+            _kubernetes("kubernetes-older", older=True),
         )
     }
 )

@@ -18,9 +18,10 @@ from ipaddress import IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 
 from cloudnet.agent import actions
-from cloudnet.agent.main import Agent, hear_resources
-from cloudnet.agent.main import Inbox as AgentInbox
-from cloudnet.agent.main import Stop as StopAgent
+from cloudnet.agent.main import hear_resources
+from cloudnet.agent.owner import Agent
+from cloudnet.agent.owner import Inbox as AgentInbox
+from cloudnet.agent.owner import Stop as StopAgent
 from cloudnet.agent.reporter import Reporter
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig

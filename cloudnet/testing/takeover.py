@@ -22,6 +22,7 @@ from cloudnet.cni.runtime import Attachment, Runtime
 from cloudnet.kernel import netns
 from cloudnet.lab import cluster, spec
 from cloudnet.lab.lab import Lab
+from cloudnet.lab.programs import Programs
 from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
@@ -123,7 +124,7 @@ class TakenNode:
 
     def start_agent(self) -> None:
         self.lab.start_agent(self.name)
-        self.lab._wait_answer(f"agent {self.name}", self.lab._socket(self.name), _PATIENCE)  # noqa: SLF001 - its friend
+        Programs(self.lab.name).wait_agent(self.name, _PATIENCE)
 
     def stop_agent(self) -> None:
         self.lab.kill_agent(self.name)

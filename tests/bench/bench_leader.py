@@ -16,7 +16,6 @@ from pathlib import Path
 
 from cloudnet.cli.demo import play
 from cloudnet.lab import scenarios
-from cloudnet.lab.lab import STORES
 from cloudnet.lab.spec import LabSpec
 from cloudnet.testing.contenders import contending
 from cloudnet.testing.etcd import EtcdServer
@@ -26,6 +25,7 @@ LEASE = 3.0
 ROUNDS = 5
 NODES = 4
 SUBNETS = 2
+STORES = ("sqlite", "etcd", "kubernetes")
 
 
 def measure() -> list[dict[str, object]]:

@@ -74,6 +74,20 @@ def test_a_probe_is_answered_from_node_to_node(pair, version):
     assert (answer.block, answer.sequence, answer.source) == (block, 9, their_address)
 
 
+def test_a_probe_from_a_nodes_own_address_is_answered_too(pair):
+    """A node that may not send from its tunnel's address probes from its own."""
+    _, ours, theirs, answers = pair
+    tunnel, destination, our_address, their_address, block = ENDS[4]
+    theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
+
+    answer = None
+    for _ in range(20):  # the wire needs a moment to come up
+        ours.send([ProbeToSend(block, 5, our_address, destination)])
+        answer = answer or heard(answers)
+
+    assert (answer.block, answer.sequence, answer.source, answer.kind) == (block, 5, their_address, PacketKind.ANSWER)
+
+
 def call(sequence=1):
     _, _, our_address, their_address, block = ENDS[4]
     return [ProbeToSend(block, sequence, our_address, their_address, PacketKind.CALL)]

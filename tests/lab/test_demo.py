@@ -123,7 +123,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
 def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, cloud) -> None:
     chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
 
-    store = "kubernetes" if cloud == "aws" else "sqlite"
+    store = {"aws": "kubernetes", "azure": "kubernetes-older"}.get(cloud, "sqlite")
     result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", "--store", store, *chosen)
 
     assert {step["fault"] for step in result["steps"]} == {"no-addresses", "fragmented", "exhausted", "take-prefix"}

@@ -1,4 +1,4 @@
-"""Who may do what, from the roles and bindings that the API server itself holds. Pure.
+"""Who may do what, from the roles and bindings that the API server itself holds.
 
 A service account may do what any role grants that is bound to it, in the binding's namespace or everywhere
 (``plugin/pkg/auth/authorizer/rbac/rbac.go``, ``pkg/apis/rbac/v1/evaluation_helpers.go``). A list or a watch of one
@@ -15,6 +15,8 @@ from cloudnet.testing.kube.objects import Json, Objects
 
 _GROUP: Final = "rbac.authorization.k8s.io/v1"
 _PREFIX: Final = "system:serviceaccount:"
+PATH: Final = "/rights"
+"""Where an administrator asks for what service accounts used and what they were denied; no API server has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,22 @@ def _grants(rule: Json, asked: Asked) -> bool:
 
 def _has(said: Iterable[str], word: str) -> bool:
     return any(one in ("*", word) for one in said)
+
+
+class Rights:
+    """What service accounts asked for, and whether they might."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._used: set[tuple[str, str, str, str]] = set()
+        self._denied: set[tuple[str, str, str, str]] = set()
+
+    def may(self, account: Account, asked: Asked) -> bool:
+        with self._objects.changed:
+            allowed = may(account, asked, self._objects)
+            (self._used if allowed else self._denied).add((account.name, asked.verb, asked.group, asked.resource))
+        return allowed
+
+    def said(self) -> Json:
+        with self._objects.changed:
+            return {"used": sorted(self._used), "denied": sorted(self._denied)}

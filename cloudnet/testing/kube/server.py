@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -32,34 +32,16 @@ from cloudnet.store.kubernetes_credentials import Fixed, Proof
 from cloudnet.store.kubernetes_settings import Settings
 from cloudnet.testing.kube import discovery, rbac, status, table
 from cloudnet.testing.kube.api import Api, is_asked_for
+from cloudnet.testing.kube.faults import Faults
 from cloudnet.testing.kube.objects import Json, Objects, Type
 from cloudnet.testing.kube.status import Refusal
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-RIGHTS = "/rights"
-"""Where an administrator asks for what service accounts used and what they were denied; no API server has it."""
-
 # JSON is YAML, too, and the only YAML that is read here.
 _APPLY = "application/apply-patch+yaml"
 _PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json", _APPLY}
 _WRITES = {"create", "update", "patch"}
 _REMEMBERED = 10_000
-
-
-@dataclass
-class Faults:
-    """What is wrong with the server; change it while it runs. Counts are of requests still to come."""
-
-    latency: float = 0.0
-    too_many: int = 0
-    retry_after: int = 0
-    broken: int = 0
-    unanswered: int = 0  # carried out, but the connection breaks before the answer
-    forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, resource)
-    allowed: set[tuple[str, str]] | None = None  # nothing but these, discovery aside
-    tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
-    silent: bool = False  # watches say nothing more, and stay open
-    bookmark_every: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -69,25 +51,6 @@ class Seen:
     verb: str
     what: str
     query: dict[str, str]
-
-
-class Rights:
-    """What service accounts asked for, and whether they might."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._used: set[tuple[str, str, str, str]] = set()
-        self._denied: set[tuple[str, str, str, str]] = set()
-
-    def may(self, account: rbac.Account, asked: rbac.Asked) -> bool:
-        with self._objects.changed:
-            allowed = rbac.may(account, asked, self._objects)
-            (self._used if allowed else self._denied).add((account.name, asked.verb, asked.group, asked.resource))
-        return allowed
-
-    def said(self) -> Json:
-        with self._objects.changed:
-            return {"used": sorted(self._used), "denied": sorted(self._denied)}
 
 
 class ApiServer:
@@ -105,7 +68,7 @@ class ApiServer:
         self.tls = tls
         self.objects = Objects(keep=keep)
         self.api = Api(self.objects)
-        self.rights = Rights(self.objects)
+        self.rights = rbac.Rights(self.objects)
         self.faults = Faults()
         self.seen: deque[Seen] = deque(maxlen=_REMEMBERED)
         self.host = host
@@ -263,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._fail()
         with kube.objects.changed:
             found = discovery.said(kube.objects.types.values(), parts.path)
-        if found is None and parts.path == RIGHTS and account is None:
+        if found is None and parts.path == rbac.PATH and account is None:
             found = kube.rights.said()
         if found is not None:
             kube.seen.append(Seen("get", parts.path, query))

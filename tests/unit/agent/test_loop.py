@@ -892,6 +892,49 @@ def test_a_native_block_has_its_ground_in_the_table_of_a_further_interface_until
     assert [early, proven, holds(host, over_vxlan)] == [True, False, True]
 
 
+POOL = IPPool(Metadata("pods"), ip_network("10.65.0.0/16"))
+FROM_POOL = Rule(Family.IPV4, 104, 4794, source=POOL.cidr)
+OVER_VXLAN = Route(PREFIX, "vxlan.calico", ip_address("10.65.2.0"), onlink=True, table=4794)
+
+
+def test_where_the_fabric_takes_own_addresses_alone_those_of_pools_keep_to_the_overlay():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, DELIVERED, POOL)
+
+    host.run(3.0)
+
+    assert host.path(PREFIX).kind is PathKind.NATIVE
+    assert holds(host, Route(PREFIX, "eth0", GATEWAY, metric=512))
+    assert holds(host, FROM_POOL)
+    assert holds(host, OVER_VXLAN)
+    assert host.path(block(2)).reason is Reason.FORWARDING
+    sources = {sent.source for sent in host.probes if sent.block == PREFIX}
+    assert sources == {ip_address("10.0.1.11")}, "a probe from a pool's address would be dropped"
+
+
+def test_once_the_fabric_takes_all_nothing_keeps_to_the_overlay():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, DELIVERED, POOL)
+    host.run(3.0)
+    host.probes.clear()
+
+    host.put(cloud(1))
+    host.run(3.0)
+
+    assert not holds(host, FROM_POOL)
+    assert not holds(host, OVER_VXLAN)
+    assert {sent.source for sent in host.probes if sent.block == PREFIX} >= {ip_address("10.65.1.0")}
+
+
+def test_without_a_block_that_the_cloud_delivers_no_rule_is_asked():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, POOL)
+    before = holds(host, FROM_POOL)
+
+    host.put(DELIVERED)
+    between = holds(host, FROM_POOL)
+    host.delete(DELIVERED)
+
+    assert [before, between, holds(host, FROM_POOL)] == [False, True, False]
+
+
 def test_rules_of_an_interface_go_when_it_goes():
     eth1 = Link("eth1", 3, 9001, up=True, mac="02:00:00:00:00:20", addresses=(ip_interface("10.0.1.20/32"),))
     kernel = a_kernel()

@@ -12,12 +12,12 @@ from cloudnet.clock import ManualClock
 from cloudnet.lab import spec
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.journal import Run
-from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.results import PathChange, StepKind
 from cloudnet.lab.runner import Runner, mesh, moved
 from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Join, NewBlock, Reopen, Standing, Step, Wait
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
+from cloudnet.lab.views import LabNode, LabPod
 from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.paths import Path as RoutePath

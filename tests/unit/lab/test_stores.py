@@ -60,5 +60,7 @@ def test_servers_stand_in_the_network_of_the_cloud_and_in_none_of_its_subnets():
 
 
 def test_an_unknown_store_is_refused_with_those_there_are():
-    with pytest.raises(BadInput, match="store: expected one of sqlite, etcd, kubernetes, found 'redis'"):
+    with pytest.raises(
+        BadInput, match="store: expected one of sqlite, etcd, kubernetes, kubernetes-older, found 'redis'"
+    ):
         stores.kind("redis")

@@ -9,7 +9,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from cloudnet.agent import actions
-from cloudnet.agent.main import Agent, Stop, answer, unreadable_policies
+from cloudnet.agent.answers import answer
+from cloudnet.agent.enforcing import unreadable_policies
+from cloudnet.agent.owner import Agent, Stop
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
