@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cloudnet.cli.demo import play
 from cloudnet.lab.results import StepKind
@@ -22,17 +21,6 @@ pytestmark = pytest.mark.lab
 NAME = "tdemo"
 SMALL = ("--name", NAME, "--nodes", "3", "--pods", "1")
 COMMAND = (sys.executable, "-m", "cloudnet", "lab", "demo", *SMALL)
-
-
-def needed_rights(evidence: str) -> set[str]:
-    """Return the rights that are printed because they are seen here, as the demo names them."""
-    every = yaml.safe_load((Path(__file__).parents[1] / "cases" / "kubernetes_rights.yaml").read_text())
-    return {
-        f"{account} {verb} {resource}"
-        for account, tables in every.items()
-        for resource, verbs in tables.get(evidence, {}).items()
-        for verb in verbs
-    }
 
 
 def left_behind() -> list[str]:
@@ -69,7 +57,7 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", [pytest.param("etcd", marks=pytest.mark.server), "kubernetes"])
-def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, store: str) -> None:
+def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, needed_rights, store: str) -> None:
     chosen = ("--only", "delete-route", "--only", "api-down", "--only", "leader-kill")
 
     result = demo(*SMALL, "--store", store, *chosen)
@@ -120,7 +108,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
-def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, cloud) -> None:
+def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, needed_rights, cloud) -> None:
     chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
 
     store = {"aws": "kubernetes", "azure": "kubernetes-older"}.get(cloud, "sqlite")

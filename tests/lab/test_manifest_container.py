@@ -66,13 +66,6 @@ def default_specification(namespace, folder):
     return json.loads(said)["Spec"]
 
 
-def needed_rights():
-    """Return the rights of agents that are printed because they are seen here, in words."""
-    every = yaml.safe_load((Path(__file__).parents[1] / "cases" / "kubernetes_rights.yaml").read_text())
-    account = "cloudnet-agent"
-    return {f"{account} {verb} {what}" for what, verbs in every[account]["pods"].items() for verb in verbs}
-
-
 def manifests(*more):
     command = [sys.executable, "-m", "cloudnet.cli.main", "manifests", "--overlay", "kubeadm", "--provider", "static"]
     printed = subprocess.run([*command, "--set", "image=any:1", *more], capture_output=True, text=True, check=True)
@@ -263,7 +256,7 @@ def cluster():
         yield Cluster(folder, stack)
 
 
-def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(cluster):
+def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(cluster, needed_rights):
     cluster.controller.start("controller")
     for node in cluster.nodes:
         cluster.start(node)
@@ -293,7 +286,7 @@ def test_the_containers_do_their_work_with_just_the_rights_that_are_printed(clus
     assert [line for line in log.splitlines() if "level=error" in line or "level=warning" in line] == []
     assert "established connections go the ordinary way" not in log, "the fast path is in force"
     assert asked.denied == ()
-    assert needed_rights() <= set(asked.used)
+    assert needed_rights("pods") <= set(asked.used)
 
 
 @pytest.mark.parametrize(

