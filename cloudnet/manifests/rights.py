@@ -47,7 +47,11 @@ _EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
 
 
 def agent_rules(*, takeover: bool = False) -> list[Json]:
-    more = [*_ipam_settings(_WRITE), _rule(_CALICO, ["ippools", "ipreservations"], ["get", *_WRITE])]
+    more = [
+        *_ipam_settings(_WRITE),
+        _rule(_CALICO, ["ippools"], ["get", "create", "delete"]),
+        _rule(_CALICO, ["ipreservations"], ["create", "delete"]),
+    ]
     return [
         _rule([""], ["nodes", "pods", "namespaces"], _READ),
         _rule([""], ["serviceaccounts"], _SEE),
