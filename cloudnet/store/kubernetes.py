@@ -106,7 +106,7 @@ class KubernetesStore:
         self.events = KubernetesEvents(client, now=now)
         self._forms: dict[type[Resource], Form[Any]] = {}
         self._missing: set[type[Resource]] = set()
-        self._capacities: dict[str, Json] = {}  # {node: what was last said of it}
+        self._capacities: dict[str, tuple[Revision, Json]] = {}  # {node: our last record of it, and what we said}
         self._newest = Revision(0)
         self._watches: weakref.WeakSet[KubernetesWatch] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -162,14 +162,14 @@ class KubernetesStore:
         if spot is None:
             raise BadInput(f"no {form.kind.name} of Kubernetes is called {value.meta.name!r}", path="metadata.name")
         target = Target(form, spot, value.meta.name, value.meta.namespace)
-        self._show(value)
+        self._show(value, seen=Revision(0))
         stored = self._objects.add(target, value) if document is None else self._objects.create(target, document)
-        return self._seen(stored)
+        return self._seen(self._shown(stored))
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
         target = self._target(self._form(type(value)), value.meta.name, value.meta.namespace)
-        self._show(value)
-        return self._seen(self._objects.update(target, value, expected))
+        self._show(value, seen=expected)
+        return self._seen(self._shown(self._objects.update(target, value, expected)))
 
     def delete(
         self, kind: type[Resource], name: str, namespace: str = "", *, expected: Revision | None = None
@@ -181,7 +181,7 @@ class KubernetesStore:
             target.form.check_ours()
             self._objects.delete(target, expected)
         if kind is CloudAddresses:
-            self._show_capacity(name, None)
+            self._objects.say_of_node(name, kubernetes_capacity.patch(None))
             self._capacities.pop(name, None)
 
     def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
@@ -245,19 +245,24 @@ class KubernetesStore:
             raise records.not_found(form.kind.name, name, namespace)
         return self._target(form, name, namespace)
 
-    def _show(self, value: Resource) -> None:
+    def _show(self, value: Resource, *, seen: Revision) -> None:
         """Say a verdict on a node where Kubernetes looks for it, first: a crash in between is made good later."""
         if isinstance(value, NodeCondition):
             self._objects.say_of_node(value.meta.name, kubernetes_conditions.patch(value, self._now()))
         if isinstance(value, CloudAddresses):
-            self._show_capacity(value.meta.name, value)
+            self._show_capacity(value, seen)
 
-    def _show_capacity(self, node: str, addresses: CloudAddresses | None) -> None:
-        """Say it when it is another than last time: prefixes come and go more often than it changes."""
-        said = kubernetes_capacity.patch(addresses)
-        if self._capacities.get(node) != said:
+    def _show_capacity(self, addresses: CloudAddresses, seen: Revision) -> None:
+        """Say it unless the record that is replaced said the same and is ours: prefixes come and go more often."""
+        node, said = addresses.meta.name, kubernetes_capacity.patch(addresses)
+        if self._capacities.get(node) != (seen, said):
             self._objects.say_of_node(node, said)
-            self._capacities[node] = said
+
+    def _shown(self, stored: Stored[R]) -> Stored[R]:
+        if isinstance(stored.value, CloudAddresses):
+            said = kubernetes_capacity.patch(stored.value)
+            self._capacities[stored.value.meta.name] = (stored.revision, said)
+        return stored
 
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later

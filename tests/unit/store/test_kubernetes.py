@@ -551,6 +551,17 @@ def test_the_capacity_for_native_addresses_is_shown_on_the_node_and_said_again_o
     assert shown() == {"other": "stays"}
 
 
+def test_the_capacity_is_said_again_when_another_controller_said_something_else_meanwhile(api, store, open_at):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    other = open_at(api)
+
+    first = store.create(CloudAddresses(Metadata("n1"), capacity={Family.IPV4: 110}))
+    less = other.update(replace(first.value, capacity={Family.IPV4: 20}), expected=first.revision)
+    store.update(replace(less.value, capacity={Family.IPV4: 110}), expected=less.revision)
+
+    assert api.find("v1", "nodes", "n1")["metadata"]["annotations"] == {"cloudnet.io/native-capacity": "ipv4=110"}
+
+
 def test_a_verdict_on_a_node_that_is_gone_is_kept_all_the_same(store):
     store.create(NodeCondition(Metadata("n1"), ready=False, reason="NoRoute"))
 
