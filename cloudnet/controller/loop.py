@@ -465,9 +465,9 @@ class Loop:
             revision = outcome.write.expected
             if revision is not None and self._own.drop(value, revision):
                 self._ledger_dropped(value)
-        if outcome.error is None or isinstance(outcome.error, words.RACES):
-            return ""
-        return str(outcome.error)
+        if outcome.error is None:
+            self.nodes.told(value)
+        return "" if outcome.error is None or isinstance(outcome.error, words.RACES) else str(outcome.error)
 
     def _write_again_later(self) -> None:
         """Wait for a newer definition: nothing tells of it."""
@@ -661,7 +661,7 @@ class Loop:
             new = merged(value, old.value if old else None)
             if old is None:
                 yield Put(new)
-            elif new != old.value:
+            elif new != old.value or self.nodes.is_reborn(new):
                 yield Put(new, old.revision)
         known = {(type(value), value.meta.name) for value in wanted}
         kinds: list[type[Resource]] = [NodeCondition, AgentReport, *([CloudNode] if machines else [])]

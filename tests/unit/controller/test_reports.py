@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudnet.model.resources import AgentReport
+from cloudnet.model.resources import AgentReport, Node, NodeCondition
 
 
 def reports(cluster):
@@ -53,6 +53,25 @@ def test_an_agent_may_report_before_its_node_is_made(cluster):
     cluster.run(1000)
 
     assert reports(cluster) == ["n1"]
+
+
+def test_a_node_that_is_made_anew_in_one_moment_is_told_its_verdict_once_more(cluster):
+    """What Kubernetes shows of a node goes with it, while our record of the verdict is the same."""
+    cluster.join(1)
+    cluster.report(1)
+    cluster.run()
+    before = cluster.store.get(NodeCondition, "n1")
+
+    cluster.store.delete(Node, "n1")
+    cluster.node(1)
+    cluster.report(1)
+    cluster.run()
+    after = cluster.store.get(NodeCondition, "n1")
+    cluster.run(1000)
+
+    assert after.revision > before.revision
+    assert after.value == before.value
+    assert cluster.store.get(NodeCondition, "n1").revision == after.revision, "once"
 
 
 def test_a_node_that_comes_back_keeps_what_its_agent_reports(cluster):
