@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from cloudnet.agent import desired, secondary, surroundings, unowned
 from cloudnet.agent.actions import (
@@ -70,9 +69,6 @@ from cloudnet.routes.fallback import Damping, State
 from cloudnet.routes.path import Candidate, Here, There
 from cloudnet.routes.probe import PacketKind, Prober
 from cloudnet.store.api import EventType
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(slots=True)
@@ -457,18 +453,21 @@ class Loop:
         probes = []
         for due in self._prober.due(now):
             version = family(due.block)
-            vtep, own, theirs = (
-                self._here.node.vtep(version),
-                self._here.node.address(version),
-                self.responder(due.block),
-            )
-            # What may be sent from a pool's address is proven by a probe from one.
-            source = vtep.address if vtep and self._here.forwards else own.ip if own else None
-            if source is not None:
+            own, theirs = self._here.node.address(version), self.responder(due.block)
+            if (source := self._probe_source(version)) is not None:
                 probes.append(ProbeToSend(due.block, due.sequence, source, due.block.network_address))
             if due.call and own is not None and theirs is not None:
                 probes.append(ProbeToSend(due.block, due.sequence, own.ip, theirs, PacketKind.CALL))
         return [SendProbes(tuple(probes))] if probes else []
+
+    def _probe_source(self, version: Family) -> Address | None:
+        """Return what to probe from: a pool's address proves that those may be sent; else the node's own."""
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        if self._here.forwards:
+            vtep = self._here.node.vtep(version)
+            return vtep.address if vtep else None
+        own = self._here.node.address(version)
+        return own.ip if own else None
 
     def _reporting(self) -> list[Action]:
         if not self._report_due:

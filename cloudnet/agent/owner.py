@@ -51,8 +51,8 @@ class Reports(Protocol):
     def report(self, report: AgentReport) -> None: ...
 
 
-Heard: TypeAlias = actions.Input | Stop
-Inbox: TypeAlias = "queue.SimpleQueue[Heard]"
+Message: TypeAlias = actions.Input | Stop
+Inbox: TypeAlias = "queue.SimpleQueue[Message]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ class Agent:
             self._loop.receive(h for h in heard if not isinstance(h, Stop))
             wakeup = self._act()
 
-    def _take(self, timeout: float) -> Sequence[Heard]:
-        heard: list[Heard] = []
+    def _take(self, timeout: float) -> Sequence[Message]:
+        heard: list[Message] = []
         try:
             heard.append(self.inbox.get(timeout=timeout))
             while len(heard) < _BATCH:

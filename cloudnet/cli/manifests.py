@@ -58,7 +58,7 @@ def run(
         return
     options, chosen = choices.parse(settings or ()), choices.OVERLAYS[overlay.value]
     if part is Part.CRDS:
-        typer.echo(_yaml([*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]))
+        typer.echo(_yaml(build.definitions(options)))
         return
     if part is Part.UNINSTALL:
         typer.echo(_yaml(uninstall.documents(options, chosen)))

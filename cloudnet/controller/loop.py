@@ -465,9 +465,14 @@ class Loop:
             revision = outcome.write.expected
             if revision is not None and self._own.drop(value, revision):
                 self._ledger_dropped(value)
+        return self._fault(outcome)
+
+    def _fault(self, outcome: WriteOutcome) -> str:
+        """Return why the store could not be written; nothing where it was, or somebody else was faster."""
         if outcome.error is None:
-            self.nodes.told(value)
-        return "" if outcome.error is None or isinstance(outcome.error, words.RACES) else str(outcome.error)
+            self.nodes.told(outcome.write.value)
+            return ""
+        return "" if isinstance(outcome.error, words.RACES) else str(outcome.error)
 
     def _write_again_later(self) -> None:
         """Wait for a newer definition: nothing tells of it."""

@@ -72,7 +72,7 @@ class Kubelet:
         self._delete("pods", f"{_CORE}/namespaces/{NAMESPACE}/pods/{pod}")
 
     def rights(self) -> Rights:
-        """Return what the stand-in saw of service accounts."""
+        """Return what the stand-in saw of accounts (``testing/kube/rbac.py``, which the lab does not import)."""
         said = msgspec.json.decode(self._client.call(Request("get", "what accounts asked for", "/rights")))
         return Rights(*(tuple(_words(*one) for one in said[key]) for key in ("used", "denied")))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cloudnet.errors import BadInput
-from cloudnet.lab import cluster, control, faults, nodes, removal, spec, state, stores, views
+from cloudnet.lab import cluster, control, faults, nodes, removal, requirements, spec, state, stores, views
 from cloudnet.lab.clouds import registry
 from cloudnet.lab.clouds.api import Cloud, Kind, Tenant
 from cloudnet.lab.cluster import Cluster
@@ -63,7 +63,7 @@ class Lab:
         kind = registry.kind(wanted.cloud)
         if wanted.native and kind.tenant is None:
             raise BadInput(f"pods get no addresses of the cloud in a {kind.name} lab: use routes", path="addresses")
-        removal.require(kind, stores.kind(wanted.store))
+        requirements.require(kind, stores.kind(wanted.store))
         where = state.directory(wanted.name)
         try:
             where.mkdir(parents=True, mode=0o755)

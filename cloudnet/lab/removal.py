@@ -1,34 +1,11 @@
-"""What a lab needs of the machine, which labs there are, and how one goes without a trace."""
+"""How a lab goes without a trace, whatever state it is in; it needs nothing of the lab's own memory."""
 
 from __future__ import annotations
 
 import shutil
-from importlib.util import find_spec
-from typing import Final
 
-from cloudnet.errors import MissingTool
 from cloudnet.lab import nodes, processes, spec, state
-from cloudnet.lab.clouds.api import Kind
-from cloudnet.lab.stores import StoreKind
-
-_TOOLS: Final = ("ip", "bridge", "nft", "nsenter", "sysctl")
-
-
-def require(kind: Kind, store: StoreKind) -> None:
-    """Look whether a lab can be built here.
-
-    Raises:
-        MissingTool: the machine lacks a program, a right or a package.
-    """
-    processes.require((*_TOOLS, *store.tools))
-    missing = [module for module in kind.packages if not _importable(module)]
-    if missing:
-        raise MissingTool(f"the lab's {kind.name} needs {', '.join(missing)}: pip install 'cloudnet[lab]'")
-
-
-def labs() -> list[str]:
-    """Return the names of the labs that are up."""
-    return sorted(path.parent.name for path in state.ROOT.glob("*/lab.json"))
+from cloudnet.lab.requirements import TOOLS
 
 
 def remove(name: str) -> bool:
@@ -39,7 +16,7 @@ def remove(name: str) -> bool:
         LabError: another process builds or removes it now.
     """
     spec.check_name(name, path="name")
-    processes.require(_TOOLS)
+    processes.require(TOOLS)
     if not state.directory(name).is_dir():
         return clear(name)
     with state.building(name):
@@ -64,11 +41,3 @@ def clear(name: str) -> bool:
     if state.ROOT.is_dir() and not any(state.ROOT.iterdir()):
         state.ROOT.rmdir()
     return found
-
-
-def _importable(module: str) -> bool:
-    """Tell whether a module is installed; the packages around a dotted one are imported."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

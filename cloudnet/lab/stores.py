@@ -16,12 +16,13 @@ from types import MappingProxyType
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import spec
+from cloudnet.manifests.options import Options
 
 _ETCD_PORT = 2379
 _ETCD_PEERS = "http://127.0.0.1:2380"
 _KUBERNETES_PORT = 6443
 _TOKEN = "lab"  # noqa: S105 - of a server that nobody outside the lab's namespaces can reach
-_ACCOUNT = "system:serviceaccount:cloudnet-system:cloudnet-{}"  # to the stand-in, an account's token is its name
+_ACCOUNT = f"system:serviceaccount:{Options().namespace}:cloudnet-{{}}"  # to the stand-in, an account's token
 _STAND_IN = "cloudnet.testing.kube"  # a program, started by name: what the lab itself runs imports no test kit
 
 
@@ -40,7 +41,7 @@ class StoreKind:
     older: bool = False  # Calico's resources in the form of crd.projectcalico.org/v1
 
     def url_of(self, program: str, directory: Path) -> str:
-        return f"kubernetes://{kubeconfig(directory, program)}" if self.has_accounts else self.url(directory)
+        return _kubernetes_url(directory, program) if self.has_accounts else self.url(directory)
 
 
 def _etcd(directory: Path) -> list[str]:
@@ -91,9 +92,12 @@ def _write_kubeconfig(file: Path, token: str) -> None:
     file.write_text(text + "\n")
 
 
+def _kubernetes_url(directory: Path, program: str = "") -> str:
+    return f"kubernetes://{kubeconfig(directory, program)}"
+
+
 def _kubernetes(name: str, *, older: bool = False) -> StoreKind:
-    where = "kubernetes://{}".format
-    return StoreKind(name, lambda at: where(kubeconfig(at)), _api_server, has_accounts=True, older=older)
+    return StoreKind(name, _kubernetes_url, _api_server, has_accounts=True, older=older)
 
 
 KINDS: Mapping[str, StoreKind] = MappingProxyType(

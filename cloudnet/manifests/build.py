@@ -21,6 +21,11 @@ from cloudnet.model.wire import network
 _KUBELET_SCRAPES = "0.0.0.0"  # noqa: S104 - Prometheus asks the node's address
 
 
+def definitions(options: Options) -> list[Json]:
+    """Return the definitions of kinds: ours, and Calico's unless the cluster has them."""
+    return [*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]
+
+
 def documents(
     options: Options, overlay: Overlay, *, provider: str, provider_config: Mapping[str, Any] | None = None
 ) -> list[Json]:
@@ -32,8 +37,7 @@ def documents(
     _check(options, overlay, provider)
     return [
         _namespace(options),
-        *crds.own_crds(),
-        *(crds.calico_crds() if options.calico_crds else ()),
+        *definitions(options),
         *rights.documents(options, overlay),
         _settings(options, overlay, provider, provider_config),
         *_pool(options),

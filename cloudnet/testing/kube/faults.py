@@ -15,7 +15,6 @@ class Faults:
     broken: int = 0
     unanswered: int = 0  # carried out, but the connection breaks before the answer
     forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, resource)
-    allowed: set[tuple[str, str]] | None = None  # nothing but these, discovery aside
     tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
     silent: bool = False  # watches say nothing more, and stay open
     bookmark_every: float = 60.0

@@ -224,11 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(kube.faults.latency)
         account = self._account()
         self._fail()
-        with kube.objects.changed:
-            found = discovery.said(kube.objects.types.values(), parts.path)
-        if found is None and parts.path == rbac.PATH and account is None:
-            found = kube.rights.said()
-        if found is not None:
+        if (found := self._said(account, parts.path)) is not None:
             kube.seen.append(Seen("get", parts.path, query))
             self._answer(200, found)
             return
@@ -250,6 +246,14 @@ class _Handler(BaseHTTPRequestHandler):
             kube.faults.unanswered -= 1
             raise ConnectionResetError
         self._send(code, text)
+
+    def _said(self, account: rbac.Account | None, path: str) -> Json | None:
+        """Return what is to be read of no object: discovery, and to an administrator what accounts asked for."""
+        kube = self.server.kube
+        if path == rbac.PATH and account is None:
+            return kube.rights.said()
+        with kube.objects.changed:
+            return discovery.said(kube.objects.types.values(), path)
 
     def _account(self) -> rbac.Account | None:
         """Return which service account asks; nothing of anybody else who may."""
@@ -273,9 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _authorize(self, account: rbac.Account | None, target: _Target, verb: str, query: dict[str, str]) -> None:
         kube, right = self.server.kube, (verb, target.what)
         user = account.user if account else "system:serviceaccount:cloudnet-system:cloudnet"
-        faults = kube.faults
-        denied = right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed)
-        if denied or (account and not kube.rights.may(account, target.asked(verb, query))):
+        if right in kube.faults.forbidden or (account and not kube.rights.may(account, target.asked(verb, query))):
             raise status.forbidden(user, verb, target.what, target.name)
 
     @property

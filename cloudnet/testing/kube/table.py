@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cloudnet.testing.kube import status
 from cloudnet.testing.kube.objects import Json, Type
 
 ACCEPTED: Final = "as=Table"  # in Accept, by who wants one
@@ -57,7 +58,7 @@ def _cell(item: Json, column: Any, now: datetime) -> Any:
 def _steps(path: str) -> list[str]:
     """Return the steps of a path of names and ``[*]``; kubectl knows more, our definitions need no more."""
     if not re.fullmatch(f"({_STEP.pattern})+", path):
-        raise NotImplementedError(f"the stand-in reads no {path!r} in a column")
+        raise status.Refusal(501, "NotImplemented", f"the stand-in reads no {path!r} in a column")
     return [name or star for name, star in _STEP.findall(path)]
 
 
