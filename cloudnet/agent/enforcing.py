@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 
 from cloudnet.agent.policy import PolicyKeeper, PolicyThread
 from cloudnet.agent.policy_log import PolicyLog
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
+from cloudnet.kernel import connections
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
@@ -32,6 +34,7 @@ def enforcing(config: AgentConfig, wanted: Options, clock: Clock, tell: Tell) ->
         lambda: NftLibrary(allow_host_network=config.allow_host_network),
         lambda: addresses_of_interfaces(config),
         resync=config.resync_seconds,
+        forget=partial(connections.forget, allow_host_network=config.allow_host_network),
         tell=tell,
     )
     with closing(PolicyThread(keeper, clock)) as thread:
