@@ -110,13 +110,16 @@ class PolicyKeeper:
         *,
         resync: float,
         forget: Forget = lambda _addresses: None,
+        bypassed: Callable[[], str] = str,
         tell: Tell = lambda _reason, _note: None,
     ) -> None:
         """Keep a node's policy; ``resync``: how often the kernel is read again, in seconds.
 
-        ``forget`` is asked for the addresses that pods leave; ``tell`` hears what people should see at the node.
+        ``forget`` is asked for the addresses that pods leave; ``bypassed`` says what on this host goes past policy,
+        if anything does; ``tell`` hears what people should see at the node.
         """
-        self._tell, self._forget = tell, forget
+        self._tell, self._forget, self._bypassed = tell, forget, bypassed
+        self._bypass = ""  # as said last
         self._pods = LocalPods(node)
         self._left: frozenset[Address] = frozenset()  # addresses with connections that are to be forgotten
         self._remembers = ""  # why that could not be done, said once
@@ -243,9 +246,19 @@ class PolicyKeeper:
         self._undone = []
         self._enforcer = enforcer
         log.info("policy is in force")
+        self._look_around()
         return enforcer
 
+    def _look_around(self) -> None:
+        """Say once what goes past policy here: it cannot be mended by us, and would be found out by nobody."""
+        found = self._bypassed()
+        if found and found != self._bypass:
+            log.warning("%s", found)
+            self._tell(events.POLICY_BYPASSED, found)
+        self._bypass = found
+
     def _repair(self, enforcer: Enforcer) -> None:
+        self._look_around()
         enforcer.take(self._named())
         if enforcer.resync():
             self.counts.repairs += 1

@@ -4,6 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from cloudnet.agent.enforcing import bypassed_by
 from cloudnet.agent.policy import Admission, NotInForce, PolicyKeeper, PolicyThread
 from cloudnet.clock import SystemClock
 from cloudnet.kernel.api import KernelError
@@ -202,12 +203,32 @@ def test_a_policy_that_the_kernel_refuses_keeps_its_pods_out_and_is_named():
     assert not kept.is_out_of_force
 
 
-def told_keeper(nft):
+def told_keeper(nft, bypassed=str):
     told = []
-    kept = PolicyKeeper(
-        NODE, Options(), lambda: nft, dict, resync=90.0, tell=lambda reason, note: told.append((reason.name, note))
-    )
+
+    def tell(reason, note):
+        told.append((reason.name, note))
+
+    kept = PolicyKeeper(NODE, Options(), lambda: nft, dict, resync=90.0, bypassed=bypassed, tell=tell)
     return kept, told
+
+
+def test_a_service_proxy_that_goes_past_policy_is_told_at_the_node_once():
+    devices = ["lo", "kube-ipvs0"]
+    kept, told = told_keeper(MemoryNft(), lambda: bypassed_by(devices))
+    kept.hear(put(pod()), synced=True)
+    due = 0.0
+    for _ in range(3):
+        due = kept.work(due)
+    assert [reason for reason, _ in told] == ["PolicyBypassed"]
+    assert "IPVS mode" in told[0][1]
+
+    devices.pop()
+    due = kept.work(due)
+    devices.append("kube-ipvs0")
+    kept.work(due)
+
+    assert [reason for reason, _ in told] == ["PolicyBypassed"] * 2
 
 
 def test_a_policy_that_the_kernel_refuses_is_told_at_the_node_once():
