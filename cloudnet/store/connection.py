@@ -17,7 +17,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 _JSON: Final = "application/json"
 _READ: Final = 65536  # bytes at a time
@@ -48,6 +48,29 @@ class Answer:
     body: bytes
     reusable: bool
     retry_after: float | None = None
+
+
+class Reading(Protocol):
+    """An answer that goes on, over whichever HTTP. Not for two threads at once; ``shutdown`` may come from any."""
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what comes next; nothing when there is nothing until the deadline.
+
+        Raises:
+            OSError: it ended.
+        """
+
+    def fileno(self) -> int:
+        """Return the number of a socket to wait at. Others may share it: one is read, then ``has_more`` tells."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something that has left the socket, so that waiting there would be in vain."""
+
+    def shutdown(self) -> None:
+        """Make whoever reads here stop at once."""
+
+    def close(self) -> None: ...
 
 
 class ProtocolError(OSError):
@@ -208,24 +231,23 @@ class Connection:
 
     def _answer(self, status: int, fields: dict[str, str], deadline: float) -> Answer:
         close = fields.get("connection") == "close"
-        wait = fields.get("retry-after", "")
-        retry_after = float(wait) if wait.isdecimal() else None
+        wait = retry_after(fields.get("retry-after", ""))
         if fields.get("transfer-encoding") == "chunked":
-            return Answer(status, self._read_chunks(Chunks(), deadline), not close, retry_after)
+            return Answer(status, self._read_chunks(Chunks(), deadline), not close, wait)
         if (length := fields.get("content-length")) is None:
-            return Answer(status, self._read_rest(deadline), reusable=False, retry_after=retry_after)
-        return Answer(status, self._read_exactly(int(length), deadline), not close, retry_after)
+            return Answer(status, self._read_rest(deadline), reusable=False, retry_after=wait)
+        return Answer(status, self._read_exactly(int(length), deadline), not close, wait)
 
     def _head(self, method: str, path: str, headers: Sequence[str]) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self.endpoint}", *headers]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _send(self, data: bytes, deadline: float) -> None:
-        self._socket.settimeout(_left(deadline))
+        self._socket.settimeout(left(deadline))
         self._socket.sendall(data)
 
     def _receive(self, deadline: float) -> bytes:
-        self._socket.settimeout(_left(deadline))
+        self._socket.settimeout(left(deadline))
         return self._socket.recv(_READ)
 
     def _more(self, deadline: float) -> bytes:
@@ -273,9 +295,15 @@ class Connection:
         return b"".join(parts)
 
 
-def _left(deadline: float) -> float:
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline, as a socket takes them."""
     # 0 would mean not to wait at all, and to fail with another error.
     return max(deadline - time.monotonic(), 1e-4)
+
+
+def retry_after(value: str) -> float | None:
+    """Return the seconds of a ``Retry-After``; nothing of a date, which neither of our servers sends."""
+    return float(value) if value.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +323,13 @@ def dial(
     proxy: Proxy | None = None,
 ) -> Connection:
     """Return a new connection. ``server_name`` is whose certificate is expected, if not the endpoint's host's."""
+    return Connection(connect(endpoint, tls, timeout=timeout, server_name=server_name, proxy=proxy), endpoint)
+
+
+def connect(
+    endpoint: Endpoint, tls: ssl.SSLContext | None, *, timeout: float, server_name: str, proxy: Proxy | None
+) -> socket.socket:
+    """Return a new socket, TLS spoken; its ``selected_alpn_protocol`` says what the server chose, if asked."""
     first = proxy.endpoint if proxy else endpoint
     plain = socket.create_connection((first.host, first.port), timeout)
     try:
@@ -304,9 +339,7 @@ def dial(
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _SILENT_AFTER:
             plain.setsockopt(socket.IPPROTO_TCP, option, value)
-        if tls is None:
-            return Connection(plain, endpoint)
-        return Connection(tls.wrap_socket(plain, server_hostname=server_name or endpoint.host), endpoint)
+        return plain if tls is None else tls.wrap_socket(plain, server_hostname=server_name or endpoint.host)
     except BaseException:
         plain.close()
         raise

@@ -8,17 +8,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
 from cloudnet.store import kubernetes_errors, records
-from cloudnet.store.connection import Answer, Connection, dial
+from cloudnet.store.connection import Answer, Connection, connect
 from cloudnet.store.kubernetes_credentials import Proof
-from cloudnet.store.kubernetes_errors import Refused
 from cloudnet.store.kubernetes_settings import Settings
 
 _KEPT: Final = 8  # idle connections; more threads than that dial anew
@@ -90,25 +90,38 @@ class Client:
             raise kubernetes_errors.uncertain(f"{self.settings.endpoint}: {refused.status.message}")
         raise kubernetes_errors.explain(refused, request.verb, request.what)
 
-    def open_reading(self, request: Request) -> Connection:
-        """Return a connection on which the answer to a watch has begun; same errors."""
-        proof = self.settings.credentials.current()
-        try:
-            return self._open(request, proof)
-        except Refused as refused:
-            other = (
-                self.settings.credentials.renewed(proof) if refused.code == kubernetes_errors.UNAUTHORIZED else None
-            )
-            if other is None:
-                raise
-            return self._open(request, other)
-
     def close(self) -> None:
         self._closing.set()
         with self._lock:
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()
+
+    # --- for streams -------------------------------------------------------------------------------------
+
+    def connect(self, proof: Proof, *, protocols: Sequence[str] = ()) -> socket.socket:
+        """Return a new socket; ``protocols`` are what the server may choose from, where TLS is spoken."""
+        settings = self.settings
+        return connect(
+            settings.endpoint,
+            settings.context(proof.certificate, protocols),
+            timeout=settings.connect_timeout,
+            server_name=settings.server_name,
+            proxy=settings.proxy,
+        )
+
+    def nobody(self, error: OSError) -> Exception:
+        return kubernetes_errors.nobody_answers(kubernetes_errors.unreachable(self.settings.endpoint, error))
+
+    def path(self, request: Request) -> str:
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        return f"{self.settings.path}{request.path}{query}"
+
+    def headers(self, proof: Proof) -> list[str]:
+        headers = [_AGENT, "Accept: application/json"]
+        if proof.authorization:
+            headers.append(f"Authorization: {proof.authorization}")
+        return headers
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -138,7 +151,7 @@ class Client:
             try:
                 connection = self._take(proof)
             except OSError as error:
-                raise self._nobody(error) from error
+                raise self.nobody(error) from error
             try:
                 return self._exchange(connection, request, proof)
             except OSError as error:
@@ -146,15 +159,15 @@ class Client:
                     problem = kubernetes_errors.unreachable(self.settings.endpoint, error)
                     raise kubernetes_errors.uncertain(problem) from error
                 if last or isinstance(error, TimeoutError):
-                    raise self._nobody(error) from error
+                    raise self.nobody(error) from error
         raise AssertionError("the second try returns or raises")
 
     def _exchange(self, connection: Connection, request: Request, proof: Proof) -> Answer:
         deadline = time.monotonic() + self.settings.timeout
         try:
             answer = connection.request(
-                self._path(request),
-                self._headers(proof),
+                self.path(request),
+                self.headers(proof),
                 request.body,
                 deadline=deadline,
                 method=_METHODS[request.verb],
@@ -165,38 +178,6 @@ class Client:
             raise
         self._give_back(proof, connection, reusable=answer.reusable)
         return answer
-
-    def _open(self, request: Request, proof: Proof) -> Connection:
-        try:
-            connection = self._dial(proof)
-        except OSError as error:
-            raise self._nobody(error) from error
-        try:
-            deadline = time.monotonic() + self.settings.timeout
-            answer = connection.open_reading(self._path(request), self._headers(proof), deadline=deadline)
-        except OSError as error:
-            connection.close()
-            raise self._nobody(error) from error
-        except BaseException:
-            connection.close()
-            raise
-        if answer is None:
-            return connection
-        connection.close()
-        raise kubernetes_errors.read(answer.status, answer.body, answer.retry_after)
-
-    def _nobody(self, error: OSError) -> Exception:
-        return kubernetes_errors.nobody_answers(kubernetes_errors.unreachable(self.settings.endpoint, error))
-
-    def _path(self, request: Request) -> str:
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        return f"{self.settings.path}{request.path}{query}"
-
-    def _headers(self, proof: Proof) -> list[str]:
-        headers = [_AGENT, "Accept: application/json"]
-        if proof.authorization:
-            headers.append(f"Authorization: {proof.authorization}")
-        return headers
 
     # --- connections ------------------------------------------------------------------------------------
 
@@ -210,17 +191,7 @@ class Client:
                 if made_with.certificate == proof.certificate and not connection.is_stale():
                     return connection
                 connection.close()
-        return self._dial(proof)
-
-    def _dial(self, proof: Proof) -> Connection:
-        settings = self.settings
-        return dial(
-            settings.endpoint,
-            settings.context(proof.certificate),
-            timeout=settings.connect_timeout,
-            server_name=settings.server_name,
-            proxy=settings.proxy,
-        )
+        return Connection(self.connect(proof), self.settings.endpoint)
 
     def _give_back(self, proof: Proof, connection: Connection, *, reusable: bool) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ import base64
 import binascii
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -59,8 +59,8 @@ class Settings:
     connect_timeout: float = 3.0
     patience: float = 30.0
 
-    def context(self, certificate: Certificate | None) -> ssl.SSLContext | None:
-        """Return how TLS is spoken, as whom.
+    def context(self, certificate: Certificate | None, protocols: Sequence[str] = ()) -> ssl.SSLContext | None:
+        """Return how TLS is spoken, as whom, and with which protocols for the server to choose from.
 
         Raises:
             BadInput: a certificate cannot be used.
@@ -73,6 +73,8 @@ class Settings:
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             if certificate:
                 _load(context, certificate)
+            if protocols:
+                context.set_alpn_protocols(list(protocols))
         except (ssl.SSLError, ValueError) as error:
             raise BadInput(
                 f"the certificates for {self.endpoint} are of no use ({error}): write the kubeconfig anew",

@@ -29,10 +29,11 @@ import msgspec
 from cloudnet.model.resources import Resource
 from cloudnet.store import kubernetes_errors, kubernetes_forms, records
 from cloudnet.store.api import Compacted, Event, EventType, Revision, Stored, StoreUnavailable
-from cloudnet.store.connection import Connection
+from cloudnet.store.connection import Reading
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_errors import Refused, Status
 from cloudnet.store.kubernetes_forms import Collection, Form
+from cloudnet.store.kubernetes_streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Place:
         self.forms = forms
         self.collection = collection
         self.position = since
-        self.connection: Connection | None = None
+        self.stream: Reading | None = None
         self.heard_at = 0.0
         self.not_before = 0.0
         self._rest = REST
@@ -91,14 +92,14 @@ class Place:
         }
         return Request("watch", self.collection.what, self.collection.path(), query)
 
-    def opened(self, connection: Connection, now: float) -> None:
-        self.connection, self.heard_at, self._text = connection, now, b""
+    def opened(self, stream: Reading, now: float) -> None:
+        self.stream, self.heard_at, self._text = stream, now, b""
 
     def dropped(self, now: float) -> None:
         """Forget the stream; one that breaks again and again is opened ever more slowly."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
         self.not_before = now + self._rest
         self._rest = min(self._rest * 2, REST_LIMIT)
 
@@ -167,6 +168,7 @@ class KubernetesWatch:
             Place(collection, [form for form in forms if collection in form.collections], since)
             for collection in collections
         ]
+        self._streams = Streams(cluster.client)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._held: list[Event[Resource]] = []
@@ -188,8 +190,8 @@ class KubernetesWatch:
     def close(self) -> None:
         self._closed.set()
         for place in self._places:
-            if (connection := place.connection) is not None:
-                connection.shutdown()  # wakes who waits there
+            if (stream := place.stream) is not None:
+                stream.shutdown()  # wakes who waits there
         with self._lock:
             self._drop_streams()
 
@@ -206,7 +208,7 @@ class KubernetesWatch:
     def _open_streams(self) -> None:
         now = time.monotonic()
         for place in self._places:
-            if place.connection is None and now >= place.not_before and not self._closed.is_set():
+            if place.stream is None and now >= place.not_before and not self._closed.is_set():
                 self._open(place)
         if self._settled_at is None:
             self._settled_at = time.monotonic() + SETTLE
@@ -220,14 +222,14 @@ class KubernetesWatch:
             raise Compacted(f"Kubernetes is at revision {found} and has never had {place.position}: list again")
         request = place.request(random.randint(*_LONG))  # noqa: S311 - to spread load
         try:
-            connection = self._cluster.client.open_reading(request)
+            stream = self._streams.open(request)
         except Refused as refused:
             place.dropped(time.monotonic())
             raise kubernetes_errors.explain(refused, request.verb, request.what) from refused
         except StoreUnavailable:
             place.dropped(time.monotonic())
             raise
-        place.opened(connection, time.monotonic())
+        place.opened(stream, time.monotonic())
 
     def _begin(self, place: Place) -> None:
         """Begin with everything there is: the API's own way to do so tells it in no order."""
@@ -248,17 +250,18 @@ class KubernetesWatch:
                 self._read(place)
             ready = self._wait(0.0)
         self._drop_silent()
+        self._streams.look()
 
     def _wait(self, deadline: float) -> list[Place]:
         """Return the places whose streams have something, waiting for it until the deadline."""
-        places = [place for place in self._places if place.connection is not None]
-        ready = [place for place in places if place.connection is not None and place.connection.has_more]
+        places = [place for place in self._places if place.stream is not None]
+        ready = [place for place in places if place.stream is not None and place.stream.has_more]
         if ready:
             return ready
         poll = select.poll()
         numbers: dict[int, Place] = {}
         for place in places:
-            if place.connection is not None and (number := place.connection.fileno()) >= 0:
+            if place.stream is not None and (number := place.stream.fileno()) >= 0:
                 numbers[number] = place
                 poll.register(number, select.POLLIN)
         left = self._until(deadline, places) - time.monotonic()
@@ -273,16 +276,17 @@ class KubernetesWatch:
             return deadline
         return min(
             deadline if self._is_settled() else self._settled_at or deadline,
+            self._streams.due_at,
             *(place.heard_at + self._silent for place in places),
-            *(place.not_before for place in self._places if place.connection is None),
+            *(place.not_before for place in self._places if place.stream is None),
         )
 
     def _read(self, place: Place) -> None:
-        if place.connection is None:
+        if place.stream is None:
             return
         now = time.monotonic()
         try:
-            if data := place.connection.receive(now):
+            if data := place.stream.receive(now):
                 self._held += place.take(data, now)
         except Compacted:
             self._drop_streams()
@@ -295,10 +299,11 @@ class KubernetesWatch:
     def _drop_silent(self) -> None:
         now = time.monotonic()
         for place in self._places:
-            if place.connection is not None and now >= place.heard_at + self._silent:
+            if place.stream is not None and now >= place.heard_at + self._silent:
                 log.info("a watch went silent what=%s seconds=%.0f", place.collection.what, now - place.heard_at)
                 place.dropped(now)
 
     def _drop_streams(self) -> None:
+        self._streams.close()
         for place in self._places:
             place.dropped(time.monotonic())
