@@ -21,7 +21,7 @@ from cloudnet.store.kubernetes_client import Client
 from cloudnet.store.memory import MemoryData, MemoryStore
 from cloudnet.store.registry import open_store
 from cloudnet.store.sqlite import SqliteStore
-from cloudnet.testing import kubernetes_strategies, strategies
+from cloudnet.testing import keys, kubernetes_strategies, strategies
 from cloudnet.testing.documents import DocumentsContract
 from cloudnet.testing.etcd import EtcdServer
 from cloudnet.testing.kube.server import ApiServer
@@ -69,10 +69,13 @@ class KubernetesContract(StoreContract):
     @pytest.fixture(autouse=True)
     def server(self) -> Iterator[ApiServer]:
         with ApiServer() as self.api:
-            self.api.install(crds.own_crds())
-            self.api.install(crds.calico_crds(older=self.group == kubernetes_forms.OLDER))
-            self.api.install(crds.policy_crds())
+            self.install()
             yield self.api
+
+    def install(self) -> None:
+        self.api.install(crds.own_crds())
+        self.api.install(crds.calico_crds(older=self.group == kubernetes_forms.OLDER))
+        self.api.install(crds.policy_crds())
 
     def opener(self, directory: Path, keep: int) -> Opener:  # noqa: ARG002 - a server forgets when it is told to
         return lambda: KubernetesStore(Client(self.api.settings()))
@@ -98,3 +101,14 @@ class TestKubernetes(KubernetesContract):
 
 class TestOlderKubernetes(KubernetesContract):
     group = kubernetes_forms.OLDER
+
+
+class TestKubernetesOverHttp2(KubernetesContract):
+    group = kubernetes_forms.CALICO
+
+    @pytest.fixture(autouse=True)
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+        made = keys.make(tmp_path_factory.mktemp("keys"))
+        with ApiServer(tls=made.server("h2"), ca=made.text("ca.pem")) as self.api:
+            self.install()
+            yield self.api

@@ -18,3 +18,7 @@ class Faults:
     tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
     silent: bool = False  # watches say nothing more, and stay open
     bookmark_every: float = 60.0
+    most_streams: int = 100  # that a new HTTP/2 connection takes at once
+    goodbyes: int = 0  # HTTP/2 connections in use that say GOAWAY
+    resets: int = 0  # HTTP/2 streams that are given up with RST_STREAM
+    frozen: bool = False  # HTTP/2 connections hear and say nothing, not even to a PING

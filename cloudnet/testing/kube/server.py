@@ -7,7 +7,7 @@ with ApiServer() as api:
 
 Watches speak as ``apiserver/pkg/endpoints/handlers/watch.go`` does: chunks of JSON lines, a bookmark now and then
 (``cacher.go``: every minute), an ``ERROR`` event with a ``Status`` where the past is gone, an end after
-``timeoutSeconds``.
+``timeoutSeconds``. Over TLS whoever may and likes to speaks HTTP/2 (``http2.py``): ``tls`` says what may be chosen.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from cloudnet.store.kubernetes_settings import Settings
 from cloudnet.testing.kube import discovery, rbac, status, table
 from cloudnet.testing.kube.api import Api, is_asked_for
 from cloudnet.testing.kube.faults import Faults
+from cloudnet.testing.kube.http2 import Front
 from cloudnet.testing.kube.objects import Json, Objects, Type
 from cloudnet.testing.kube.status import Refusal
 
@@ -64,8 +65,10 @@ class ApiServer:
         keep: int = 10_000,
         namespaces: Iterable[str] = ("default", "cloudnet-system"),
         tls: ssl.SSLContext | None = None,
+        ca: str = "",
     ) -> None:
         self.tls = tls
+        self.ca = ca
         self.objects = Objects(keep=keep)
         self.api = Api(self.objects)
         self.rights = rbac.Rights(self.objects)
@@ -114,7 +117,8 @@ class ApiServer:
         return self._thread is not None and self._thread.is_alive()
 
     def settings(self, **changes: Any) -> Settings:
-        wanted: dict[str, Any] = {"credentials": Fixed(Proof()), "tls": False, "patience": 5.0, "timeout": 10.0}
+        wanted: dict[str, Any] = {"credentials": Fixed(Proof()), "patience": 5.0, "timeout": 10.0}
+        wanted |= {"tls": self.tls is not None, "ca": self.ca}
         return Settings(Endpoint(self.host, self.port), **{**wanted, **changes})
 
     # --- what other clients do ----------------------------------------------------------------------------
@@ -203,6 +207,20 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.server.note(self.connection, is_open=True)
+
+    def handle(self) -> None:
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.do_handshake()
+            if self.connection.selected_alpn_protocol() == "h2":
+                self._front(self.connection).run()
+                return
+        super().handle()
+
+    def _front(self, connection: ssl.SSLSocket) -> Front:
+        def handle(relayed: socket.socket) -> None:
+            _Relayed(relayed, self.client_address, self.server)
+
+        return Front(connection, handle, self.server.kube.faults, self.server.closing)
 
     def finish(self) -> None:
         self.server.note(self.connection, is_open=False)
@@ -426,6 +444,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(retry_after))
         self.end_headers()
         self.wfile.write(text)
+
+
+class _Relayed(_Handler):
+    """A handler behind a stream of HTTP/2."""
+
+    disable_nagle_algorithm = False  # its socket is not of TCP
 
 
 @dataclass(frozen=True)
