@@ -34,8 +34,6 @@ from cloudnet.store.connection import Answer, Endpoint, ProtocolError, left, ret
 PROTOCOL: Final = "h2"
 """What a server says in TLS that speaks it (ALPN, RFC 9113 section 3.2)."""
 
-PING_AFTER: Final = 30.0  # seconds of silence after which we ask, and ...
-PONG_WITHIN: Final = 15.0  # that an answer may take; both as client-go (apimachinery/pkg/util/net/http.go)
 _READ: Final = 65536  # bytes at a time; more than a TLS record, so that TLS keeps none back where poll does not look
 _SEND_WITHIN: Final = 5.0  # seconds that a few frames may take to leave
 _FIRST_WINDOW: Final = 65535  # bytes that a connection starts with (RFC 9113 section 6.9.2)
@@ -140,16 +138,12 @@ def _word(code: int | None) -> str:
 
 
 class SharedConnection:
-    """A connection of many streams. Not for two threads at once; ``shutdown`` may come from any."""
+    """A connection of many streams. Not for two threads at once; ``shutdown`` may come from any.
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        endpoint: Endpoint,
-        *,
-        ping_after: float = PING_AFTER,
-        pong_within: float = PONG_WITHIN,
-    ) -> None:
+    ``ping_after`` is the seconds of silence after which ``look`` asks, ``pong_within`` those that an answer may take.
+    """
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, *, ping_after: float, pong_within: float) -> None:
         self.endpoint = endpoint
         self._socket = sock
         self._ping_after = ping_after

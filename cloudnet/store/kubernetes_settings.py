@@ -42,7 +42,9 @@ class Settings:
     """Where the API is and how it knows us.
 
     ``path`` stands before every path, for an API behind a gateway. ``timeout`` is the seconds that one request may
-    take; ``patience`` is how long one is tried again while the API asks us to wait.
+    take; ``patience`` is how long one is tried again while the API asks us to wait. A shared connection that has been
+    silent for ``ping_after`` is asked whether it lives, and given up ``pong_within`` later; both as client-go does
+    (``apimachinery/pkg/util/net/http.go``).
     """
 
     endpoint: Endpoint
@@ -58,6 +60,8 @@ class Settings:
     timeout: float = 15.0
     connect_timeout: float = 3.0
     patience: float = 30.0
+    ping_after: float = 30.0
+    pong_within: float = 15.0
 
     def context(self, certificate: Certificate | None, protocols: Sequence[str] = ()) -> ssl.SSLContext | None:
         """Return how TLS is spoken, as whom, and with which protocols for the server to choose from.

@@ -80,10 +80,11 @@ class Streams:
                 raise
             except OSError as error:
                 log.debug("a connection takes no more streams reason=%r", str(error))
-        sock = self._client.connect(proof, protocols=_PROTOCOLS)
+        sock, settings = self._client.connect(proof, protocols=_PROTOCOLS), self._client.settings
         if not (isinstance(sock, ssl.SSLSocket) and sock.selected_alpn_protocol() == PROTOCOL):
-            return self._alone(Connection(sock, self._client.settings.endpoint), request, proof)
-        shared = SharedConnection(sock, self._client.settings.endpoint)
+            return self._alone(Connection(sock, settings.endpoint), request, proof)
+        waits = {"ping_after": settings.ping_after, "pong_within": settings.pong_within}
+        shared = SharedConnection(sock, settings.endpoint, **waits)
         self._shared.append((proof.certificate, shared))
         return self._on(shared, request, proof)
 

@@ -113,6 +113,11 @@ class ApiServer:
             self.objects.changed.notify_all()
 
     @property
+    def connections(self) -> int:
+        """How many connections clients have open."""
+        return self._http.connections if self._http else 0
+
+    @property
     def is_serving(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
@@ -185,6 +190,11 @@ class _Http(ThreadingHTTPServer):
     def note(self, connection: socket.socket, *, is_open: bool) -> None:
         with self._guard:
             (self._open.add if is_open else self._open.discard)(connection)
+
+    @property
+    def connections(self) -> int:
+        with self._guard:
+            return sum(one.family != socket.AF_UNIX for one in self._open)  # those are of streams
 
     def break_off(self) -> None:
         if not self.kube.is_serving:

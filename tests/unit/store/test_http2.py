@@ -336,7 +336,7 @@ def test_who_speaks_something_else_is_not_listened_to():
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(bytes(100))
-        connection = SharedConnection(ours, HERE)
+        connection = SharedConnection(ours, HERE, ping_after=60, pong_within=60)
 
         with pytest.raises(ProtocolError, match="does not speak HTTP/2"):
             opened(connection)
@@ -345,7 +345,7 @@ def test_who_speaks_something_else_is_not_listened_to():
 
 def test_a_server_that_goes_away_is_an_error():
     ours, theirs = socket.socketpair()
-    connection = SharedConnection(ours, HERE)
+    connection = SharedConnection(ours, HERE, ping_after=60, pong_within=60)
     theirs.close()
 
     with pytest.raises(OSError, match=r"closed|pipe|reset"):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -36,10 +35,8 @@ from cloudnet.model.resources import (
 from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_labels, endpoint_name
 from cloudnet.policy.selectors import Matches
 from cloudnet.store import kubernetes_forms
-from cloudnet.store.api import Compacted, Conflict, Create, EventType, NotFound, Revision, StoreUnavailable, change
+from cloudnet.store.api import Conflict, Create, EventType, NotFound, Revision, StoreUnavailable, change
 from cloudnet.store.informer import Informer
-from cloudnet.store.kubernetes import KubernetesStore
-from cloudnet.store.kubernetes_client import Client
 from cloudnet.testing.batches import SOON, collect, lease
 from cloudnet.testing.kube.server import ApiServer
 
@@ -61,20 +58,6 @@ def older():
         api.install(crds.own_crds())
         api.install(crds.calico_crds(older=True))
         yield api
-
-
-@pytest.fixture
-def open_at():
-    opened = []
-
-    def open_at(api, *, node="", page=500, silent=90.0, clock=time.monotonic, **settings):
-        client = Client(api.settings(**settings))
-        opened.append(KubernetesStore(client, node=node, page=page, silent=silent, clock=clock))
-        return opened[-1]
-
-    yield open_at
-    for store in opened:
-        store.close()
 
 
 @pytest.fixture
@@ -143,94 +126,6 @@ def test_an_api_that_is_gone_is_named_and_used_again_when_it_is_back(api, store)
 
     api.start()
     assert store.get(IPPool, "pool").value.cidr == POOL.cidr
-
-
-def test_a_watch_goes_on_where_it_was_after_the_api_was_gone(api, store):
-    with store.watch([Lease], since=store.list(Lease).revision) as watch:
-        store.create(lease("a"))
-        assert [event.value.meta.name for event in collect(watch, 1)] == ["a"]
-        api.stop()
-        with pytest.raises(StoreUnavailable):
-            until(watch)
-        api.start()
-        store.create(lease("b"))
-
-        assert [event.value.meta.name for event in patiently(watch, 1)] == ["b"]
-
-
-def until(watch):
-    end = time.monotonic() + SOON
-    while time.monotonic() < end:
-        watch.next(0.05)
-
-
-def patiently(watch, number):
-    """Collect events from a watch that may say that its store does not answer yet."""
-    found, end = [], time.monotonic() + 2 * SOON
-    while len(found) < number and time.monotonic() < end:
-        try:
-            found += watch.next(0.1)
-        except StoreUnavailable:
-            time.sleep(0.05)
-    return found
-
-
-def test_streams_that_break_again_and_again_lose_and_double_nothing(api, store):
-    with store.watch([Lease], since=store.list(Lease).revision) as watch:
-        found = []
-        for i in range(6):
-            store.create(lease(f"l{i}"))
-            found += watch.next(0.02)
-            api.drop_connections()
-        found += patiently(watch, 6 - len(found))
-
-        assert [event.value.meta.name for event in found] == [f"l{i}" for i in range(6)]
-        assert watch.next(0.3) == ()
-
-
-def test_a_watch_that_goes_silent_is_opened_anew(api, open_at):
-    api.faults.bookmark_every = 0.1
-    store = open_at(api, silent=0.4)
-    with store.watch([Lease], since=store.list(Lease).revision) as watch:
-        assert watch.next(0.3) == ()
-        api.faults.silent = True
-        time.sleep(0.1)
-        store.create(lease("a"))
-        assert watch.next(0.1) == ()
-        timer = threading.Timer(0.4, lambda: setattr(api.faults, "silent", False))
-        timer.start()
-
-        assert [event.value.meta.name for event in patiently(watch, 1)] == ["a"]
-        timer.join()
-    assert [seen.verb for seen in api.seen if seen.what == "leases.coordination.k8s.io"].count("watch") >= 2
-
-
-def test_bookmarks_keep_a_quiet_watch_from_falling_behind(api, open_at):
-    api.faults.bookmark_every = 0.05
-    store = open_at(api)
-    with store.watch([Lease], since=store.list(Lease).revision) as watch:
-        for i in range(5):
-            store.create(Node(Metadata(f"n{i}")))
-        watch.next(0.5)
-        api.objects.compact(keep=1)
-        api.drop_connections()
-        store.create(lease("a"))
-
-        assert [event.value.meta.name for event in patiently(watch, 1)] == ["a"]
-
-
-def test_a_cluster_that_went_back_in_time_is_noticed(api, open_at):
-    store = open_at(api)
-    store.create(lease("a"))
-    with store.watch([Lease], since=store.list(Lease).revision) as watch:
-        watch.next(0)
-        api.objects.changes.clear()
-        api.objects.revision = 1
-        api.faults.bookmark_every = 0.05
-        api.drop_connections()
-
-        with pytest.raises(Compacted, match="went back"):
-            until(watch)
 
 
 def test_an_informer_lists_again_after_a_compaction_and_makes_up_what_it_missed(api, store):

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import base64
-import ssl
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,31 +15,14 @@ from cloudnet.testing.batches import SOON, collect, lease
 from cloudnet.testing.kube.server import ApiServer
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    for name in ("ca", "other"):
-        openssl("req", "-x509", *new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
-    for name in ("server", "client"):
-        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / "ext").write_text("subjectAltName=DNS:kubernetes\nextendedKeyUsage=serverAuth,clientAuth\n")
-        signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext"]
-        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    return folder
+@pytest.fixture
+def keys(made_keys):
+    return made_keys.folder
 
 
 @pytest.fixture
-def api(keys):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(keys / "server.pem", keys / "server.key")
-    context.load_verify_locations(keys / "ca.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    with ApiServer(tls=context) as api:
+def api(made_keys):
+    with ApiServer(tls=made_keys.server(clients_too=True)) as api:
         yield api
 
 
