@@ -246,13 +246,14 @@ def test_goodbyes_again_and_again_lose_and_double_nothing(shared, watched):
         for name in (f"a{i}", f"b{i}"):
             store.create(lease(name))
             store.create(Node(Metadata(name)))
-            wanted += [name] * 2
-            found += names(watch.next(0.05))
-        found += names(patiently(watch, len(wanted) - len(found)))
+            wanted.append(name)
+            found += watch.next(0.05)
+        found += patiently(watch, 2 * len(wanted) - len(found))
         wait_until(lambda: shared.faults.goodbyes == 0)
-    found += names(patiently(watch, len(wanted) - len(found)))
+    found += watch.next(0.5)
 
-    assert found == wanted
+    for kind in (Lease, Node):
+        assert [event.value.meta.name for event in found if isinstance(event.value, kind)] == wanted
     assert opened(shared) >= 2 * len(KINDS)
     assert shared.connections == 2
 
