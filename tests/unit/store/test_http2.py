@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -13,8 +16,10 @@ from h2.events import PingAckReceived, RequestReceived, StreamReset
 from h2.settings import SettingCodes, Settings
 
 from cloudnet.store.connection import Answer, Endpoint, ProtocolError
-from cloudnet.store.http2 import WINDOW, SharedConnection
+from cloudnet.store.connection import connect as connect_to
+from cloudnet.store.http2 import PROTOCOL, WINDOW, SharedConnection
 from cloudnet.testing.batches import SOON
+from cloudnet.testing.etcd import EtcdServer
 
 HERE = Endpoint("10.0.0.1", 6443)
 CHUNK = 16384  # bytes; the largest frame
@@ -351,3 +356,98 @@ def test_a_server_that_goes_away_is_an_error():
     with pytest.raises(OSError, match=r"closed|pipe|reset"):
         opened(connection)
     assert connection.is_over
+
+
+# --- a server of Go's ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def etcd(tmp_path, made_keys):
+    tls = {"cert-file": str(made_keys.folder / "server.pem"), "key-file": str(made_keys.folder / "server.key")}
+    with EtcdServer(tmp_path, tls=tls) as etcd:
+        yield etcd
+
+
+@pytest.fixture
+def reach(etcd, made_keys):
+    context = ssl.create_default_context(cadata=made_keys.text("ca.pem"))
+    context.set_alpn_protocols([PROTOCOL])
+    endpoint = Endpoint("127.0.0.1", etcd.port)
+    opened = []
+
+    def reach():
+        sock = connect_to(endpoint, context, timeout=SOON, server_name="", proxy=None)
+        assert sock.selected_alpn_protocol() == PROTOCOL
+        opened.append(SharedConnection(sock, endpoint, ping_after=60, pong_within=60))
+        return opened[-1]
+
+    yield reach
+    for connection in opened:
+        connection.close()
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def asked(connection, path, message):
+    return connection.open(path, [], json.dumps(message).encode(), deadline=time.monotonic() + 20, method="POST")
+
+
+def put(connection, key, value):
+    answer = json.loads(asked(connection, "/v3/kv/put", {"key": b64(key), "value": b64(value)}).rest(soon()))
+    return int(answer["header"]["revision"])
+
+
+def watch(connection, key, after):
+    create = {"create_request": {"key": b64(key), "start_revision": str(after + 1)}}
+    return asked(connection, "/v3/watch", create)
+
+
+def values(stream, number):
+    """Return the values of so many changes that a watch tells."""
+    found, text = [], b""
+    while len(found) < number:
+        *lines, text = (text + stream.receive(soon())).split(b"\n")
+        for line in lines:
+            found += [event["kv"]["value"] for event in json.loads(line)["result"].get("events", ())]
+    return [base64.b64decode(value).decode() for value in found]
+
+
+@pytest.mark.server
+def test_streams_of_a_real_server_share_a_connection_and_go_on_after_it_was_killed(etcd, reach):
+    connection = reach()
+    since = put(connection, "other", "x")
+    streams = {key: watch(connection, key, since) for key in ("a", "b", "c")}
+    for key in streams:
+        since = put(connection, key, f"first {key}")
+    before = {key: values(stream, 1) for key, stream in streams.items()}
+    etcd.kill()
+    for stream in streams.values():
+        with pytest.raises(ConnectionResetError):
+            stream.receive(soon())
+    etcd.start()
+    again = reach()
+    streams = {key: watch(again, key, since) for key in streams}
+    for key in streams:
+        put(again, key, f"second {key}")
+
+    assert before == {key: [f"first {key}"] for key in streams}
+    assert {key: values(stream, 1) for key, stream in streams.items()} == {key: [f"second {key}"] for key in streams}
+    assert connection.is_over
+
+
+@pytest.mark.server
+def test_a_stream_of_a_real_server_that_is_read_late_holds_up_no_other(etcd, reach):
+    """What is told of one key is more than its window."""
+    connection = reach()
+    since = put(connection, "large", "")
+    slow = watch(connection, "large", since)
+    quick = watch(connection, "small", since)
+    wanted = [str(number) * 40_000 for number in range(10)]
+    for value in wanted:
+        put(connection, "large", value)
+    put(connection, "small", "s")
+
+    assert values(quick, 1) == ["s"]
+    assert values(slow, len(wanted)) == wanted

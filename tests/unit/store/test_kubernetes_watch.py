@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from ipaddress import ip_network
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from cloudnet.manifests import crds
 from cloudnet.model.resources import AgentReport, CloudRoute, IPAMBlock, IPPool, Lease, Metadata, Node
 from cloudnet.store.api import Compacted, StoreUnavailable
+from cloudnet.store.kubernetes_client import Request
 from cloudnet.store.kubernetes_credentials import Certificate, Proof
+from cloudnet.store.kubernetes_streams import Streams
 from cloudnet.testing.batches import SOON, collect, lease
 from cloudnet.testing.kube.server import ApiServer
 
@@ -270,6 +273,18 @@ def test_a_goodbye_while_streams_are_opened_loses_nothing(shared, open_at):
         assert shared.faults.goodbyes == 0
 
 
+def test_a_connection_that_the_server_left_meanwhile_is_not_missed(shared, open_at):
+    streams = Streams(open_at(shared).client)
+    asked = Request("watch", "nodes", "/api/v1/nodes", {"watch": "1"})
+    with closing(streams):
+        streams.open(asked)
+        shared.faults.goodbyes = 1
+        wait_until(lambda: shared.connections == 0)
+        streams.open(asked)
+
+        assert shared.connections == 1
+
+
 def test_a_connection_that_went_dead_is_found_by_asking(shared, watched, caplog):
     caplog.set_level("DEBUG", logger="cloudnet.store")
     watch, store = watched(ping_after=0.2, pong_within=0.3)
@@ -285,7 +300,7 @@ def test_a_connection_that_went_dead_is_found_by_asking(shared, watched, caplog)
     thawing = threading.Thread(target=thaw)
     thawing.start()
 
-    assert names(patiently(watch, 1)) == ["b"]
+    assert names(watch.next(60)) == ["b"]
     thawing.join()
     assert not shared.faults.frozen
 
@@ -307,9 +322,10 @@ def test_streams_opened_later_take_the_new_token(shared, open_at):
         proofs.next = Proof("Bearer new")
         shared.faults.resets = 1
         wait_until(lambda: shared.faults.resets == 0)
+        assert watch.next(0.5) == ()
         store.create(lease("a"))
 
-        assert names(patiently(watch, 1)) == ["a"]
+        assert names(collect(watch, 1)) == ["a"]
         assert shared.connections == 2
 
 
