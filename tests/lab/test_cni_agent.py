@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from cloudnet.cni import install
 from cloudnet.kernel import netns
 from cloudnet.model.kubernetes import Namespace, Pod
+from cloudnet.model.policies import GlobalNetworkPolicy, PolicySpec, PolicyType
 from cloudnet.model.resources import IPAMBlock, IPPool, Metadata, Node, Vtep
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store.registry import open_store
@@ -51,6 +52,19 @@ class Host:
 
     def ip(self, *words):
         return netns.execute(self.name, ["ip", *words])
+
+    def boot(self):
+        """Make the node's network as a kernel that has just started has it, or has it again."""
+        netns.remove(self.name)
+        netns.create(self.name)
+        for line in (
+            "link add eth0 type veth peer name eth0-peer",
+            "link set eth0-peer up",
+            "link set eth0 up",
+            "address add 10.0.0.11/24 dev eth0",
+            "route add default via 10.0.0.1",
+        ):
+            self.ip(*line.split())
 
     def start(self):
         flags = {"node": "n1", "store": self.url, "socket": self.folder / "agent.sock", "cni-socket": self.socket}
@@ -112,15 +126,8 @@ def host(tmp_path):
     made = Host(tmp_path)
     with ExitStack() as stack:
         stack.callback(made.store.close)
-        stack.enter_context(netns.temporary(made.name))
-        for line in (
-            "link add eth0 type veth peer name eth0-peer",
-            "link set eth0-peer up",
-            "link set eth0 up",
-            "address add 10.0.0.11/24 dev eth0",
-            "route add default via 10.0.0.1",
-        ):
-            made.ip(*line.split())
+        stack.callback(netns.remove, made.name)
+        made.boot()
         stack.callback(made.stop)
         made.start()
         yield made
@@ -201,6 +208,37 @@ def test_a_killed_agent_leaves_pods_talking_and_the_next_one_repairs_their_route
         ping(pods[0], address)
     for pod in pods:
         host.call("DEL", pod, container=pod, ipam=BOTH)
+    assert host.left() == NOTHING
+
+
+@pytest.mark.parametrize("first", ["ADD", "DEL"])
+def test_after_a_reboot_pods_have_their_networks_anew_and_nothing_is_left_of_before(host, pods, first):
+    """The kernel has forgotten all, disks have not; a kubelet clears away and starts pods in no certain order."""
+    pod = {name: POD.replace("web", name) for name in ("web", "db")}
+    host.store.create(Pod(Metadata("db", "shop")))
+    for place, name in zip(pods, pod, strict=True):
+        host.call("ADD", place, container=f"{name}-old", args=pod[name])
+    host.stop(signal.SIGKILL)
+    for place in pods:
+        netns.remove(place)
+        netns.create(place)
+    host.boot()
+    host.start()
+
+    results = []
+    for command in (first, "DEL" if first == "ADD" else "ADD"):
+        for place, name in zip(pods, pod, strict=True):
+            if command == "ADD":
+                results.append(host.call("ADD", place, container=f"{name}-new", args=pod[name])[1])
+            else:
+                gone = host.call("DEL", "/run/netns/of-before", container=f"{name}-old", args=pod[name])
+                assert gone == (0, {})
+
+    for place, other in zip(pods, reversed(results), strict=True):
+        ping(place, *addresses(other))
+    assert sorted(host.left()[2]) == ["net.db-new", "net.web-new"]
+    for place, name in zip(pods, pod, strict=True):
+        host.call("DEL", place, container=f"{name}-new", args=pod[name])
     assert host.left() == NOTHING
 
 
@@ -372,6 +410,43 @@ def test_a_pod_of_kubernetes_has_its_labels_and_its_last_container_takes_nothing
     assert (endpoint.container_id, endpoint.meta.labels["app"]) == ("new", "web")
     host.call("DEL", pods[1], container="new", args=POD)
     assert host.left() == NOTHING
+
+
+def test_who_spoke_to_a_pod_does_not_go_on_with_its_heir_that_lets_nobody_in(host, pods):
+    """Packets of known connections pass all rules; UDP has no end that anybody would notice."""
+    host.store.create(Pod(Metadata("vault", "shop", labels={"app": "vault"})))
+    closed = PolicySpec(selector="app == 'vault'", types=(PolicyType.INGRESS,))
+    host.store.create(GlobalNetworkPolicy(Metadata("closed"), closed))
+    fixed = {"policy": {"type": "k8s"}, "ipam": {"addresses": ["10.65.0.9"]}}
+    vault = POD.replace("web", "vault")
+    (own,) = addresses(host.call("ADD", pods[0], container="client")[1])
+    host.call("ADD", pods[1], container="c1", args=POD, **fixed)
+    with udp(pods[0], own) as client:
+        with udp(pods[1], "10.65.0.9") as server:
+            assert heard(client, server) == heard(server, client) == b"hello"
+        host.call("DEL", pods[1], container="c1", args=POD, **fixed)
+        assert host.call("ADD", pods[1], container="c2", args=vault, **fixed)[0] == 0
+
+        with udp(pods[1], "10.65.0.9") as heir:
+            assert heard(client, heir) is None
+            assert heard(heir, client) == heard(client, heir) == b"hello", "its own connections are answered"
+
+
+@contextmanager
+def udp(pod, address):
+    with closing(netns.open_socket(pod, socket.AF_INET, socket.SOCK_DGRAM)) as opened:
+        opened.bind((address, 4000))
+        opened.settimeout(1)
+        yield opened
+
+
+def heard(one, other):
+    """Return what arrives at one socket of what another says."""
+    one.sendto(b"hello", other.getsockname())
+    try:
+        return other.recv(100)
+    except TimeoutError:
+        return None
 
 
 @contextmanager
