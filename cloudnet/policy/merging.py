@@ -1,8 +1,8 @@
 """Many simple rules as one look-up: a verdict map from peer, protocol and port to what the first of them says.
 
 A rule is simple if it asks only for its peer (by nets, or by one selector), a protocol and destination ports. A run
-of simple rules is cut into boxes that do not overlap: by the peer's address first (``boxes``), then, in each of these,
-by protocol and port. There the first rule decides, so the map says exactly what the rules say in their order, and a
+of simple rules is cut into boxes that do not overlap: by the peer's address first (``boxes``), then in each by
+protocol and port. There the first rule decides, so the map says exactly what the rules say in their order, and a
 packet pays for one look-up.
 
 Protocols with ports and others are kept in maps of their own: a key with a port cannot be read from a packet without.
