@@ -73,9 +73,9 @@ def measured(side: Side) -> Iterator[dict[str, object]]:
         before, carried = cpu(side.pid), loopback_bytes()
         agent = stack.enter_context(running(folder, url, NODES))
         yield from started(side, agent, cpu(side.pid) - before, NODES)
-        yield load(side, "connections that it holds", connections(side.port), "of one agent")
         yield load(side, "carried at its start", (loopback_bytes() - carried) / 2**20, "MiB")
         yield from followed(side, url)
+        yield load(side, "connections that it holds", connections(side.port), "of one agent")
         yield from rested(side, agent)
 
 

@@ -6,7 +6,14 @@ import sys
 
 import run
 
-MODULES = ("bench_agent", "bench_agent_large", "bench_controller_large", "bench_kubernetes", "bench_leader")
+MODULES = (
+    "bench_agent",
+    "bench_agent_large",
+    "bench_controller_large",
+    "bench_kubernetes",
+    "bench_watches",
+    "bench_leader",
+)
 
 if __name__ == "__main__":
     sys.exit(run.run("clusters", MODULES, sys.argv[1:]))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import bench_kubernetes
@@ -50,6 +51,7 @@ from cloudnet.model.resources import (
 )
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import kubernetes_forms
+from cloudnet.testing import keys
 from cloudnet.testing.kube.server import ApiServer
 
 PODS_A_NODE, POLICIES, NAMESPACES, APPS = 10, 500, 50, 10
@@ -213,9 +215,9 @@ def documents(nodes: int) -> Iterator[Json]:
         yield form_of(type(value)).write(value, None)
 
 
-def serve(nodes: int) -> None:
+def serve(nodes: int, folder: Path, protocol: str) -> None:
     """Be the cluster's API server until standard input ends; say the port once everything is there."""
-    with ApiServer() as api:
+    with ApiServer(tls=keys.Keys(folder).server(protocol)) as api:
         api.install([*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()])
         for document in documents(nodes):
             api.create(document)
@@ -226,4 +228,4 @@ def serve(nodes: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

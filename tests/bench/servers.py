@@ -5,8 +5,10 @@ A stand-in for a Kubernetes API server, and a real etcd.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +23,7 @@ import large_cluster
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store.api import Create, Store, change
 from cloudnet.store.registry import open_store
+from cloudnet.testing import keys
 from cloudnet.testing.etcd import EtcdServer
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,20 +46,26 @@ class Side(Protocol):
 
 
 class Kubernetes:
-    """The stand-in for an API server."""
+    """The stand-in for an API server, over TLS, with the HTTP that it chooses for who lets it."""
 
     name = "Kubernetes"
     pid = port = 0
     quiet = 60.0  # bookmarks
 
+    def __init__(self, protocol: str = "h2") -> None:
+        self._protocol = protocol
+        self._trust = ssl.create_default_context()
+
     @contextmanager
     def serving(self, folder: Path, nodes: int) -> Iterator[str]:
-        program = [sys.executable, large_cluster.__file__, str(nodes)]
+        ca = keys.make(folder).text("ca.pem")
+        self._trust = ssl.create_default_context(cadata=ca)
+        program = [sys.executable, large_cluster.__file__, str(nodes), str(folder), self._protocol]
         path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=path, text=True) as server:
             assert server.stdout is not None
             self.pid, self.port = server.pid, int(server.stdout.readline())
-            yield kubeconfig(folder, self.port)
+            yield kubeconfig(folder, self.port, ca)
             server.communicate()
 
     def relabel(self, store: Store, pod: int, app: str) -> None:  # noqa: ARG002 - a pod's labels are not ours to write
@@ -66,19 +75,21 @@ class Kubernetes:
     def patch(self, path: str, patch: large_cluster.Json) -> None:
         """Change an object of Kubernetes' own, as somebody else would."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/v1/{path}",
+            f"https://127.0.0.1:{self.port}/api/v1/{path}",
             json.dumps(patch).encode(),
             {"Content-Type": "application/merge-patch+json"},
             method="PATCH",
         )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=_TIMEOUT, context=self._trust) as answer:  # noqa: S310 - the same
             answer.read()
 
 
-def kubeconfig(folder: Path, port: int) -> str:
+def kubeconfig(folder: Path, port: int, ca: str) -> str:
     file = folder / "config"
-    cluster = f'{{name: c, cluster: {{server: "http://127.0.0.1:{port}"}}}}'
-    file.write_text(f"current-context: c\nclusters: [{cluster}]\ncontexts: [{{name: c, context: {{cluster: c}}}}]\n")
+    trusted = base64.b64encode(ca.encode()).decode()
+    cluster = f'{{server: "https://127.0.0.1:{port}", certificate-authority-data: {trusted}}}'
+    contexts = "[{name: c, context: {cluster: c}}]"
+    file.write_text(f"current-context: c\nclusters: [{{name: c, cluster: {cluster}}}]\ncontexts: {contexts}\n")
     return f"kubernetes://{file}"
 
 

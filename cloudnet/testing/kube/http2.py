@@ -120,7 +120,7 @@ class Front:
             self._h2.send_headers(relay.number, relay.head)
             relay.head = None
         while relay.said and (most := self._h2.local_flow_control_window(relay.number)) > 0:
-            most = min(most, self._h2.max_outbound_frame_size)
+            most = min(most, self._h2.max_outbound_frame_size, relay.line)
             self._h2.send_data(relay.number, bytes(relay.said[:most]))
             del relay.said[:most]
         if relay.is_over and not relay.said:
@@ -169,6 +169,11 @@ class _Relay:
     def has_more(self) -> bool:
         """Whether the client was not told everything yet; until then no more is read."""
         return bool(self.said) or self.is_over
+
+    @property
+    def line(self) -> int:
+        """The bytes of the first event that is waiting: a frame each, as the API server flushes them."""
+        return self.said.find(b"\n") + 1 or len(self.said)
 
     @property
     def is_whole(self) -> bool:
