@@ -91,7 +91,7 @@ class Streams:
     def _with_room(self, certificate: Certificate | None) -> SharedConnection | None:
         kept = []
         for made_with, shared in self._shared:
-            if not shared.is_over and (shared.is_used or made_with == certificate):
+            if shared.is_used or (made_with == certificate and shared.has_room):
                 kept.append((made_with, shared))
             else:
                 shared.close()

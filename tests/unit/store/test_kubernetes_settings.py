@@ -5,18 +5,20 @@ import contextlib
 import socket
 import subprocess
 import threading
+from ipaddress import ip_network
 
 import pytest
 
 from cloudnet.errors import BadInput
 from cloudnet.manifests import crds
-from cloudnet.model.resources import IPPool
+from cloudnet.model.resources import IPPool, Metadata, Node
 from cloudnet.store.api import StoreUnavailable
 from cloudnet.store.connection import Endpoint, Proxy
 from cloudnet.store.kubernetes import KubernetesStore
 from cloudnet.store.kubernetes_client import Client
 from cloudnet.store.kubernetes_credentials import Asked, Program, Proof, TokenFile
 from cloudnet.store.kubernetes_settings import NAMESPACE, parse
+from cloudnet.testing.batches import collect
 from cloudnet.testing.kube.server import ApiServer
 
 CONFIG = """
@@ -231,6 +233,21 @@ def test_a_proxy_is_asked_for_a_tunnel():
 
     assert seen[0].startswith(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n" % api.port)
     assert b"Proxy-Authorization: Basic x\r\n" in seen[0]
+
+
+def test_a_watch_goes_over_http_2_through_a_tunnel(made_keys):
+    with ApiServer(tls=made_keys.server("h2"), ca=made_keys.text("ca.pem")) as api, tunnel() as (port, seen):
+        api.install(crds.calico_crds())
+        store = KubernetesStore(Client(api.settings(proxy=Proxy(Endpoint("127.0.0.1", port)))))
+        pool = IPPool(Metadata("pool"), ip_network("10.65.0.0/16"))
+        with store.watch([IPPool, Node], since=store.list(IPPool).revision) as watch:
+            watch.next(0)
+            made = store.create(pool)
+
+            assert [event.value for event in collect(watch, 1)] == [made.value]
+        store.close()
+
+    assert len(seen) == 2  # for requests, and for both streams
 
 
 class tunnel:  # noqa: N801 - used as a function
