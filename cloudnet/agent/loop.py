@@ -50,6 +50,7 @@ from cloudnet.kernel.api import (
     OVERLAY_DEVICES,
     Change,
     Failure,
+    Hop,
     KernelObject,
     Key,
     Link,
@@ -145,6 +146,7 @@ class Loop:
         self._strays_known = False
         self._wishes = Wishes()
         self._read: KernelRead | None = None
+        self._learned: Mapping[Network, Hop] = {}
         self._here: Here | None = None
         self._underlays: dict[Family, Underlay] = {}
         self._synced = False
@@ -314,6 +316,9 @@ class Loop:
         else:
             self.counts.repairs += differing
         self._read = read
+        self._touch(block for block, hop in read.learned.items() if self._learned.get(block) != hop)
+        self._touch(block for block in self._learned if block not in read.learned)
+        self._learned = read.learned
         self._look_due = True
         self._read_due = float("inf")
         self._sysctls_due = True
@@ -504,6 +509,7 @@ class Loop:
             self._clouds.get(node.name),
             self._routes.get(block),
             pool_of(block, self._pools.values()),
+            learned=self._learned.get(block),
             native=block in self._natives,
         )
         offered = path.candidate(self._here, there)
@@ -555,7 +561,8 @@ class Loop:
                 self._prober.watch(block, now)
                 return fallback.advance(standing, fallback.Event.ADOPTED, now, self._damping)
             return standing
-        same_way = (known.offered.kind, known.offered.next_hop) == (offered.kind, offered.next_hop)
+        before, after = ((way.kind, way.next_hop, way.device) for way in (known.offered, offered))
+        same_way = before == after
         if same_way and known.node.addresses == node.addresses:
             return known.fallback
         self._prober.forget(block)

@@ -25,8 +25,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from cloudnet.agent import actions, cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
+from cloudnet.agent import actions, bgp, cni, fastpath, loop, nat, policy, policy_only, tunnel, uninstall
 from cloudnet.agent.addresses import SharedLeases
+from cloudnet.agent.bgp import BgpThread, Silent
 from cloudnet.agent.enforcing import enforcing, unreadable_policies
 from cloudnet.agent.fastpath import FastPathKeeper
 from cloudnet.agent.loop import Loop
@@ -51,7 +52,7 @@ from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName, order
 from cloudnet.model.cluster_events import Record, at_own_node
 from cloudnet.model.paths import Path
-from cloudnet.model.resources import AgentReport, IPAMBlock
+from cloudnet.model.resources import AgentReport, IPAMBlock, Resource
 from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.policy.statistics import Count
@@ -134,10 +135,12 @@ class Agent:
         self.nat_problem: Callable[[], str] = str
         self.policy_problem: Callable[[], str] = str
         self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
+        self.bgp: BgpThread | Silent = Silent()
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
+        self._speaks_bgp = config.bgp
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
 
@@ -152,7 +155,7 @@ class Agent:
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
         unreadable = "; ".join(self.unreadable())
-        return self.cannot_add() or self.nat_problem() or self.policy_problem() or unreadable
+        return self.cannot_add() or self.nat_problem() or self.policy_problem() or self.bgp.problem or unreadable
 
     def cannot_add(self) -> str:
         """Return why no pod can be added now, or nothing; any thread may ask."""
@@ -228,7 +231,9 @@ class Agent:
 
     def _read(self) -> actions.Input:
         try:
-            return actions.KernelRead(self._kernel.links(), tuple(self._kernel.gateways()), self._kernel.read())
+            learned = self._kernel.learned() if self._speaks_bgp else {}
+            links, gateways = self._kernel.links(), tuple(self._kernel.gateways())
+            return actions.KernelRead(links, gateways, self._kernel.read(), learned)
         except KernelError as e:
             log.warning("cannot read the kernel, trying again reason=%r", str(e))
             return actions.ReadFailed()
@@ -314,7 +319,9 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
             }
         case "policy":
             return {"node": config.node, "counts": [asdict(count) for count in agent.policy_traffic()]}
-    raise BadInput(f"expected paths, policy or status, found {request.get('verb')!r}", path="verb")
+        case "bgp":
+            return {"node": config.node, **agent.bgp.answer()}
+    raise BadInput(f"expected bgp, paths, policy or status, found {request.get('verb')!r}", path="verb")
 
 
 def spell(path: Path) -> dict[str, object]:
@@ -349,8 +356,7 @@ def run(config: AgentConfig) -> int:
             allow_host_network=config.allow_host_network, checksum_broken=found.vxlan_checksum_broken
         )
         stack.callback(kernel.close)
-        opened = open_store(config.store)
-        store = Guard(opened)
+        store = Guard(opened := open_store(config.store))
         stack.callback(store.close)
         inbox: Inbox = queue.SimpleQueue()
         sockets = ProbeSockets(config.probe_port, secrets.randbits(32), clock, inbox.put)
@@ -373,21 +379,25 @@ def run(config: AgentConfig) -> int:
         agent.policy_problem = lambda: policing.problem
         agent.policy_out_of_force = lambda: policing.out_of_force
         agent.policy_traffic = policing.traffic
+        agent.bgp = stack.enter_context(bgp.speaking(config, clock))
         hearers = (
             lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
+            agent.bgp.hear,
         )
-        informer = hear_resources(store, inbox, stack, hearers, LastKnown(last_known.path(config.state), clock))
+        informer = hear_resources(
+            store, inbox, stack, hearers, LastKnown(last_known.path(config.state), clock), also=agent.bgp.kinds
+        )
         agent.store_problem = lambda: informer.problem
         agent.unreadable = lambda: tuple(unreadable_policies(informer))
-        hear_blocks(store, inbox, stack)
+        hear_blocks(store, inbox, stack, agent.bgp.hear_blocks)
         stack.enter_context(tunnel.keeping(tunnel_keeper(config, store, clock, cluster)))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
-        measured: list[Measuring] = [outgoing, policing]
+        measured: list[Measuring] = [outgoing, policing, agent.bgp]
         if has_fast_path:
             measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
         stack.enter_context(measuring(config, agent, clock, measured))
@@ -459,8 +469,13 @@ def hear_resources(
     stack: ExitStack,
     hearers: Sequence[Callable[[Batch], None]],
     kept: LastKnown,
+    *,
+    also: Collection[type[Resource]] = (),
 ) -> Informer:
-    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
+    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread.
+
+    ``also``: kinds that not every agent needs.
+    """
 
     def deliver(batch: Batch) -> None:
         for hear in hearers:
@@ -469,18 +484,19 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(actions.ResourcesChanged(mine, batch.synced))
 
-    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
+    kinds = tuple({*loop.KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS, *also})
     return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
-def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
-    """Tell the inbox of addresses that are not where their block is, until the stack closes.
+def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack, hear: Callable[[Batch], None]) -> None:
+    """Tell the inbox, and ``hear``, of addresses that are not where their block is, until the stack closes.
 
     By an informer of its own: there are thousands of blocks, they change with every pod, and the ground needs none.
     """
 
     def deliver(batch: Batch) -> None:
         inbox.put(actions.BlocksChanged(batch.events, batch.synced))
+        hear(batch)
 
     stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 

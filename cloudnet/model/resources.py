@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Protocol
 
@@ -70,6 +71,8 @@ class Node:
     ``addresses`` are the node's own, with the prefix length of its subnet, one a family at most;
     ``pod_cidrs`` come from Kubernetes (kubenet's way) and stand beside blocks from IPAM.
     ``provider_id`` is Kubernetes' ``spec.providerID``, e.g. ``aws:///eu-west-1a/i-0abc``.
+    ``as_number`` is the node's own in BGP, where it has one; ``route_reflector`` is its cluster id (RFC 4456), where
+    it is one.
     """
 
     meta: Metadata
@@ -77,6 +80,8 @@ class Node:
     vteps: tuple[Vtep, ...] = ()
     pod_cidrs: tuple[Network, ...] = ()
     provider_id: str = ""
+    as_number: int | None = None
+    route_reflector: IPv4Address | None = None
 
     @property
     def name(self) -> NodeName:
