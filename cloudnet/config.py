@@ -59,9 +59,25 @@ class AgentConfig:
     cni_state: Annotated[str, Says("folder for what is still to be released when the store is back")] = (
         "/var/lib/cloudnet/cni"
     )
+    cni_config: Annotated[
+        str,
+        Says(
+            "file with the runtime's configuration, as `cloudnet cni install` makes it, to be put in place once this "
+            "agent can add pods; empty: somebody else does that"
+        ),
+    ] = ""
+    cni_config_to: Annotated[str, Says("where the runtime looks for it")] = "/etc/cni/net.d/10-cloudnet.conflist"
     state: Annotated[
         str, Says("folder for what the agent remembers: the host's settings before it, and what the store said last")
     ] = "/var/lib/cloudnet"
+    ip_autodetection_method: Annotated[
+        str,
+        Says(
+            "how this node's IPv4 address is found: kubernetes-internal-ip, first-found, can-reach=HOST, "
+            "interface=REGEX,..., skip-interface=REGEX,..., cidr=PREFIX,...; none: its Node says it"
+        ),
+    ] = "none"
+    ip6_autodetection_method: Annotated[str, Says("the same for its IPv6 address")] = "none"
     interface_prefix: Annotated[str, Says("what names of pods' links begin with on this host")] = "cali"  # Calico's
     policy_only: Annotated[
         bool, Says("keep policy beside another plugin's pod network: no overlay, no routes, no addresses, no NAT")

@@ -129,17 +129,31 @@ def _ways(
 ) -> Iterator[Assign | Add]:
     """Yield the requests that may bring that many addresses in pieces of one length, the best first."""
     count = -(-number // (1 << (BITS[of] - length)))
-    for interface in sorted(member.interfaces, key=lambda i: (not i.primary, i.id)):
+    for interface in sorted(_serving(member, of), key=lambda i: (not i.primary, i.id)):
         if interface.prefixes_only and length == BITS[of]:
             continue
         most = supply.most(interface.subnet, of, length, now=now)
         if wanted := min(count, free_slots(member.room, interface, of), most):
             yield Assign(interface, Wanted(of, length, wanted))
-    if len(member.interfaces) < member.room.interfaces:
+    if len(member.interfaces) < _most(member, of):
         for subnet in _near(member.instance, subnets, of):
             most = supply.most(subnet, of, length, now=now)
             if wanted := min(count, member.room.slots.get(of, 0), most):
                 yield Add(subnet, Wanted(of, length, wanted))
+
+
+def _serving(member: Member, of: Family) -> Iterable[NetworkInterface]:
+    """Return the interfaces that pods are given addresses of.
+
+    IPv6 ones are the primary interface's alone: a prefix there is more than a machine can use, and the router of a
+    further interface is known by its advertisements only.
+    """
+    return (i for i in member.interfaces if i.primary or of is not Family.IPV6)
+
+
+def _most(member: Member, of: Family) -> int:
+    """Return how many interfaces may serve pods of a family."""
+    return 1 if of is Family.IPV6 else member.room.interfaces
 
 
 def free_slots(room: Room, interface: NetworkInterface, of: Family) -> int:
@@ -157,12 +171,13 @@ def _near(instance: Instance, subnets: Mapping[SubnetId, PodSubnet], of: Family)
 
 def _shortage(member: Member, of: Family) -> Shortage:
     machine = f"instance {member.instance.id}" + (f" ({member.instance.type})" if member.instance.type else "")
-    slots = sum(free_slots(member.room, i, of) for i in member.interfaces if not i.prefixes_only)
-    if slots == 0 and len(member.interfaces) >= member.room.interfaces:
+    slots = sum(free_slots(member.room, i, of) for i in _serving(member, of) if not i.prefixes_only)
+    most, each = _most(member, of), member.room.slots.get(of, 0)
+    if slots == 0 and len(member.interfaces) >= most:
         return Shortage(
             Cause.QUOTA,
-            f"{machine} holds all IPv{of} addresses that its {member.room.interfaces} interfaces of "
-            f"{member.room.slots.get(of, 0)} can: further pods get addresses of pools; use a larger machine type",
+            f"{machine} holds all IPv{of} addresses that it can, {each} on each of {most}: "
+            "further pods get addresses of pools; use a larger machine type",
         )
     where = ", ".join(sorted({str(i.subnet) for i in member.interfaces}))
     return Shortage(
@@ -176,11 +191,12 @@ def capacity(member: Member, of: Family) -> int:
     """Return how many pods can have a native address on the machine, at most."""
     per = 1 << (BITS[of] - member.room.lengths.get(of, BITS[of]))
     slots = member.room.slots.get(of, 0)
-    foreign = sum(i.foreign.get(of, 0) for i in member.interfaces)
-    singles = sum(c.num_addresses < per for i in member.interfaces for c in i.cidrs if family(c) is of)
-    interfaces = max(member.room.interfaces, len(member.interfaces))
+    serving = tuple(_serving(member, of))
+    foreign = sum(i.foreign.get(of, 0) for i in serving)
+    singles = sum(c.num_addresses < per for i in serving for c in i.cidrs if family(c) is of)
+    interfaces = max(_most(member, of), len(serving))
     if of not in member.room.lengths:
-        interfaces -= sum(i.prefixes_only for i in member.interfaces)
+        interfaces -= sum(i.prefixes_only for i in serving)
     whole = max(0, slots * interfaces - foreign - singles)
     return min(member.limit, whole * per + singles)
 

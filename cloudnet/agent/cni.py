@@ -148,9 +148,10 @@ class Caretaker:
         try:
             self._top_up()
             release.finish_all(self._site)
-            if self._site.clock.now() >= self._due:
-                self._repair()
-                self._due = self._site.clock.now() + self._resync
+            now = self._site.clock.now()
+            if now >= self._due and (endpoints := self._site.cluster.endpoints()) is not None:
+                self._repair(endpoints)
+                self._due = now + self._resync
         except CloudnetError as e:
             log.debug("cannot look after links yet reason=%r", str(e))
 
@@ -160,12 +161,9 @@ class Caretaker:
             enough = self._leases.top_up(Request(self._site.node, node_labels=self._site.cluster.node_labels()))
             self._top_up_due = now + (0 if enough else _EXHAUSTED)
 
-    def _repair(self) -> None:
+    def _repair(self, endpoints: Sequence[WorkloadEndpoint]) -> None:
         """Mend links, by what the cache says; before one goes, the store itself is asked."""
         site = self._site
-        endpoints = site.cluster.endpoints()
-        if endpoints is None:
-            return
         links = site.pods.read()
         planned = repair.plan(links, endpoints, self._since, site.clock.now())
         if planned.orphans:

@@ -1,4 +1,4 @@
-"""The path manager's loop: what was heard goes in, what to do comes out. Pure; ``agent/main.py`` is its hands.
+"""The path manager's loop: what was heard goes in, what to do comes out. Pure; ``agent/owner.py`` is its hands.
 
     resources, kernel reads, probe answers ──receive──▶ ┌──────┐ ──step(now)──▶ kernel changes, probes,
                                                         │ Loop │                sysctls, the report
@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
-from cloudnet.agent import desired, secondary
+from cloudnet.agent import desired, secondary, surroundings, unowned
 from cloudnet.agent.actions import (
     Action,
     Answered,
@@ -38,61 +37,39 @@ from cloudnet.agent.actions import (
     SetUpDevices,
     WriteReport,
 )
-from cloudnet.agent.blocks import NO_BLOCKS, Blocks
-from cloudnet.agent.borrowed import Borrowed
 from cloudnet.agent.desired import Underlay
+from cloudnet.agent.destinations import Destinations
+from cloudnet.agent.heard import Heard
+from cloudnet.agent.refusals import Refusals
 from cloudnet.agent.secondary import Attached
 from cloudnet.agent.wishes import NATIVE_METRIC, Wishes, is_native
 from cloudnet.config import AgentConfig
-from cloudnet.ipam import native
 from cloudnet.kernel.api import (
     MAIN_TABLE,
     OVERLAY_DEVICES,
     Change,
-    Failure,
     Hop,
     KernelObject,
-    Key,
-    Link,
     Remove,
     Route,
     VxlanDevice,
 )
 from cloudnet.model.addresses import Address, Family, Network, NodeName, family, order
-from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.paths import Path, PathKind
 from cloudnet.model.resources import (
     AgentReport,
-    BlockAffinity,
-    CloudNode,
-    CloudRoute,
-    IPAMBlock,
-    IPPool,
     Metadata,
     Node,
     Resource,
     RouteState,
 )
 from cloudnet.overlay import vxlan
-from cloudnet.routes import fallback, path, probe
-from cloudnet.routes.claims import counts, pool_of
-from cloudnet.routes.fallback import Damping, Fallback, State
+from cloudnet.routes import path, probe
+from cloudnet.routes.claims import pool_of
+from cloudnet.routes.fallback import Damping, State
 from cloudnet.routes.path import Candidate, Here, There
-from cloudnet.routes.probe import PacketKind, Prober, Verdict
-from cloudnet.store.api import Event, EventType
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, CloudNode, CloudRoute, CloudAddresses)
-"""What an agent watches; the contents of blocks come apart (``BlocksChanged``): the ground does not wait for them."""
-
-
-@dataclass(slots=True)
-class _Destination:
-    node: Node
-    offered: Candidate
-    fallback: Fallback
+from cloudnet.routes.probe import PacketKind, Prober
+from cloudnet.store.api import EventType
 
 
 @dataclass(slots=True)
@@ -108,10 +85,7 @@ class Counts:
 
 _READ_GAP = 2.0  # seconds between two reads because of notices: another routing daemon may never rest
 _READ_DELAY = 0.02  # seconds from a notice to the read: changes come in bursts
-_RETRY_FIRST = 1.0  # seconds until the kernel is asked again for what it refused; doubles …
-_RETRY_LIMIT = 30.0  # … up to this
 _IDLE = 3600.0
-_AT_ONCE = (float("-inf"), 0.0, "")
 
 
 class Loop:
@@ -122,7 +96,6 @@ class Loop:
         self.name = NodeName(config.node)
         self.heard_at = 0.0  # when the store last delivered something
         self._config = config
-        self._damping = Damping(config.hold_first, config.hold_limit)
         self._prober = Prober(
             probe.Settings(
                 interval=config.probe_interval,
@@ -132,35 +105,18 @@ class Loop:
                 prove_seconds=config.prove_seconds,
             )
         )
-        self._nodes: dict[NodeName, Node] = {}
-        self._clouds: dict[NodeName, CloudNode] = {}
-        self._routes: dict[Network, CloudRoute] = {}
-        self._pools: dict[str, IPPool] = {}
-        self._probing = dict.fromkeys(Family, True)  # whether some block may be reached natively
-        self._blocks = Blocks()
-        self._natives: dict[Network, set[str]] = {}  # blocks that the cloud delivers itself: {block: affinities}
-        self._addresses: CloudAddresses | None = None
-        self._attached: tuple[Attached, ...] = ()
-        self._unready: tuple[tuple[str, tuple[Address, ...]], ...] = ()  # devices that are to be set up
-        self._borrowed = Borrowed()
-        self._strays_known = False
+        self._heard = Heard(self.name)
+        self._destinations = Destinations(self._prober, Damping(config.hold_first, config.hold_limit))
+        self._refusals = Refusals()
         self._wishes = Wishes()
         self._read: KernelRead | None = None
-        self._learned: Mapping[Network, Hop] = {}
         self._here: Here | None = None
         self._underlays: dict[Family, Underlay] = {}
-        self._synced = False
-        self._dirty_blocks: dict[Network, None] = {}
-        self._dirty_nodes: dict[NodeName, None] = {}
-        self._all_dirty = True
-        self._look_due = True
-        self._destinations: dict[Network, _Destination] = {}
-        self._holds: dict[Network, float] = {}
-        self._lost: set[Network] = set()
+        self._attached: tuple[Attached, ...] = ()
+        self._unready: tuple[tuple[str, tuple[Address, ...]], ...] = ()  # devices that are to be set up
+        self._probing = dict.fromkeys(Family, True)  # whether some block may be reached natively
         self._paths: dict[Network, Path] = {}
         self._kinds: Counter[tuple[str, str]] = Counter()
-        self._adoptable: dict[Network, Route] = {}
-        self._withdrawing: dict[Network, int] = {}  # block -> revision that we have yet to act on
         self._observed = 0
         self._report: AgentReport | None = None
         self._report_due = False
@@ -169,7 +125,6 @@ class Loop:
         self._sysctls_due = False
         self._peers: dict[NodeName, dict[Address, tuple[Address, Address]]] = {}
         self._peers_due: dict[Address, tuple[Address, Address] | None] = {}
-        self._refused: dict[Key, tuple[float, float, str]] = {}  # key -> (try again at, then wait, message)
         self._now = 0.0
 
     # what others may look at
@@ -190,9 +145,7 @@ class Loop:
 
     def responder(self, block: Network) -> Address | None:
         """Return who must answer the probes of a block: its node's own address."""
-        destination = self._destinations.get(block)
-        address = destination.node.address(family(block)) if destination else None
-        return address.ip if address else None
+        return self._destinations.responder(block)
 
     def mtu(self) -> int:
         """Return the MTU that pods can use on every path; 0 while unknown."""
@@ -200,15 +153,15 @@ class Loop:
 
     def not_ready(self) -> str:
         """Return what is missing for a working ground, or nothing."""
-        if not self._synced:
+        if not self._heard.synced:
             return "waiting for the store"
         if self._read is None:
             return "waiting for the kernel"
         if self._here is None:
-            return self._no_ground()
+            return surroundings.no_ground(self.name, self._heard.own_node)
         unlaid = self._wishes.unlaid()
         if unlaid:
-            why = next((self._refused[v.key][2] for v in unlaid if v.key in self._refused), "being laid")
+            why = self._refusals.why(unlaid) or "being laid"
             return f"{len(unlaid)} parts of the ground are not in the kernel: {why}"
         return ""
 
@@ -221,12 +174,9 @@ class Loop:
                 case Answered():
                     self._answered(heard)
                 case ResourcesChanged():
-                    for event in heard.events:
-                        self._resource(event)
-                    self._synced = self._synced or heard.synced
-                    self.heard_at = self._now
+                    self._resources(heard)
                 case BlocksChanged():
-                    self._blocks_changed(heard)
+                    self._heard.contents(heard)
                 case KernelRead():
                     self._kernel_read(heard)
                 case KernelStirred() | ReadFailed():
@@ -246,103 +196,45 @@ class Loop:
             self.counts.answers += 1
             self.counts.rtts.append(rtt)
 
-    def _resource(self, event: Event[Resource]) -> None:
-        value, gone = event.value, event.type is EventType.DELETED
-        match value:
-            case Node():
-                self._node(value, gone=gone)
-            case BlockAffinity():
-                blocks = frozenset({value.cidr}) if counts(value) and not gone else NO_BLOCKS
-                self._delivery(value, gone=gone)
-                self._touch(self._blocks.claim(("affinity", value.meta.name), value.node, blocks))
-            case IPPool():
-                _put(self._pools, value.meta.name, value, gone=gone)
-                self._all_dirty = True
-                self._look_due = True
-            case CloudNode():
-                name = NodeName(value.meta.name)
-                _put(self._clouds, name, value, gone=gone)
-                self._dirty_nodes[name] = None
-                self._all_dirty = self._all_dirty or name == self.name
-            case CloudRoute():
-                self._cloud_route(value, event.revision, gone=gone)
-            case CloudAddresses() if value.meta.name == self.name:
-                self._addresses = None if gone else value
-                self._look_due = True
+    def _resources(self, changed: ResourcesChanged) -> None:
+        for event in changed.events:
+            self._heard.resource(event)
+        if any(self._is_own_node(event.value) and event.type is EventType.DELETED for event in changed.events):
+            self._report = None  # with a node goes its report: who comes back under its name reports anew
+        self._heard.synced = self._heard.synced or changed.synced
+        self.heard_at = self._now
 
-    def _delivery(self, affinity: BlockAffinity, *, gone: bool) -> None:
-        """Note whether the cloud delivers the block itself."""
-        names, name = self._natives.get(affinity.cidr, set()), affinity.meta.name
-        after = names | {name} if native.is_native(affinity) and not gone else names - {name}
-        if bool(after) is not bool(names):
-            self._touch([affinity.cidr])
-        _put(self._natives, affinity.cidr, after, gone=not after)
-
-    def _blocks_changed(self, heard: BlocksChanged) -> None:
-        for event in heard.events:
-            if isinstance(event.value, IPAMBlock):
-                self._touch(self._borrowed.heard(event.value, gone=event.type is EventType.DELETED))
-        self._strays_known = self._strays_known or heard.synced
-
-    def _node(self, node: Node, *, gone: bool) -> None:
-        _put(self._nodes, node.name, node, gone=gone)
-        pod_cidrs = NO_BLOCKS if gone else frozenset(node.pod_cidrs)
-        self._touch(self._blocks.claim(("node", node.name), node.name, pod_cidrs))
-        self._dirty_nodes[node.name] = None
-        self._all_dirty = self._all_dirty or node.name == self.name
-
-    def _cloud_route(self, route: CloudRoute, revision: int, *, gone: bool) -> None:
-        self._dirty_blocks[route.cidr] = None
-        if gone:
-            if self._routes.get(route.cidr, route).meta.name == route.meta.name:
-                self._routes.pop(route.cidr, None)
-            self._withdrawing.pop(route.cidr, None)
-            return
-        self._routes[route.cidr] = route
-        if any(status.state is RouteState.WITHDRAWING for status in route.tables):
-            self._withdrawing[route.cidr] = revision
-        else:
-            self._withdrawing.pop(route.cidr, None)
-
-    def _touch(self, blocks: Iterable[Network]) -> None:
-        for block in blocks:
-            self._dirty_blocks[block] = None
+    def _is_own_node(self, value: Resource) -> bool:
+        return isinstance(value, Node) and value.name == self.name
 
     def _kernel_read(self, read: KernelRead) -> None:
         differing = self._wishes.found(read.objects)
         if self._read is None:
             natives = (v for v in read.objects.values() if is_native(v))
-            self._adoptable = {v.destination: v for v in natives if isinstance(v, Route)}
+            self._destinations.adopt({v.destination: v for v in natives if isinstance(v, Route)})
         else:
             self.counts.repairs += differing
+        self._heard.touch(_differing(self._read.learned if self._read else {}, read.learned))
         self._read = read
-        self._touch(block for block, hop in read.learned.items() if self._learned.get(block) != hop)
-        self._touch(block for block in self._learned if block not in read.learned)
-        self._learned = read.learned
-        self._look_due = True
+        self._heard.look_due = True
         self._read_due = float("inf")
         self._sysctls_due = True
 
     def _applied(self, applied: Applied) -> None:
         failed = {id(failure.change): failure for failure in applied.failures}
-        refused_before = bool(self._refused)
+        refused_before = bool(self._refusals)
         for change in applied.changes:
             if failure := failed.get(id(change)):
-                self._kernel_refused(failure)
+                self.counts.failures += 1
+                self._refusals.note(failure, self._now)
                 continue
             if refused_before:
-                self._refused.pop(change.value.key, None)
+                self._refusals.forget(change.value.key)
             if isinstance(change.value, VxlanDevice) and change.value.key in self._wishes.actual:
                 self._read_due = self._now  # routes through a device that was made anew are gone
             self._wishes.applied(change)
             self._sysctls_due = self._sysctls_due or isinstance(change.value, VxlanDevice)
         self._report_due = True
-
-    def _kernel_refused(self, failure: Failure) -> None:
-        self.counts.failures += 1
-        key = failure.change.value.key
-        wait = self._refused[key][1] if key in self._refused else _RETRY_FIRST
-        self._refused[key] = (self._now + wait, min(2 * wait, _RETRY_LIMIT), str(failure.error))
 
     # out
 
@@ -354,9 +246,9 @@ class Loop:
             self._read_at = now
             self._read_due = float("inf")
             actions.append(ReadKernel())
-        if not self._synced or self._read is None:
+        if not self._heard.synced or self._read is None:
             return tuple(actions), self._next_wakeup(now)
-        if self._all_dirty or self._look_due:
+        if self._heard.all_dirty or self._heard.look_due:
             self._look_around()
         if self._here is not None:
             actions += self._settle(now, wall)
@@ -368,9 +260,9 @@ class Loop:
 
     def _next_wakeup(self, now: float) -> float:
         times = [now + _IDLE, self._read_due, self._read_at + self._config.resync_seconds]
-        if self._synced and self._here is not None:  # otherwise nobody would act on these
-            times += self._holds.values()
-            times += (refusal[0] for refusal in self._refused.values())
+        if self._heard.synced and self._here is not None:  # otherwise nobody would act on these
+            times += self._destinations.times()
+            times += self._refusals.times()
             probe_at = self._prober.next_due
             times += () if probe_at is None else (probe_at,)
         return max(now, min(times))
@@ -380,78 +272,63 @@ class Loop:
     def _look_around(self) -> None:
         """Find this node's own place: its Node, its devices, its gateways; ``_here`` is ``None`` without them."""
         assert self._read is not None  # noqa: S101 - step() has seen to it
-        node = self._nodes.get(self.name)
-        self._look_due = False
+        node = self._heard.own_node
+        self._heard.look_due = False
         self._report_due = True
         before = self._here, self._underlays
         self._here, self._underlays = None, {}
         if node is None:
             return
-        for address in node.addresses:
-            version = family(address)
-            link = next((x for x in self._read.links.values() if _carries(x, address.ip)), None)
-            if link is not None and node.vtep(version) is not None:
-                ways = (g.address for g in self._read.gateways if g.family is version and g.device == link.name)
-                self._underlays[version] = Underlay(link, next(ways, None))
-        if not self._underlays:
+        self._underlays = surroundings.underlays(node, self._read)
+        self._here = surroundings.here(self._config, node, self._heard.clouds.get(self.name), self._underlays)
+        if self._here is None:
             return
-        gateways = {v: u.gateway for v, u in self._underlays.items() if u.gateway is not None}
-        underlay_mtu = min(u.link.mtu for u in self._underlays.values())
-        vxlan_mtu = min(desired.vxlan_mtu(self._config, v, u.link.mtu) for v, u in self._underlays.items())
-        self._here = Here(node, self._clouds.get(self.name), gateways, underlay_mtu, vxlan_mtu)
         if (self._here, self._underlays) != before:
-            self._all_dirty = True
+            self._heard.all_dirty = True
         self._look_at_interfaces()
 
     def _look_at_interfaces(self) -> None:
         """Find the devices of further interfaces, and wish the rules and tables that their addresses need."""
         assert self._read is not None  # noqa: S101 - step() has seen to it
-        before, self._attached = self._attached, secondary.attached(self._addresses, self._read.links)
+        before, self._attached = self._attached, secondary.attached(self._heard.addresses, self._read.links)
         if before != self._attached:
-            self._all_dirty = True
-        pools = [pool.cidr for pool in self._pools.values()]
-        self._wishes.wish(("addresses",), secondary.objects(self._addresses, self._attached, pools))
+            self._heard.all_dirty = True
+        pools = [pool.cidr for pool in self._heard.pools.values()]
+        self._wishes.wish(("addresses",), secondary.objects(self._heard.addresses, self._attached, pools))
         self._unready = tuple((a.link.name, a.missing) for a in self._attached if not a.ready)
         self._sysctls_due = True
 
-    def _no_ground(self) -> str:
-        node = self._nodes.get(self.name)
-        if node is None:
-            return f"node {self.name!r} is not in the store: create its Node resource, or correct --node"
-        if not node.vteps:
-            return f"node {self.name!r} has no tunnel address: give it a VTEP in its Node resource"
-        addresses = ", ".join(str(a.ip) for a in node.addresses) or "none"
-        return f"no device carries an address of node {self.name!r} ({addresses}): correct the Node resource"
-
     def _settle(self, now: float, wall: float) -> list[Action]:
-        if self._all_dirty:
-            self._all_dirty = False
+        heard = self._heard
+        if heard.all_dirty:
+            heard.all_dirty = False
             self._settle_itself()
-            self._touch(self._blocks)
-            self._touch(self._borrowed)
-            self._touch(self._destinations)
-            self._dirty_nodes.update(dict.fromkeys(self._nodes))
-        for name in self._dirty_nodes:
+            for blocks in (heard.blocks, heard.borrowed, self._destinations):
+                heard.touch(blocks)
+            heard.dirty_nodes.update(dict.fromkeys(heard.nodes))
+        for name in heard.dirty_nodes:
             self._settle_node(name)
-            self._touch(self._blocks.of(name))
-            self._touch(self._borrowed.of(name))
-        self._dirty_nodes.clear()
-        self._touch(self._prober.changed())
-        self._touch(block for block, at in self._holds.items() if at <= now)
-        blocks = tuple(self._dirty_blocks)
-        self._dirty_blocks.clear()
+            heard.touch(heard.blocks.of(name))
+            heard.touch(heard.borrowed.of(name))
+        heard.dirty_nodes.clear()
+        heard.touch(self._prober.changed())
+        heard.touch(self._destinations.expired(now))
+        dirty = tuple(heard.dirty_blocks)
+        heard.dirty_blocks.clear()
         actions: list[Action] = []
-        for block in blocks:
+        for block in dirty:
             actions += self._settle_block(block, now, wall)
-        self._adoptable.clear()
-        self._report_due = self._report_due or bool(blocks)
+        self._destinations.adopt({})
+        self._report_due = self._report_due or bool(dirty)
         return actions
 
     def _settle_itself(self) -> None:
         assert self._here is not None  # noqa: S101 - step() has seen to it
         for version in Family:
-            self._probing[version] = path.may_be_native(version, self._pools.values())
+            self._probing[version] = path.may_be_native(version, self._heard.pools.values())
             self._settle_family(version)
+        pools = (pool.cidr for pool in self._heard.pools.values())
+        self._wishes.wish(("unowned",), unowned.rules(self._here, pools, natives=bool(self._heard.natives)))
         self._sysctls_due = True
 
     def _settle_family(self, version: Family) -> None:
@@ -463,7 +340,7 @@ class Loop:
         self._wishes.wish(("itself", int(version)), objects)
 
     def _settle_node(self, name: NodeName) -> None:
-        node = self._nodes.get(name)
+        node = self._heard.nodes.get(name)
         for version in Family:
             wanted = node is not None and name != self.name and version in self._underlays
             objects = vxlan.to_node(node, version) if node is not None and wanted else ()
@@ -486,52 +363,41 @@ class Loop:
 
     def _settle_block(self, block: Network, now: float, wall: float) -> list[Action]:
         version = family(block)
-        if not self._probing[version] and pool_of(block, self._pools.values()) is None:
+        if not self._probing[version] and pool_of(block, self._heard.pools.values()) is None:
             self._probing[version] = True
             self._settle_family(version)
-        owner = self._borrowed.owner(block) or self._blocks.owner(block)
+        owner = self._heard.borrowed.owner(block) or self._heard.blocks.owner(block)
         if owner is not None and owner != self.name:
-            return self._settle_remote(block, self._nodes.get(owner) or _unknown(owner), now, wall)
-        self._leave(block)
+            return self._settle_remote(block, self._heard.nodes.get(owner) or _unknown(owner), now, wall)
+        self._destinations.leave(block)
         mine = owner is not None and family(block) in self._underlays
         self._wishes.wish(("block", order(block)), desired.for_own_block(block) if mine else ())
-        claimants = [name for name in self._blocks.claimants(block) if name != self.name]
+        claimants = [name for name in self._heard.blocks.claimants(block) if name != self.name]
         if owner is None and claimants:
-            node = self._nodes.get(claimants[0]) or _unknown(claimants[0])
-            return self._record(block, path.refused(block, node, self._blocks.conflict(block), since=wall))
+            node = self._heard.nodes.get(claimants[0]) or _unknown(claimants[0])
+            return self._record(block, path.refused(block, node, self._heard.blocks.conflict(block), since=wall))
         return self._record(block, None)
 
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
-        assert self._here is not None  # noqa: S101 - step() has seen to it
+        assert self._here is not None and self._read is not None  # noqa: S101, PT018 - step() has seen to it
         there = There(
             block,
             node,
-            self._clouds.get(node.name),
-            self._routes.get(block),
-            pool_of(block, self._pools.values()),
-            learned=self._learned.get(block),
-            native=block in self._natives,
+            self._heard.clouds.get(node.name),
+            self._heard.routes.get(block),
+            pool_of(block, self._heard.pools.values()),
+            learned=self._read.learned.get(block),
+            native=block in self._heard.natives,
         )
         offered = path.candidate(self._here, there)
         underlay = self._underlays.get(family(block))
         if underlay is None or node.vtep(family(block)) is None:
             offered = replace(offered, kind=PathKind.VXLAN, next_hop=None)
-        before = self._destinations.get(block)
-        standing = self._stand(there, before, offered, underlay, now)
-        after = self._drive(block, offered, standing, now)
-        self._destinations[block] = _Destination(node, offered, after)
-        if after.state is State.HELD:
-            self._holds[block] = after.held_until
-        elif self._holds:  # asking nothing for a block costs a hash, and there may be thousands of blocks
-            self._holds.pop(block, None)
+        flaps = self._destinations.flaps(block)
+        after = self._destinations.settle(there, offered, underlay, now)
         self._wishes.wish(("block", order(block)), self._ways(there, offered, native=after.state is State.NATIVE))
-        verdict = self._prober.verdict(block)
-        if verdict in {Verdict.LOST, Verdict.SILENT} and offered.kind is PathKind.NATIVE:
-            self._lost.add(block)
-        elif self._lost:
-            self._lost.discard(block)
-        chosen = path.choose(self._here, there, offered, after.state, verdict, since=wall)
-        flapped = before is not None and after.flaps > before.fallback.flaps
+        chosen = path.choose(self._here, there, offered, after.state, self._prober.verdict(block), since=wall)
+        flapped = after.flaps > flaps
         self.counts.flaps += flapped
         return self._record(block, chosen, flapped=flapped)
 
@@ -541,68 +407,15 @@ class Loop:
         if underlay is None or vtep is None:
             return
         yield from desired.for_remote_block(there.block, there.node, offered, underlay, native=native)
-        if there.native and not native:
-            yield from secondary.ground(vxlan.to_block(there.block, vtep.address), self._attached)
+        if there.native:
+            yield from self._grounds(vxlan.to_block(there.block, vtep.address), native=native)
 
-    def _stand(
-        self,
-        there: There,
-        known: _Destination | None,
-        offered: Candidate,
-        underlay: Underlay | None,
-        now: float,
-    ) -> Fallback:
-        """Return the destination's fallback state before this look; another way than before starts anew."""
-        block, node = there.block, there.node
-        if known is None:
-            adopted = self._adoptable.get(block) if self._adoptable else None
-            standing = Fallback(since=now)
-            if offered.native and underlay and adopted == desired.native_route(block, offered, underlay):
-                self._prober.watch(block, now)
-                return fallback.advance(standing, fallback.Event.ADOPTED, now, self._damping)
-            return standing
-        before, after = ((way.kind, way.next_hop, way.device) for way in (known.offered, offered))
-        same_way = before == after
-        if same_way and known.node.addresses == node.addresses:
-            return known.fallback
-        self._prober.forget(block)
-        return fallback.advance(known.fallback, fallback.Event.ROUTE_LOST, now, self._damping)
-
-    def _drive(self, block: Network, offered: Candidate, standing: Fallback, now: float) -> Fallback:
-        """Feed the fallback table with what holds now until it comes to rest; a level, not an edge."""
-        if offered.native:
-            self._prober.watch(block, now)
-        else:
-            self._prober.forget(block)
-        while True:
-            event = self._event(block, offered, standing, now)
-            if event is None:
-                return standing
-            after = fallback.advance(standing, event, now, self._damping)
-            if after is standing:
-                return standing
-            standing = after
-
-    def _event(self, block: Network, offered: Candidate, standing: Fallback, now: float) -> fallback.Event | None:
-        verdict = self._prober.verdict(block)
-        match standing.state:
-            case State.HELD if now >= standing.held_until:
-                return fallback.Event.HOLD_EXPIRED
-            case State.GROUND if offered.native:
-                return fallback.Event.ROUTE_VERIFIED
-            case State.PROVING | State.NATIVE if not offered.native:
-                return fallback.Event.ROUTE_LOST
-            case State.PROVING if verdict is Verdict.PROVEN:
-                return fallback.Event.PROBES_PROVEN
-            case State.NATIVE if verdict is Verdict.LOST:
-                return fallback.Event.PROBES_LOST
-        return None
-
-    def _leave(self, block: Network) -> None:
-        self._destinations.pop(block, None)
-        self._holds.pop(block, None)
-        self._lost.discard(block)
-        self._prober.forget(block)
+    def _grounds(self, ground: Route, *, native: bool) -> Iterator[KernelObject]:
+        """Yield a native block's ground for tables besides the main one."""
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        yield from unowned.ground(self._here, ground)
+        if not native:
+            yield from secondary.ground(ground, self._attached)
 
     def _record(self, block: Network, chosen: Path | None, *, flapped: bool = False) -> list[Action]:
         before = self._paths.get(block)
@@ -624,56 +437,40 @@ class Loop:
             actions.append(SetUpDevices(self._unready))
             self._unready = ()
         wanted = self._wishes.changes()
-        if not self._strays_known:  # a route to a stray of an earlier run must stand until we know
+        if not self._heard.strays_known:  # a route to a stray of an earlier run must stand until we know
             wanted = tuple(change for change in wanted if not _forgets_an_address(change))
-        changes = wanted
-        if self._refused:
-            changes = tuple(c for c in wanted if self._refused.get(c.value.key, _AT_ONCE)[0] <= now)
-            due = {c.value.key for c in wanted}
-            self._refused = {key: value for key, value in self._refused.items() if key in due}
+        changes = tuple(self._refusals.due(wanted, now))
         if changes:
             actions.append(ApplyKernel(changes))
         elif self._sysctls_due:
             self._sysctls_due = False
-            actions.append(SetSysctls(self._sysctls()))
+            actions.append(SetSysctls(tuple(surroundings.sysctls(self._underlays, self._attached))))
         if self._peers_due and not changes:  # the overlay's devices must be there to be told apart
             overlay = frozenset(OVERLAY_DEVICES[version] for version in self._underlays)
             actions.append(AnswerPeers(self._peers_due, overlay))
             self._peers_due = {}
         return actions
 
-    def _sysctls(self) -> tuple[tuple[str, str], ...]:
-        """Return the settings that routing needs; of ``all`` and a device's own rp_filter the greater counts.
-
-        Forwarding on makes a host ignore router advertisements unless accept_ra is 2 (ip-sysctl.rst).
-        """
-        settings: list[tuple[str, str]] = []
-        for version, underlay in self._underlays.items():
-            if version is Family.IPV4:
-                settings.append(("net.ipv4.ip_forward", "1"))
-                further = (a.link.name for a in self._attached)
-                devices = (underlay.link.name, OVERLAY_DEVICES[version], *further)
-                settings += ((f"net.ipv4.conf.{device}.rp_filter", "2") for device in devices)
-            else:
-                settings.append((f"net.ipv6.conf.{underlay.link.name}.accept_ra", "2"))
-                settings.append(("net.ipv6.conf.all.forwarding", "1"))
-        return tuple(settings)
-
     def _probes(self, now: float) -> list[Action]:
         assert self._here is not None  # noqa: S101 - step() has seen to it
         probes = []
         for due in self._prober.due(now):
             version = family(due.block)
-            vtep, own, theirs = (
-                self._here.node.vtep(version),
-                self._here.node.address(version),
-                self.responder(due.block),
-            )
-            if vtep is not None:
-                probes.append(ProbeToSend(due.block, due.sequence, vtep.address, due.block.network_address))
+            own, theirs = self._here.node.address(version), self.responder(due.block)
+            if (source := self._probe_source(version)) is not None:
+                probes.append(ProbeToSend(due.block, due.sequence, source, due.block.network_address))
             if due.call and own is not None and theirs is not None:
                 probes.append(ProbeToSend(due.block, due.sequence, own.ip, theirs, PacketKind.CALL))
         return [SendProbes(tuple(probes))] if probes else []
+
+    def _probe_source(self, version: Family) -> Address | None:
+        """Return what to probe from: a pool's address proves that those may be sent; else the node's own."""
+        assert self._here is not None  # noqa: S101 - step() has seen to it
+        if self._here.forwards:
+            vtep = self._here.node.vtep(version)
+            return vtep.address if vtep else None
+        own = self._here.node.address(version)
+        return own.ip if own else None
 
     def _reporting(self) -> list[Action]:
         if not self._report_due:
@@ -681,7 +478,7 @@ class Loop:
         self._report_due = False
         self._acknowledge()
         problem = self.not_ready()
-        lost = tuple(sorted(self._lost, key=order))
+        lost = tuple(sorted(self._destinations.lost, key=order))
         report = AgentReport(Metadata(self.name), not problem, self._observed, lost, problem)
         if report == self._report:
             return []
@@ -690,25 +487,23 @@ class Loop:
 
     def _acknowledge(self) -> None:
         """Advance ``observed`` to the newest withdrawal up to which no native route is left in the kernel."""
-        standing = {b: r for b, r in self._withdrawing.items() if self._still_uses(b)}
+        standing = {b: r for b, r in self._heard.withdrawals.items() if self._still_uses(b)}
         oldest = min(standing.values(), default=None)
-        done = {b: r for b, r in self._withdrawing.items() if oldest is None or r < oldest}
+        done = {b: r for b, r in self._heard.withdrawals.items() if oldest is None or r < oldest}
         self._observed = max([self._observed, *done.values()])
         for block in done:
-            del self._withdrawing[block]
+            del self._heard.withdrawals[block]
 
     def _still_uses(self, block: Network) -> bool:
-        cloud, route = self._clouds.get(self.name), self._routes[block]
+        cloud, route = self._heard.clouds.get(self.name), self._heard.routes[block]
         ours = cloud.tables if cloud else ()
         withdrawn = any(s.table in ours and s.state is RouteState.WITHDRAWING for s in route.tables)
         return withdrawn and Route(block, metric=NATIVE_METRIC, table=MAIN_TABLE).key in self._wishes.actual
 
 
-def _put(where: dict[K, V], key: K, value: V, *, gone: bool) -> None:
-    if gone:
-        where.pop(key, None)
-    else:
-        where[key] = value
+def _differing(before: Mapping[Network, Hop], after: Mapping[Network, Hop]) -> Iterator[Network]:
+    """Yield the blocks to which BGP peers tell another way than before, one for the first time, or none any more."""
+    return (block for block in before.keys() | after.keys() if before.get(block) != after.get(block))
 
 
 def _forgets_an_address(change: Change) -> bool:
@@ -716,10 +511,6 @@ def _forgets_an_address(change: Change) -> bool:
     value = change.value
     whole = isinstance(value, Route) and value.destination.prefixlen == value.destination.max_prefixlen
     return whole and isinstance(change, Remove)
-
-
-def _carries(link: Link, address: Address) -> bool:
-    return any(own.ip == address for own in link.addresses)
 
 
 def _unknown(name: NodeName) -> Node:

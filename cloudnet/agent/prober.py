@@ -95,7 +95,7 @@ class ProbeSockets:
                 self._deliver(Answered(packet.block, packet.sequence, source, at, packet.kind))
 
     def _respond(self, packet: Packet, source: Address, device: int) -> None:
-        peer = self._peers.get(source) if packet.kind is PacketKind.PROBE else self._caller(source)
+        peer = (self._peers.get(source) if packet.kind is PacketKind.PROBE else None) or self._caller(source)
         if peer is None or device in self._overlay:
             log.debug("probe not answered source=%s device=%d block=%s", source, device, packet.block)
             return

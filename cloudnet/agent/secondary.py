@@ -48,7 +48,7 @@ def attached(record: CloudAddresses | None, links: Mapping[str, Link]) -> tuple[
 def objects(
     record: CloudAddresses | None, here: Sequence[Attached], pools: Iterable[Network]
 ) -> Iterator[KernelObject]:
-    """Yield the rules and tables; nothing while no further interface is ready. All IPv6 is on the primary one."""
+    """Yield the rules and tables; nothing while no further interface is ready. IPv6 is on the primary one."""
     ready = [a for a in here if a.ready]
     if record is None or not ready:
         return

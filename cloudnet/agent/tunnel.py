@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from cloudnet.errors import CloudnetError
 from cloudnet.ipam import tunnel
@@ -55,21 +53,3 @@ class TunnelKeeper:
             log.info("tunnel addresses=%s", ",".join(str(vtep.address) for vtep in after.vteps) or "none")
         self._done, self._problem = (after, pools), ""
         return _LOOK
-
-
-@contextmanager
-def keeping(keeper: TunnelKeeper) -> Iterator[None]:
-    """Keep the node's tunnel addresses, on a thread of its own."""
-    ending = threading.Event()
-
-    def keep() -> None:
-        while not ending.wait(keeper.look()):
-            pass
-
-    thread = threading.Thread(target=keep, name="tunnel", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()

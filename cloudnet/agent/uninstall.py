@@ -22,10 +22,10 @@ from cloudnet.cni import install
 from cloudnet.cni.install import Place
 from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
-from cloudnet.kernel import ruleset, settings
+from cloudnet.kernel import settings
 from cloudnet.kernel.api import FdbEntry, Kernel, KernelObject, Neighbour, Remove, Route, Rule
 from cloudnet.kernel.netlink import NetlinkKernel
-from cloudnet.kernel.nft import Nft
+from cloudnet.kernel.nft import Nft, remove
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pod_links import PodLinks
 from cloudnet.nat import plan as nat
@@ -156,19 +156,20 @@ def remove_tables(nft: Nft) -> Iterator[str]:
     """Remove our nftables tables; yield the names of those that were there."""
     for table in _TABLES:
         if nft.list(table) is not None:
-            nft.run(f"{ruleset.delete_table(table)}\n")
+            remove(nft, table)
             yield table.name
 
 
 def _remove_files(config: AgentConfig) -> Iterator[str]:
     removals: tuple[tuple[str, Callable[[Path], object]], ...] = (
         (config.cni_state, shutil.rmtree),
+        (config.cni_config, Path.unlink),
         (str(_settings_file(config)), Path.unlink),
         (last_known.path(config.state), Path.unlink),
         (config.socket, Path.unlink),
         (config.cni_socket, Path.unlink),
     )
-    for name, remove in removals:
+    for name, removal in removals:
         if name and Path(name).exists():
-            remove(Path(name))
+            removal(Path(name))
             yield name

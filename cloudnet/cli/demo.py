@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -20,8 +21,8 @@ from cloudnet.cli.output import Format, Output, print_json, print_table
 from cloudnet.clock import SystemClock
 from cloudnet.errors import BadInput
 from cloudnet.lab import lab as labs
+from cloudnet.lab import natives, scenarios
 from cloudnet.lab import report as pages
-from cloudnet.lab import scenarios
 from cloudnet.lab.clouds import registry
 from cloudnet.lab.results import DemoResult, Story
 from cloudnet.lab.runner import Runner, Say
@@ -37,6 +38,7 @@ def demo(
     zones: Annotated[int, typer.Option(help="availability zones")] = 3,
     pods: Annotated[int, typer.Option(help="pods on each node")] = 2,
     cloud: Annotated[str, typer.Option(help=", ".join(labs.CLOUDS))] = "aws",
+    addresses: Annotated[str, typer.Option(help="of pods: routes, or native for the cloud's own")] = "routes",
     store: Annotated[str, typer.Option(help=", ".join(labs.STORES))] = "sqlite",
     name: Annotated[str, typer.Option("--name", help="the name of the demo's lab")] = "demo",
     only: Annotated[list[str] | None, typer.Option("--only", help="just this fault; may be repeated")] = None,
@@ -45,11 +47,14 @@ def demo(
     output: Output = Format.TABLE,
 ) -> None:
     """Break the cloud in every way under traffic, and count what is lost."""
-    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False, store=store)
+    wanted = LabSpec(name, nodes, subnets, zones, pods, cloud, controller=False, store=store, addresses=addresses)
     if pods < 1:
         raise BadInput("the demo sends between pods, so each node needs one", path="pods")
     manners = registry.kind(cloud).manners
-    steps = scenarios.story(nodes, subnets, zones, only=only or (), manners=manners)
+    if wanted.native:
+        steps = natives.story(nodes, subnets, pods=pods, only=only or ())
+    else:
+        steps = scenarios.story(nodes, subnets, zones, only=only or (), manners=manners)
     if report:
         _try_out(report)
     say = teller(output)
@@ -72,10 +77,10 @@ def play(wanted: LabSpec, steps: tuple[scenarios.Step, ...], say: Say, *, keep: 
     with standing(wanted, say, keep=keep) as lab, Traffic() as traffic:
         watch = Watch(lambda: [node.name for node in lab.nodes()], lab.paths, clock=clock)
         with watch:
-            runner = Runner(lab, traffic, watch, clock=clock, say=say, manners=lab.kind.manners)
+            runner = Runner(lab, traffic, watch, clock=clock, say=say, manners=lab.kind.manners, native=wanted.native)
             runner.open_flows()
             say(f"{len(traffic.flows)} flows between the pods of every pair of nodes are up, all over VXLAN")
-            return runner.play(steps)
+            return replace(runner.play(steps), rights=lab.rights())
 
 
 def _try_out(report: Path) -> None:

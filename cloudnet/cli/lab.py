@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cloudnet.cli.output import Format, Output, print_fields, print_json, print_table
-from cloudnet.lab import faults, processes
+from cloudnet.lab import faults, processes, removal
 from cloudnet.lab import lab as labs
 from cloudnet.lab.spec import LabSpec
 
@@ -47,7 +47,7 @@ def up(
 @app.command()
 def down(*, name: Name = "lab", output: Output = Format.TABLE) -> None:
     """Remove a lab, and whatever an interrupted one left."""
-    found = labs.remove(name)
+    found = removal.remove(name)
     if output is Format.JSON:
         print_json({"name": name, "removed": found})
     else:

@@ -21,10 +21,12 @@ class OverlayName(enum.StrEnum):
 
 
 class Part(enum.StrEnum):
-    """What to print: all of it, or the definitions alone, for whoever installs them apart."""
+    """What to print: all of it, the definitions alone, all but these, or what takes cloudnet off labelled nodes."""
 
     ALL = "all"
     CRDS = "crds"
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
 
 
 def run(
@@ -45,7 +47,7 @@ def run(
     Apply it with ``cloudnet manifests --overlay eks | kubectl apply --server-side -f -``.
     """
     from cloudnet.cli import output  # noqa: PLC0415 - `cloudnet --help` needs none of them
-    from cloudnet.manifests import build, crds  # noqa: PLC0415
+    from cloudnet.manifests import build, crds, uninstall  # noqa: PLC0415
     from cloudnet.manifests import options as choices  # noqa: PLC0415
     from cloudnet.provider import registry  # noqa: PLC0415
 
@@ -56,11 +58,14 @@ def run(
         return
     options, chosen = choices.parse(settings or ()), choices.OVERLAYS[overlay.value]
     if part is Part.CRDS:
-        typer.echo(_yaml([*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]))
+        typer.echo(_yaml(build.definitions(options)))
+        return
+    if part is Part.UNINSTALL:
+        typer.echo(_yaml(uninstall.documents(options, chosen)))
         return
     config = registry.read_config(provider_config)
     found = build.documents(options, chosen, provider=provider or chosen.provider, provider_config=config)
-    typer.echo(_yaml(found))
+    typer.echo(_yaml([one for one in found if part is Part.ALL or one["kind"] != crds.KIND]))
 
 
 def _yaml(documents: Sequence[dict[str, Any]]) -> str:

@@ -138,6 +138,9 @@ def words(status: NodeStatus) -> dict[str, object]:
     fields["agent"] = "ready" if status.ready else agent.get("message") or "not ready" if agent else "does not answer"
     if agent.get("store_problem"):
         fields["agent's store"] = agent["store_problem"]
+    known = agent.get("node_addresses")
+    if isinstance(known, Mapping):
+        fields |= {f"own {family} address": text for family, text in known.items()}
     fields |= {f"paths {kind}": number for kind, number in status.paths.items()}
     for reason, number in status.why.items():
         meaning = routes.REASONS.get(reason, "a reason that this version does not know")

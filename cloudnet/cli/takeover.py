@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -94,9 +94,21 @@ def _run(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # 
 def _rollback(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # Any: as above
     from cloudnet.takeover import run  # noqa: PLC0415 - the same
 
+    _to_the_end(config, where, form, run.back)
+
+
+def _finish(config: AgentConfig, *, form: output.Format, **where: Any) -> None:  # Any: as above
+    from cloudnet.takeover import finish  # noqa: PLC0415 - the same
+
+    _to_the_end(config, where, form, finish.finish)
+
+
+def _to_the_end(
+    config: AgentConfig, where: dict[str, Any], form: output.Format, way: Callable[[Hands, Journal], Iterator[Done]]
+) -> None:
+    """Go a way that ends with the journal; what keeps it from ending stands in the way."""
     with _working(config, where) as (hands, journal):
-        done = _told(run.back(hands, journal), form)
-        _print(form, done, ())
+        _print(form, _told(way(hands, journal), form), ())
         left = journal.is_begun
     if left:
         raise typer.Exit(exits.IN_THE_WAY)
@@ -113,6 +125,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
     from cloudnet.policy.selectors import Matches  # noqa: PLC0415 - the same
     from cloudnet.takeover import journal  # noqa: PLC0415 - the same
     from cloudnet.takeover.hands import Hands  # noqa: PLC0415 - the same
+    from cloudnet.takeover.leavings import HostLeavings  # noqa: PLC0415 - the same
     from cloudnet.takeover.remains import HostRemains  # noqa: PLC0415 - the same
 
     logs.setup(config.log_level)
@@ -132,6 +145,7 @@ def _working(config: AgentConfig, where: dict[str, Any]) -> Iterator[tuple[Hands
                 agent=lambda: _agent(config.socket),
                 clock=SystemClock(),
                 remains=HostRemains(config.interface_prefix, allow_host_network=config.allow_host_network),
+                leavings=HostLeavings(config.interface_prefix, allow_host_network=config.allow_host_network),
                 networks=where["networks"],
             ),
             held,
@@ -244,6 +258,18 @@ app.command("rollback")(
         doc="""Give this node back: the predecessor's configuration first, then all the rest as it was.
 
     Pods that came meanwhile keep their network until they end, and what leads to them stays as long.
+    Exit code 7: something stays for now; what and why is printed, and the same command goes on.
+    """,
+    )
+)
+app.command("finish")(
+    settings.command(
+        AgentConfig,
+        _finish,
+        also=(*_WHERE, _FORM),
+        doc="""Remove what the predecessor left on this node; there is no way back afterwards.
+
+    Stop the predecessor's own programs first, in the whole cluster. What old pods or other nodes still need stays.
     Exit code 7: something stays for now; what and why is printed, and the same command goes on.
     """,
     )

@@ -97,6 +97,17 @@ def install(place: Place, configuration: bytes, executable: bytes) -> Outcome:
     return Outcome(changed, (*_absent(place, types), *_before(place)))
 
 
+def publish(place: Place, configuration: bytes) -> Outcome:
+    """Put the configuration in place, for a program that is there already.
+
+    Raises:
+        BadInput: it is none, or the folder cannot be written.
+    """
+    conflist.check(configuration, ours=place.program)
+    changed = put(place.configuration_file, configuration, 0o600)
+    return Outcome((place.configuration_file,) if changed else (), tuple(_before(place)))
+
+
 def uninstall(place: Place) -> Outcome:
     """Remove the configuration, then the program; that they are gone is success.
 

@@ -42,8 +42,7 @@ def plan(
     owned = {
         endpoint.interface: endpoint
         for endpoint in endpoints
-        if (end := links.get(endpoint.interface)) is not None
-        and (end.owner.container, end.owner.interface) == (endpoint.container_id, endpoint.endpoint)
+        if (end := links.get(endpoint.interface)) is not None and _owns(endpoint, end)
     }
     lonely = {name: since.get(name, now) for name in links if name not in owned}
     mends = [_mend(links[name], endpoint) for name, endpoint in owned.items()]
@@ -52,6 +51,15 @@ def plan(
         tuple(links[name] for name, first in lonely.items() if now - first >= GRACE),
         lonely,
     )
+
+
+def _owns(endpoint: WorkloadEndpoint, end: HostEnd) -> bool:
+    """Tell whether a link is an endpoint's; one that names no container has whichever link is called so.
+
+    A pod whose object was made anew lacks what the plugin noted on it, and goes on running: a static pod's mirror.
+    """
+    named = (endpoint.container_id or end.owner.container, endpoint.endpoint)
+    return (end.owner.container, end.owner.interface) == named
 
 
 def _mend(end: HostEnd, endpoint: WorkloadEndpoint) -> Mend | None:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from cloudnet.errors import CloudnetError
 from cloudnet.model.addresses import NodeName, TableId
 from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.model.resources import Node, Resource
 from cloudnet.provider.api import Instance, RouteChange, RouteResult, RouteTables
 from cloudnet.provider.errors import ProviderError
-from cloudnet.store import api as store
 from cloudnet.store.api import Event, Revision, Stored
 
 # --- actions ------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class WriteOutcome:
 
     write: Write
     now: Stored[Resource] | None = None
-    error: store.StoreError | None = None
+    error: CloudnetError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+from cloudnet.errors import CloudnetError
 from cloudnet.ipam import collect, sweep
 from cloudnet.ipam import picture as pictures
 from cloudnet.ipam.allocator import Allocator
@@ -17,7 +18,7 @@ from cloudnet.ipam.collect import Suspect
 from cloudnet.ipam.picture import Picture
 from cloudnet.ipam.sweep import Swept
 from cloudnet.policy.selectors import Matches
-from cloudnet.store.api import Store, StoreError
+from cloudnet.store.api import Store
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Collector:
             return _WAIT_TO_LEAD
         try:
             self._look(now)
-        except StoreError as error:
+        except CloudnetError as error:
             if str(error) != self._problem:
                 log.warning("cannot look for leaked addresses, trying again by itself reason=%r", str(error))
             self._problem = str(error)

@@ -7,7 +7,7 @@ asked before each write to the cloud, so that a batch stops when leadership is l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from cloudnet.controller import lease
 from cloudnet.controller.actions import (
@@ -26,6 +26,7 @@ from cloudnet.controller.actions import (
     WriteStore,
     Written,
 )
+from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.resources import Lease, Resource
 from cloudnet.provider.api import Provider, RouteTables
@@ -87,15 +88,22 @@ def _allow(action: AllowForwarding, provider: Provider, leads: Leads) -> Forward
     return ForwardingAllowed(action.instances, errors)
 
 
+_OF_ONE: Final = (Conflict, AlreadyExists, NotFound, BadInput)
+"""What is wrong with one resource, not with the store."""
+
+
 def store(action: WriteStore, to: Store, leads: Leads) -> Written:
-    """Write to the store, in order; when it does not answer the rest is left for later."""
+    """Write to the store, in order; when it does not answer the rest is left for later.
+
+    What it refuses, as an older definition may, holds up nothing else.
+    """
     outcomes: list[WriteOutcome] = []
     for write in action.writes:
         if not leads():
             break
         outcome = _write(write, to)
         outcomes.append(outcome)
-        if outcome.error is not None and not isinstance(outcome.error, Conflict | AlreadyExists | NotFound):
+        if outcome.error is not None and not isinstance(outcome.error, _OF_ONE):
             break
     return Written(tuple(outcomes))
 
@@ -110,7 +118,7 @@ def _write(write: Write, to: Store) -> WriteOutcome:
         return WriteOutcome(write, to.update(write.value, expected=write.expected))
     except (Conflict, AlreadyExists) as error:
         return WriteOutcome(write, _now(write.value, to), error)
-    except StoreError as error:
+    except CloudnetError as error:
         return WriteOutcome(write, None, error)
 
 

@@ -36,12 +36,11 @@ from cloudnet.errors import CloudnetError
 from cloudnet.ipam import native
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.allocator import Allocator
-from cloudnet.ipam.errors import IpamError
 from cloudnet.model.addresses import Network, order
 from cloudnet.policy.selectors import Matches
 from cloudnet.provider.api import AddressAllocator, NetworkInterface
 from cloudnet.provider.errors import ProviderError
-from cloudnet.store.api import Store, StoreError
+from cloudnet.store.api import Store
 
 Wall = Callable[[], float]
 
@@ -92,7 +91,7 @@ def _adopt(action: AdoptBlocks, to: Store, wall: Wall) -> Adopted:
     for block, interface in action.blocks.items():
         try:
             native.adopt(to, action.node, block, interface, _moment(wall))
-        except (IpamError, StoreError) as error:
+        except CloudnetError as error:
             errors[block] = error
     return Adopted(action, errors)
 
@@ -103,7 +102,7 @@ def _let_go(action: LetBlocksGo, to: Store, wall: Wall) -> LetGo:
     try:
         for block in action.blocks:
             gone &= allocator.release_block(action.node, block)
-    except (IpamError, StoreError) as error:
+    except CloudnetError as error:
         return LetGo(action, gone=False, error=error)
     return LetGo(action, gone)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from cloudnet.controller import events, words
@@ -47,6 +47,7 @@ from cloudnet.controller.complaints import Complaints
 from cloudnet.controller.ledger import Ledger, Mirror
 from cloudnet.controller.nodes import Nodes, NodesOptions, merged
 from cloudnet.controller.tables import Table, growing
+from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Family, NodeName, SubnetId, TableId, family
 from cloudnet.model.cluster_events import ClusterEvent
 from cloudnet.model.resources import (
@@ -167,6 +168,8 @@ class Loop:
         self._lost_due = NEVER
         self._store_due = 0.0
         self._store_tries = 0
+        self._refused_due = NEVER  # when records that the store refused, or cut short, are written again
+        self._refused_tries = 0
         self._forwarding_busy = False
         self._handlers: Mapping[type[Input], Callable[[Input], None]] = {
             Changed: self._changed,  # type: ignore[dict-item]  # each handler is called with its own kind
@@ -216,7 +219,7 @@ class Loop:
                 self.nodes.affinity(value, gone=gone)
                 self._dirty()
             case AgentReport():
-                self._report(value, gone=gone)
+                self._report(Stored(value, event.revision), gone=gone)
             case _:
                 self._own_resource(event, gone=gone)
 
@@ -231,8 +234,12 @@ class Loop:
             self._ledger_put(Stored(event.value, event.revision))
             self._dirty()
 
-    def _report(self, report: AgentReport, *, gone: bool) -> None:
-        news = self.nodes.report(report, gone=gone)
+    def _report(self, report: Stored[AgentReport], *, gone: bool) -> None:
+        if gone:
+            self._own.drop(report.value, report.revision)
+        else:
+            self._own.put(report)
+        news = self.nodes.report(report.value, gone=gone)
         if news:
             self._dirty()
             self._stale()
@@ -256,7 +263,9 @@ class Loop:
         self._tables_tries = self._instances_tries = 0
         self._verify_due = NEVER
         self.nodes.touch()
-        self.nodes.touch(s.value.meta.name for kind in (CloudNode, NodeCondition) for s in self._own.all(kind))
+        kinds: tuple[type[Resource], ...] = (CloudNode, NodeCondition, AgentReport)
+        self.nodes.touch(s.value.meta.name for kind in kinds for s in self._own.all(kind))
+        self.nodes.leave_unknown()
         self._dirty(at_once=True)
 
     def _tables_were_read(self, event: TablesRead) -> None:
@@ -428,15 +437,27 @@ class Loop:
         else:
             self._store_tries, self._store_due = 0, self._now
             self._complaints.fine("store")
-        self._dirty(at_once=True)
+            if self._refused_due == NEVER:
+                self._refused_tries = 0
+                self._complaints.fine("records")
+        # What was heard meanwhile keeps its moment: else whoever overwrites what we write, and is heard before the
+        # store's answer, would be overwritten as fast as the store takes it.
+        self._dirty(at_once=self._dirty_at == NEVER)
 
     def _outcome(self, outcome: WriteOutcome) -> str:
         """Take in what the store holds now; return why it could not be written, if that is its own fault."""
         value = outcome.write.value
-        if outcome.error is not None and isinstance(value, CloudNode | NodeCondition):
+        if isinstance(outcome.error, BadInput) and not isinstance(value, CloudRoute):
+            # Routes do without, so nothing waits for it; of a route itself the ledger must know first.
+            self._write_again_later()
+            self._complaints.trouble("records", words.store(str(outcome.error)))
+            return ""
+        if outcome.error is not None and isinstance(value, CloudNode | NodeCondition | AgentReport):
             self.nodes.touch([value.meta.name])
         if outcome.error is not None and isinstance(value, CloudRoute):
             self._stale()
+        if _is_cut_short(outcome):
+            self._write_again_later()
         if outcome.now is not None:
             if self._own.put(outcome.now):
                 self._ledger_put(outcome.now)
@@ -444,9 +465,21 @@ class Loop:
             revision = outcome.write.expected
             if revision is not None and self._own.drop(value, revision):
                 self._ledger_dropped(value)
-        if outcome.error is None or isinstance(outcome.error, words.RACES):
+        return self._fault(outcome)
+
+    def _fault(self, outcome: WriteOutcome) -> str:
+        """Return why the store could not be written; nothing where it was, or somebody else was faster."""
+        if outcome.error is None:
+            self.nodes.told(outcome.write.value)
             return ""
-        return str(outcome.error)
+        return "" if isinstance(outcome.error, words.RACES) else str(outcome.error)
+
+    def _write_again_later(self) -> None:
+        """Wait for a newer definition: nothing tells of it."""
+        if self._refused_due == NEVER:
+            self._refused_tries += 1
+            wait = growing(self.options.retry_first, self.options.retry_limit, self._refused_tries)
+            self._refused_due = self._now + wait
 
     def _ledger_put(self, stored: Stored[Resource]) -> None:
         if isinstance(stored.value, CloudRoute):
@@ -515,6 +548,11 @@ class Loop:
         for table in self.tables.values():
             if self._now >= table.retry_at:
                 table.stale, table.retry_at = True, NEVER
+        if self._now >= self._refused_due:
+            self._refused_due = NEVER
+            self.nodes.touch()
+            self._stale()
+            self._dirty(at_once=True)
         self._give_up_waiting_for_agents()
         if any(t.stale and not t.busy for t in self.tables.values()) and self._dirty_at == NEVER:
             self._dirty_at = self._now
@@ -628,10 +666,10 @@ class Loop:
             new = merged(value, old.value if old else None)
             if old is None:
                 yield Put(new)
-            elif new != old.value:
+            elif new != old.value or self.nodes.is_reborn(new):
                 yield Put(new, old.revision)
         known = {(type(value), value.meta.name) for value in wanted}
-        kinds: list[type[Resource]] = [NodeCondition, CloudNode] if machines else [NodeCondition]
+        kinds: list[type[Resource]] = [NodeCondition, AgentReport, *([CloudNode] if machines else [])]
         for kind in kinds:
             for name in names:
                 stored = self._own.get(kind, name)
@@ -713,7 +751,7 @@ class Loop:
             if self.nodes.unknown():
                 times.append(max(self._unknown_due, self._dirty_at if self._waiting() else 0.0))
         if not self._writing:
-            times.append(max(self._dirty_at, self._store_due))
+            times += [max(self._dirty_at, self._store_due), self._refused_due]
             times += [t.retry_at for t in self.tables.values()]
             times += [deadline for _, deadline in self._withdrawals.values() if deadline > self._now]
         return min(times)
@@ -744,3 +782,12 @@ class Loop:
             refused_blocks=len(self.nodes.claims().refused),
             warnings=len(self._complaints.standing),
         )
+
+
+def _is_cut_short(outcome: WriteOutcome) -> bool:
+    """Tell whether the store holds something else than what it took, as with an older definition."""
+    wrote, now = outcome.write.value, outcome.now
+    if outcome.error is not None or now is None:
+        return False
+    # replace() knows dataclasses, and the protocol cannot say that every resource is one.
+    return replace(wrote, meta=now.value.meta) != now.value  # type: ignore[type-var]

@@ -15,7 +15,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import TypeAlias
@@ -51,6 +51,7 @@ from cloudnet.controller.pool_actions import (
 from cloudnet.controller.pools import PoolOptions, Pools
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
+from cloudnet.keeping import keeping
 from cloudnet.model.addresses import FAMILIES
 from cloudnet.model.cluster_events import Record, ignore
 from cloudnet.model.resources import Lease, Resource
@@ -417,22 +418,9 @@ def _observe(provider: Provider, measured: Metrics) -> None:
         budget.observe = measured.called
 
 
-@contextmanager
-def collecting(collector: Collector, leads: Callable[[], bool], clock: Clock) -> Iterator[None]:
+def collecting(collector: Collector, leads: Callable[[], bool], clock: Clock) -> AbstractContextManager[None]:
     """Take leaked addresses back, on a thread of its own, while this controller leads."""
-    ending = threading.Event()
-
-    def collect() -> None:
-        while not ending.is_set():
-            ending.wait(collector.step(clock.now(), leads=leads()))
-
-    thread = threading.Thread(target=collect, name="collector", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()
+    return keeping("collector", lambda: collector.step(clock.now(), leads=leads()))
 
 
 @contextmanager

@@ -67,25 +67,32 @@ class Nodes:
         self._made: dict[int, tuple[object, Wish]] = {}
         self._changed = True
         self._touched: set[NodeName] = set()  # nodes of which the store may have something to learn
+        self._left: set[NodeName] = set()  # nodes that went; what others wrote of them goes, too
+        self._reborn: set[NodeName] = set()  # nodes whose new Node has not been told our verdict
 
     # --- what is heard --------------------------------------------------------------------------------------
 
     def node(self, value: Node, *, gone: bool) -> bool:
         """Take a node in; tell whether it matters here."""
         name, old = value.name, self._nodes.get(value.name)
+        if old == value and not gone:
+            return False  # heartbeats and our own verdicts change nothing that is read here
         self._touched.add(name)
         if gone:
             for where in (self._nodes, self._instances, self._failing, self._forwarding):
                 where.pop(name, None)
             self._unknown.discard(name)
             self._shut.discard(name)
+            self._left.add(name)
+            self._reborn.discard(name)
             self._forget_claims()
             return old is not None
-        if old == value:
-            return False
-        self._nodes[name] = value
         elsewhere = old is None or (old.addresses, old.provider_id) != (value.addresses, value.provider_id)
-        reborn = old is not None and old.meta.uid != value.meta.uid
+        reborn = name in self._left or (old is not None and old.meta.uid != value.meta.uid)
+        if reborn:
+            self._reborn.add(name)
+        self._left.discard(name)
+        self._nodes[name] = value
         if elsewhere or reborn:
             self._unknown.add(name)
         self._forget_claims()
@@ -338,9 +345,27 @@ class Nodes:
             ready = report is not None and report.ready
             yield NodeCondition(Metadata(name), ready, reason, message, wall)
 
+    def is_reborn(self, condition: Resource) -> bool:
+        """Tell whether a verdict must be written although it is the same: its Node is another one."""
+        return isinstance(condition, NodeCondition) and condition.meta.name in self._reborn
+
+    def told(self, condition: Resource) -> None:
+        """Take note that a verdict was written."""
+        if isinstance(condition, NodeCondition):
+            self._reborn.discard(NodeName(condition.meta.name))
+
+    def leave_unknown(self) -> None:
+        """Take the nodes of which there are but reports for gone: they went while nobody led."""
+        self._left |= self._reports.keys() - self._nodes.keys()
+
     def undecided(self, value: Resource) -> bool:
-        """Tell whether a resource of ours must stay although nothing asks for it: its node is being looked up."""
+        """Tell whether a resource must stay although nothing asks for it.
+
+        A node may be looked up still; and an agent may report before its node is made.
+        """
         name = NodeName(value.meta.name)
+        if isinstance(value, AgentReport):
+            return name not in self._left
         return isinstance(value, CloudNode) and name in self._nodes and name not in self._instances
 
 

@@ -121,7 +121,7 @@ class Pools:
         self.options = options or PoolOptions()
         self.leader = False
         self.synced = False
-        self._supply = Supply()
+        self._supply = self._new_supply()
         self._inbox: deque[PoolInput] = deque()
         self._books = Books()
         self._machines: Mapping[NodeName, Instance] = {}
@@ -178,11 +178,15 @@ class Pools:
         """A new leader believes nothing that it has not seen itself."""
         self._pools.clear()
         self._removing.clear()
-        self._sight, self._supply = Sight(), Supply()
+        self._sight, self._supply = Sight(), self._new_supply()
         self._calls = 0
         self._closed = None
         self._read_due, self._read_tries = self._now, 0
         self._dirty.update(dict.fromkeys(self._books.names()))
+
+    def _new_supply(self) -> Supply:
+        """A subnet that has none is asked again later than a cloud that refused: twice as late."""
+        return Supply(2 * self.options.retry_first, 2 * self.options.retry_limit)
 
     def _resource(self, event: Event[Resource]) -> None:
         value = event.value

@@ -1,8 +1,9 @@
 """What nobody needs any more: leaked addresses, empty handles, idle blocks, affinities without a block.
 
 ``review`` decides from one picture of the store and from when each suspect was first seen; ``sweep.py`` takes back
-what a review found. Whatever has an owner that might only not be seen yet gets a grace period; what hangs on a
-node that has gone does not. A suspect that changed in between is another suspect. Follows Calico
+what a review found. Whatever has an owner that might only not be seen yet gets a grace period, and so does what hangs
+on a node that was deleted while pods of it stand; what hangs on one that has gone with its pods does not.
+A suspect that changed in between is another suspect. Follows Calico
 ``kube-controllers/pkg/controllers/node/ipam.go``.
 """
 
@@ -99,11 +100,11 @@ def _suspects(picture: Picture) -> Iterator[tuple[Suspect, bool]]:
     clouds = {(a.value.node, a.value.cidr) for a in picture.affinities if native.is_native(a.value)}
     for (node, cidr), block in own.items():
         if blocks.is_empty(block) and (node, cidr) not in clouds:
-            yield IdleBlock(node, cidr, block.sequence_number), not owners.is_node(node)
+            yield IdleBlock(node, cidr, block.sequence_number), owners.is_gone(node)
     for affinity in picture.affinities:
         value = affinity.value
         if value.type == "host" and (value.node, value.cidr) not in own:
-            yield LoneAffinity(value.node, value.cidr, affinity.revision), not owners.is_node(value.node)
+            yield LoneAffinity(value.node, value.cidr, affinity.revision), owners.is_gone(value.node)
 
 
 def _whole_handles(picture: Picture, ripe: Iterable[Suspect]) -> Iterator[Suspect]:

@@ -67,6 +67,7 @@ class Standing(enum.Enum):
 
     VALID = "valid"
     NODE_GONE = "node gone"
+    NODE_AWAY = "node away"  # it has no Node, and still pods
     OWNER_GONE = "owner gone"
 
 
@@ -76,19 +77,26 @@ class Owners:
     def __init__(self, nodes: Iterable[Node], endpoints: Iterable[WorkloadEndpoint]) -> None:
         self._nodes = {node.name for node in nodes}
         self._endpoints: dict[tuple[str, str], list[WorkloadEndpoint]] = {}
+        self._inhabited: set[NodeName] = set()
         for endpoint in endpoints:
+            if endpoint.networks:
+                self._inhabited.add(endpoint.node)
             self._endpoints.setdefault((endpoint.meta.namespace, endpoint.pod), []).append(endpoint)
 
     def is_node(self, name: NodeName) -> bool:
         return name in self._nodes
+
+    def is_gone(self, name: NodeName) -> bool:
+        """Tell whether a node has gone for good: who deletes a Node may make it anew while its pods go on."""
+        return name not in self._nodes and name not in self._inhabited
 
     def standing(self, of: Allocation) -> Standing:
         """Tell whether an address has its owner; one of which nobody noted the owner has."""
         owner = of.attribute.owner
         if of.handle.lower() == blocks.WINDOWS_HANDLE:
             return Standing.VALID
-        if of.node and of.node not in self._nodes:
-            return Standing.NODE_GONE
+        if of.node and not self.is_node(of.node):
+            return Standing.NODE_GONE if self.is_gone(of.node) else Standing.NODE_AWAY
         if of.is_tunnel or not owner.get(POD):
             return Standing.VALID
         found = self._endpoints.get((owner.get(NAMESPACE, ""), owner[POD]), ())

@@ -145,6 +145,12 @@ def _first_hop(found: Mapping[int, bytes], names: Mapping[int, str]) -> Hop | No
     return Hop(address, device) if address is not None and device is not None else None
 
 
+def read_destination(body: bytes) -> Network:
+    """Return where a route leads to, whoever wrote it."""
+    af, length, *_ = wire.ROUTE.unpack_from(body)
+    return _network(af, wire.attributes(body, wire.ROUTE.size).get(wire.RTA_DST), length)
+
+
 def read_gateway(body: bytes, names: Mapping[int, str]) -> tuple[int, Gateway] | None:
     """Return ``(metric, gateway)`` of a default route in the main table; of several next hops the first."""
     af, length, _, _, table, _, _, kind, _ = wire.ROUTE.unpack_from(body)
@@ -358,10 +364,12 @@ def read_link(body: bytes) -> Device:
     )
 
 
-def is_foreign_rule(body: bytes) -> bool:
-    """Tell whether a routing rule is neither ours nor one of those that the kernel begins with."""
-    protocol = wire.attributes(body, wire.RULE.size).get(wire.FRA_PROTOCOL, b"\0")[0]
-    return protocol not in {wire.RTPROT_KERNEL, ROUTE_PROTOCOL}
+def leads_pods(body: bytes) -> bool:
+    """Tell whether a routing rule may choose a table for pods: not the kernel's first ones, nor ours of one port."""
+    found = wire.attributes(body, wire.RULE.size)
+    protocol = found.get(wire.FRA_PROTOCOL, b"\0")[0]
+    of_probes = protocol == ROUTE_PROTOCOL and wire.FRA_DPORT_RANGE in found
+    return protocol != wire.RTPROT_KERNEL and not of_probes
 
 
 def read_qdisc(body: bytes) -> tuple[int, str]:

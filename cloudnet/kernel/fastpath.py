@@ -44,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How a device takes part; ``by_rules``: rules of others choose between routing tables here."""
+    """How a device takes part; ``by_rules``: rules choose between routing tables here."""
 
     role: Role
     by_rules: bool = False
@@ -62,7 +62,7 @@ class FastPath(Protocol):
         """Return every Ethernet device there is."""
 
     def has_rules(self) -> bool:
-        """Tell whether somebody else's rules choose between routing tables."""
+        """Tell whether rules choose between routing tables for pods; the one for probes does not."""
 
     def join(self, device: int, part: Part) -> None:
         """Let a device take part.
@@ -135,7 +135,7 @@ class FastPathKernel:
 
     def has_rules(self) -> bool:
         return any(
-            codec.is_foreign_rule(body)
+            codec.leads_pods(body)
             for family in Family
             for body in self._socket.dump(wire.RTM_GETRULE, codec.ask_rules(family))
         )

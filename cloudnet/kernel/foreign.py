@@ -10,7 +10,7 @@ import errno
 from collections.abc import Sequence
 
 from cloudnet.kernel import netns, wire
-from cloudnet.kernel.api import MAIN_TABLE, HostNamespace, KernelError
+from cloudnet.kernel.api import MAIN_TABLE, KernelError
 from cloudnet.kernel.codec import CREATE, ask_links, ask_routes, read_link
 from cloudnet.kernel.rtnetlink import Socket
 from cloudnet.kernel.wire import Request
@@ -31,17 +31,20 @@ class ForeignRoutes:
             HostNamespace: this is the machine's own network namespace and nobody allowed it.
         """
         self._protocols, self._spared = protocols, spared
-        namespace = netns.require_own_namespace(allow_host=allow_host_network)
-        self._socket = Socket()
-        if self._socket.namespace != namespace:
-            self._socket.close()
-            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
+        self._socket = Socket.within(netns.require_own_namespace(allow_host=allow_host_network))
 
     def close(self) -> None:
         self._socket.close()
 
     def read(self) -> Sequence[bytes]:
         """Return the routes that have not been lowered."""
+        return [body for body in self._theirs() if metric(body) < LOWER]
+
+    def lowered(self) -> Sequence[bytes]:
+        """Return those that have been."""
+        return [body for body in self._theirs() if metric(body) >= LOWER]
+
+    def _theirs(self) -> Sequence[bytes]:
         devices = [read_link(body) for body in self._socket.dump(wire.RTM_GETLINK, ask_links())]
         spared = {device.index for device in devices if device.name.startswith(self._spared)}
         return [
@@ -55,7 +58,7 @@ class ForeignRoutes:
         _, _, _, _, table, protocol, _, kind, _ = wire.ROUTE.unpack_from(body)
         found = wire.attributes(body, wire.ROUTE.size)
         mine = protocol in self._protocols and table == MAIN_TABLE and kind in {wire.RTN_UNICAST, wire.RTN_BLACKHOLE}
-        return mine and _u32(found.get(wire.RTA_OIF)) not in spared and metric(body) < LOWER
+        return mine and _u32(found.get(wire.RTA_OIF)) not in spared
 
     def lower(self, route: bytes) -> None:
         """Lay the same route with a worse metric, then remove it: there is no moment without it.
@@ -71,6 +74,10 @@ class ForeignRoutes:
         """Lay a route as it was, unless something has its place, then remove its lowered likeness."""
         self._carry_out(Request(wire.RTM_NEWROUTE, CREATE, _with_metric(route, metric(route))))
         self._carry_out(Request(wire.RTM_DELROUTE, 0, _with_metric(route, metric(route) + LOWER)))
+
+    def remove(self, route: bytes) -> None:
+        """Remove a route; one that is gone already is no error."""
+        self._carry_out(Request(wire.RTM_DELROUTE, 0, _with_metric(route, metric(route))))
 
     def _carry_out(self, request: Request) -> None:
         refused = self._socket.carry_out([request])

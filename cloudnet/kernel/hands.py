@@ -31,10 +31,7 @@ class Hand:
     def __init__(self, home: int, at_home: netns.Namespace) -> None:
         self._home = home
         self._at_home = at_home
-        self.socket = Socket()
-        if self.socket.namespace != at_home:
-            self.socket.close()
-            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
+        self.socket = Socket.within(at_home)
 
     @contextmanager
     def visiting(self, namespace: int) -> Iterator[None]:

@@ -60,12 +60,8 @@ class NetlinkKernel:
             HostNamespace: this is the machine's own network namespace and nobody allowed it.
             KernelError: there is no access to rtnetlink.
         """
-        here = netns.require_own_namespace(allow_host=allow_host_network)
+        self._socket = Socket.within(netns.require_own_namespace(allow_host=allow_host_network))
         self._checksum_broken = checksum_broken
-        self._socket = Socket()
-        if self._socket.namespace != here:
-            self._socket.close()
-            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
         self._beliefs = Beliefs()
         self._our_routes: set[Key] = set()
 

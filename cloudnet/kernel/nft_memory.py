@@ -129,6 +129,9 @@ class MemoryNft:
             return
         if table not in self._tables:
             raise _Refused(errno.ENOENT, line)
+        if (verb, what) == ("flush", "table"):
+            self._tables[table].rules = {chain: [] for chain in self._tables[table].rules}
+            return
         if (verb, what) == ("delete", "table"):
             del self._tables[table]
             return

@@ -14,9 +14,10 @@ import socket
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from cloudnet.kernel import netns, wire
-from cloudnet.kernel.api import KernelError
+from cloudnet.kernel.api import HostNamespace, KernelError
 from cloudnet.kernel.wire import Request
 
 _SOL_NETLINK = 270
@@ -62,6 +63,19 @@ class Socket:
         room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._most = max(1, min(_MOST_REQUESTS, room // _ANSWER_COST))
         self._sequence = 0
+
+    @classmethod
+    def within(cls, namespace: netns.Namespace) -> Self:
+        """Open a socket that is proven to be in a network namespace.
+
+        Raises:
+            HostNamespace: the calling thread is in another one, so the socket would be; it is closed again.
+        """
+        opened = cls()
+        if opened.namespace != namespace:
+            opened.close()
+            raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")
+        return opened
 
     def close(self) -> None:
         self._socket.close()

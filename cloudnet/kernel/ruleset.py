@@ -140,6 +140,11 @@ def delete_table(table: Table) -> str:
     return f"add table {table}\ndelete table {table}"
 
 
+def flush_table(table: Table) -> str:
+    """Return the two lines that take all rules of a table away, and leave chains, sets and elements."""
+    return f"add table {table}\nflush table {table}"
+
+
 def add_chain(table: Table, name: str, hook: Hook | None = None) -> str:
     if hook is None:
         return f"add chain {table} {_name(name)}"

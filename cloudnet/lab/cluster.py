@@ -12,17 +12,32 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
-from cloudnet.ipam import affinity
+from cloudnet.ipam import affinity, native
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.allocator import Allocator, Request
-from cloudnet.ipam.block import Release
+from cloudnet.ipam.block import Release, free
 from cloudnet.kernel import netns
-from cloudnet.lab import kubelet, spec, state, stores
+from cloudnet.lab import kubelet, spec, state
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.kubelet import Kubelet
+from cloudnet.lab.results import Rights
 from cloudnet.lab.stores import StoreKind
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import Affinity, AllowedUse, EncapMode, IPPool, Metadata, Node, Vtep
+from cloudnet.model.calico import cidr_name
+from cloudnet.model.cloud_addresses import CloudAddresses
+from cloudnet.model.resources import (
+    Affinity,
+    AllowedUse,
+    BlockAffinity,
+    Cause,
+    EncapMode,
+    IPAMBlock,
+    IPPool,
+    Lease,
+    Metadata,
+    Node,
+    Vtep,
+)
 from cloudnet.model.workloads import (
     CNI,
     KUBERNETES,
@@ -67,10 +82,10 @@ def within(lab: str, kind: StoreKind, work: Callable[[Cluster], R]) -> R:
 
 
 def _open(lab: str, kind: StoreKind) -> Cluster:
-    if kind.name != stores.KUBERNETES:
+    if not kind.has_accounts:
         return Cluster(open_store(lab, kind))
     settings = kubernetes_settings.parse(url(lab, kind), {})
-    return Cluster(open_store(lab, kind), Kubelet(Client(settings)))
+    return Cluster(open_store(lab, kind), Kubelet(Client(settings), older=kind.older))
 
 
 class Cluster:
@@ -86,12 +101,13 @@ class Cluster:
         if self._kubelet:
             self._kubelet.close()
 
-    def found(self) -> None:
-        """Make what a cluster begins with: native routes wanted, VXLAN as ground."""
+    def found(self, *, overlay: bool = False) -> None:
+        """Make what a cluster begins with: a pool that wants native routes, or an ``overlay`` that asks for none."""
         if self._kubelet:
             self._kubelet.install()
         meta = Metadata("default")
-        self.store.create(IPPool(meta, spec.POOL, vxlan_mode=EncapMode.NEVER, block_size=spec.BLOCK_LENGTH))
+        mode = EncapMode.ALWAYS if overlay else EncapMode.NEVER
+        self.store.create(IPPool(meta, spec.POOL, vxlan_mode=mode, block_size=spec.BLOCK_LENGTH))
 
     def join(self, record: state.NodeRecord, *, provider_id: str) -> None:
         """Write a node with its blocks and its tunnel's address, the first one of the first block."""
@@ -159,6 +175,48 @@ class Cluster:
         self._create_endpoint(node, pod)
         return pod
 
+    def start_pod(self, node: str, name: str) -> state.PodRecord:
+        """Write a pod with the address that is at hand: a native one, and one of the pool where there is none."""
+        owner = {"pod": name, "namespace": NAMESPACE, "node": node}
+        unplaced = state.PodRecord(name, spec.POOL.network_address, spec.POOL)
+        wanted = Request(NodeName(node), _handle(node, unplaced), owner, native=True)
+        (given,) = self._allocator.auto_assign(Family.IPV4, 1, wanted)
+        pod = state.PodRecord(name, IPv4Address(given.ip), IPv4Network(given.network))
+        self._create_endpoint(node, pod)
+        return pod
+
+    def crowd(self, node: str) -> None:
+        """Take every native address that the node has at hand, as so many pods would."""
+        owner = {"pod": "crowd", "namespace": NAMESPACE, "node": node}
+        wanted = Request(NodeName(node), _crowd(node), owner, native=True)
+        if number := self.at_hand(node):
+            self._allocator.auto_assign(Family.IPV4, number, wanted)
+
+    def disperse(self, node: str) -> None:
+        """Give back what ``crowd`` took."""
+        self._allocator.release_by_handle(_crowd(node))
+
+    def at_hand(self, node: str) -> int:
+        """Return how many native addresses pods of a node can be given now."""
+        affinities = (item.value for item in self.store.list(BlockAffinity).items)
+        cidrs = {cidr_name(c) for c in native.blocks_of(affinities, Affinity(NodeName(node)), Family.IPV4)}
+        blocks = (item.value for item in self.store.list(IPAMBlock).items)
+        return sum(len(free(each)) for each in blocks if cidr_name(each.cidr) in cidrs)
+
+    def shortage(self, node: str) -> Cause:
+        """Return why the controller gets a node no more native addresses."""
+        try:
+            return self.store.get(CloudAddresses, node).value.cause
+        except api.NotFound:
+            return Cause.NONE
+
+    def rights(self) -> Rights | None:
+        return self._kubelet.rights() if self._kubelet else None
+
+    def leader(self) -> str:
+        """Return which controller leads; empty when none has led yet."""
+        return next((item.value.holder for item in self.store.list(Lease).items), "")
+
     def _create_endpoint(self, node: str, pod: state.PodRecord) -> None:
         if self._kubelet:
             self._kubelet.start(_pod_name(node, pod), node=node, labels=_labels(node, pod))
@@ -170,6 +228,10 @@ class Cluster:
         self._allocator.release_by_handle(_handle(node, pod))
         if self._kubelet:
             self._kubelet.end(_pod_name(node, pod))
+
+
+def _crowd(node: str) -> str:
+    return f"lab.crowd-{node}"
 
 
 def endpoint(node: str, pod: state.PodRecord, *, orchestrator: str) -> WorkloadEndpoint:

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from cloudnet.errors import BadInput
-from cloudnet.lab.clouds.api import Cloud
+from cloudnet.lab.clouds.api import Cloud, Tenant
+from cloudnet.lab.errors import LabError
 from cloudnet.lab.state import Fault, LabState
 
 
@@ -22,6 +23,9 @@ class Breakable(Protocol):
     @property
     def cloud(self) -> Cloud: ...
 
+    @property
+    def tenant(self) -> Tenant | None: ...
+
     def block_of(self, target: str) -> IPv4Network: ...
 
     def start_agent(self, node: str) -> None: ...
@@ -31,6 +35,10 @@ class Breakable(Protocol):
     def start_controller(self) -> None: ...
 
     def kill_controller(self) -> None: ...
+
+    def lose_leader(self) -> None: ...
+
+    def restore_leader(self) -> None: ...
 
     def power_off(self, node: str) -> None: ...
 
@@ -54,7 +62,10 @@ def _quota(lab: Breakable, fault: Fault) -> None:
 
 
 def _permission(lab: Breakable, fault: Fault) -> None:
-    lab.cloud.set(denied=sorted(fault.value.split(",")) if fault.value else sorted(lab.cloud.route_writes))
+    writes = lab.cloud.route_writes
+    if lab.state.spec.native:
+        writes |= _tenant(lab).address_writes
+    lab.cloud.set(denied=sorted(fault.value.split(",") if fault.value else writes))
 
 
 def _throttle(lab: Breakable, fault: Fault) -> None:
@@ -73,6 +84,26 @@ def _silence(lab: Breakable, blocks: set[IPv4Network]) -> None:
 
 def _silent(lab: Breakable) -> set[IPv4Network]:
     return {IPv4Network(text) for text in lab.cloud.stats()["conditions"]["silent"]}
+
+
+def _tenant(lab: Breakable) -> Tenant:
+    if lab.tenant is None:
+        raise BadInput(f"pods get no addresses of the cloud in a {lab.state.spec.cloud} lab", path="fault")
+    return lab.tenant
+
+
+def _subnet(lab: Breakable, fault: Fault) -> str:
+    """Return the cloud's subnet of the node that a fault aims at."""
+    return lab.state.cloud.subnets[lab.state.node(fault.target).subnet]
+
+
+def _prefix(lab: Breakable, fault: Fault) -> tuple[str, IPv4Network]:
+    """Return a node's interface, and the block of its first pod that has a native address."""
+    record = lab.state.node(fault.target)
+    block = next((pod.block for pod in record.pods if pod.block not in record.blocks), None)
+    if block is None:
+        raise LabError(f"no pod of node {record.name} has a native address: start one first")
+    return record.interface, block
 
 
 def _api_down(lab: Breakable, fault: Fault) -> None:
@@ -94,7 +125,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             value="limit",
         ),
         "permission": Kind(
-            "calls to write routes are denied, or those calls that value names",
+            "calls to write routes (and addresses of pods) are denied, or those calls that value names",
             _permission,
             lambda lab, _: lab.cloud.set(denied=[]),
             value="action,action",
@@ -120,6 +151,24 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             lambda lab, fault: _silence(lab, _silent(lab) - {lab.block_of(fault.target)}),
             target="block",
         ),
+        "fragmented": Kind(
+            "somebody has an address in every free prefix of the node's subnet",
+            lambda lab, fault: _tenant(lab).fragment(_subnet(lab, fault)),
+            lambda lab, fault: _tenant(lab).leave(_subnet(lab, fault)),
+            target="node",
+        ),
+        "exhausted": Kind(
+            "somebody has every free address of the node's subnet",
+            lambda lab, fault: _tenant(lab).fill(_subnet(lab, fault)),
+            lambda lab, fault: _tenant(lab).leave(_subnet(lab, fault)),
+            target="node",
+        ),
+        "take-prefix": Kind(
+            "somebody takes the prefix of the node's first native pod for himself",
+            lambda lab, fault: _tenant(lab).rob(*_prefix(lab, fault)),
+            lambda lab, fault: _tenant(lab).restore(*_prefix(lab, fault)),
+            target="node",
+        ),
         "stop-node": Kind(
             "the node's instance is stopped",
             lambda lab, fault: lab.power_off(fault.target),
@@ -142,6 +191,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "the controller is killed with SIGKILL",
             lambda lab, _: lab.kill_controller(),
             lambda lab, _: lab.start_controller(),
+        ),
+        "leader-kill": Kind(
+            "a second controller stands by, and the one that leads is killed with SIGKILL",
+            lambda lab, _: lab.lose_leader(),
+            lambda lab, _: lab.restore_leader(),
         ),
     }
 )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from cloudnet.lab.results import Rights
 from cloudnet.lab.state import NodeRecord
-from cloudnet.manifests import crds
+from cloudnet.manifests import crds, rights
+from cloudnet.manifests.options import OVERLAYS, Options
 from cloudnet.model.wire import Json
 from cloudnet.store.kubernetes_client import Client, Request
 
@@ -20,18 +22,28 @@ _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class Kubelet:
-    """Every kubelet of the lab, and whoever installs the cluster."""
+    """Every kubelet of the lab, and whoever installs the cluster; ``older``: with Calico's older definitions."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, older: bool = False) -> None:
+        self._client, self._older = client, older
 
     def install(self) -> None:
         """Define the kinds of Calico and cloudnet, and make the namespace of the lab's pods."""
-        for definition in (*crds.own_crds(), *crds.calico_crds(), *crds.policy_crds()):
+        for definition in (*crds.own_crds(), *crds.calico_crds(older=self._older), *crds.policy_crds()):
             self._create(_DEFINITIONS, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
         self._create("namespaces", f"{_CORE}/namespaces", _object("Namespace", NAMESPACE))
         account = _object("ServiceAccount", ACCOUNT, namespace=NAMESPACE)
         self._create("serviceaccounts", f"{_CORE}/namespaces/{NAMESPACE}/serviceaccounts", account)
+        self._give_rights()
+
+    def _give_rights(self) -> None:
+        """Make the accounts of agent and controller, with the rights that the manifests print and no others."""
+        options = Options()
+        for document in rights.documents(options, OVERLAYS["kubeadm"]):
+            group, plural = document["apiVersion"], f"{document['kind'].lower()}s"
+            root = f"/apis/{group}" if "/" in group else _CORE
+            inside = f"/namespaces/{options.namespace}" if document["metadata"].get("namespace") else ""
+            self._create(plural, f"{root}{inside}/{plural}", document)
 
     def register(self, record: NodeRecord, *, provider_id: str) -> None:
         """Make the Node, with what the kubelet and the cloud's controller say of it."""
@@ -59,6 +71,11 @@ class Kubelet:
     def end(self, pod: str) -> None:
         self._delete("pods", f"{_CORE}/namespaces/{NAMESPACE}/pods/{pod}")
 
+    def rights(self) -> Rights:
+        """Return what the stand-in saw of accounts (``testing/kube/rbac.py``, which the lab does not import)."""
+        said = msgspec.json.decode(self._client.call(Request("get", "what accounts asked for", "/rights")))
+        return Rights(*(tuple(_words(*one) for one in said[key]) for key in ("used", "denied")))
+
     def close(self) -> None:
         self._client.close()
 
@@ -67,6 +84,10 @@ class Kubelet:
 
     def _delete(self, what: str, path: str) -> None:
         self._client.call(Request("delete", what, path))
+
+
+def _words(account: str, verb: str, group: str, resource: str) -> str:
+    return f"{account} {verb} {resource}{'.' if group else ''}{group}"
 
 
 def _object(kind: str, name: str, *, namespace: str = "") -> Json:

@@ -73,11 +73,24 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """What agents and controllers asked of a Kubernetes API: who, verb and resource of each call, in words."""
+
+    used: tuple[str, ...]
+    denied: tuple[str, ...]
+
+    @property
+    def promise(self) -> Promise:
+        return Promise("calls that the printed rights forbid", len(self.denied), "calls", 0, not self.denied)
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
-    """The whole result of a demo, as programs read it."""
+    """The whole result of a demo, as programs read it. ``rights`` are there where the store has accounts."""
 
     steps: tuple[StepResult, ...]
     promises: tuple[Promise, ...]
+    rights: Rights | None = None
 
     @property
     def ok(self) -> bool:
@@ -140,9 +153,13 @@ class Story:
     steps: tuple[StepRecord, ...]
     moments: tuple[PathMoment, ...] = ()
     losses: tuple[Losses, ...] = ()
+    rights: Rights | None = None
 
     def result(self) -> DemoResult:
-        return DemoResult(tuple(step.result for step in self.steps), promises(self.steps))
+        kept = promises(self.steps)
+        if self.rights:
+            kept = (*kept, self.rights.promise)
+        return DemoResult(tuple(step.result for step in self.steps), kept, self.rights)
 
 
 def promises(steps: Sequence[StepRecord]) -> tuple[Promise, ...]:

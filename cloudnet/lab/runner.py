@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cloudnet.clock import Clock
 from cloudnet.lab import processes, scenarios
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import Losses, PathChange, PathMoment, StepRecord, StepResult, Story
 from cloudnet.lab.scenarios import Pair, Step
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
+from cloudnet.lab.views import LabNode, LabPod
 from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import Network
 from cloudnet.model.paths import Reason
+from cloudnet.model.resources import Cause
 
 LOOK = 0.1  # seconds between two looks at what a step waits for
 UP_SECONDS = 20.0  # for the very first packet of every flow
+SUPPLY_SECONDS = 30.0  # for the cloud to give, or the controller to say why not
 _TERM_SECONDS = 10.0
 
 Say = Callable[[str], None]
@@ -39,6 +41,14 @@ class Stage(Protocol):
     def add_block(self, node: str) -> Network: ...
 
     def add_pod(self, node: str, block: Network | None = None) -> LabPod: ...
+
+    def start_pod(self, node: str) -> LabPod: ...
+
+    def crowd(self, node: str) -> None: ...
+
+    def disperse(self, node: str) -> None: ...
+
+    def supply(self, node: str) -> tuple[int, Cause]: ...
 
     def break_(self, fault: str, *, target: str = "", value: str = "") -> None: ...
 
@@ -86,6 +96,7 @@ class Runner:
         clock: Clock,
         say: Say,
         manners: Manners = Manners(),  # noqa: B008 - a frozen value
+        native: bool = False,
     ) -> None:
         self._stage = stage
         self._traffic = traffic
@@ -93,6 +104,8 @@ class Runner:
         self._clock = clock
         self._say = say
         self._manners = manners
+        self._native = native
+        self._newest: dict[str, LabPod] = {}
         self._began = clock.now()
         self._joining = _Joining()
         self._losses: list[Losses] = []
@@ -125,9 +138,10 @@ class Runner:
 
     def _play(self, step: Step, begin: Mark) -> tuple[StepRecord, Mark]:
         started = self._clock.now()
+        problem = ""
         for action in step.do:
-            self._do(action)
-        problem = self._await(step, started)
+            problem = problem or self._do(action)
+        problem = problem or self._await(step, started)
         self._clock.sleep(step.settle)
         end = self._traffic.mark()
         sample = self._traffic.measure(begin, end, without=step.without)
@@ -149,12 +163,13 @@ class Runner:
 
     # --- acting -------------------------------------------------------------------------------------------------
 
-    def _do(self, action: scenarios.Action) -> None:
+    def _do(self, action: scenarios.Action) -> str:
+        """Carry one action out; return what it waited for in vain."""
         match action:
             case scenarios.Break(fault, target, value):
-                self._stage.break_(fault, target=target, value=value)
+                self._stage.break_(fault, target=self._block(target), value=value)
             case scenarios.Heal(fault, target):
-                self._stage.heal(fault, target=target)
+                self._stage.heal(fault, target=self._block(target))
             case scenarios.Wait(seconds):
                 self._clock.sleep(seconds)
             case scenarios.NewBlock(node):
@@ -165,6 +180,39 @@ class Runner:
                 self._reopen(node)
             case scenarios.Restart(node):
                 self._restart(node)
+            case _:
+                return self._do_with_addresses(action)
+        return ""
+
+    def _do_with_addresses(self, action: scenarios.Action) -> str:
+        match action:
+            case scenarios.StartPods(number):
+                self._start_pods(number)
+            case scenarios.StartPod(node):
+                self._newest[node] = pod = self._stage.start_pod(node)
+                self._open_towards(node, pod)
+            case scenarios.Crowd(node):
+                self._stage.crowd(node)
+            case scenarios.Disperse(node):
+                self._stage.disperse(node)
+            case scenarios.Supply():
+                return self._await_supply(action)
+        return ""
+
+    def _await_supply(self, wanted: scenarios.Supply) -> str:
+        deadline = self._clock.now() + SUPPLY_SECONDS
+        while problem := wanted.missing(*self._stage.supply(wanted.node)):
+            if self._clock.now() > deadline:
+                return f"after {SUPPLY_SECONDS:g} s {problem}"
+            self._clock.sleep(LOOK)
+        return ""
+
+    def _start_pods(self, number: int) -> None:
+        """Give each node pods with native addresses, and let these talk."""
+        nodes = self._stage.nodes()
+        pods = {node.name: tuple(self._stage.start_pod(node.name) for _ in range(number)) for node in nodes}
+        for flow in mesh([replace(node, pods=pods[node.name]) for node in nodes]):
+            self._traffic.open(flow)
 
     def _give_block(self, node: str) -> None:
         block = self._stage.add_block(node)
@@ -181,10 +229,19 @@ class Runner:
     def _open_towards(self, node: str, pod: LabPod) -> tuple[Flow, ...]:
         end = Endpoint(node, pod.namespace, pod.address)
         others = [other for other in self._stage.nodes() if other.name != node and other.pods]
-        flows = tuple(Flow("udp", _endpoint(other, 0), end) for other in others)
+        flows = tuple(Flow("udp", self._sender(other), end) for other in others)
         for flow in flows:
             self._traffic.open(flow)
         return flows
+
+    def _sender(self, node: LabNode) -> Endpoint:
+        """Return a node's pod that has an address like those whose traffic counts."""
+        return _endpoint(replace(node, pods=_natives(node) or node.pods), 0)
+
+    def _block(self, name: str) -> str:
+        """Return the prefix of a block that a step names before anybody knows it."""
+        first = {node.name: str(pods[0].block) for node in self._stage.nodes() if (pods := _natives(node))}
+        return scenarios.resolved(name, first=first, newest={n: str(p.block) for n, p in self._newest.items()})
 
     def _reopen(self, node: str) -> None:
         again = [flow for flow in self._traffic.flows if flow.touches(node)]
@@ -202,8 +259,14 @@ class Runner:
             self._stage.start_controller()
 
     def _forget(self, block: str) -> None:
-        """End the flows to a block's pods: it has played its part."""
-        pods = {pod.address for node in self._stage.nodes() for pod in node.pods if str(pod.block) == block}
+        """End the flows to a block's pods, or to the newest one of a node: they have played their part."""
+        nodes = self._stage.nodes()
+        here = [(node, pod) for node in nodes for pod in node.pods]
+        if block == scenarios.POOL:
+            pods = {pod.address for node, pod in here if pod.block in node.blocks}
+        else:
+            pods = {pod.address for _, pod in here if str(pod.block) == block}
+            pods |= {pod.address for node, pod in self._newest.items() if scenarios.newest_of(node) == block}
         for flow in self._traffic.flows:
             if flow.destination.address in pods:
                 self._traffic.close(flow)
@@ -221,11 +284,13 @@ class Runner:
 
     def _missing(self, step: Step, *, started: float, acted: float) -> str:
         here = [node for node in self._stage.nodes() if node.name not in step.without]
-        pairs = list(_pairs(here, self._stage.nodes(), self._manners))
+        nodes = self._stage.nodes()
+        pairs = list(_native_pairs(here, nodes) if self._native else _pairs(here, nodes, self._manners))
         since = [
             (Pair(change.node, change.block, adjacent=False), change.after) for change in self._watch.changes(started)
         ]
-        missing = step.until.missing(pairs, self._watch.now(fresh=acted), since)
+        until = replace(step.until, block=self._block(step.until.block))
+        missing = until.missing(pairs, self._watch.now(fresh=acted), since)
         silent = [flow for flow in self._flows(step) if not self._traffic.arrived(flow)]
         return missing or (f"nothing arrives on {silent[0]}" if silent else "")
 
@@ -286,6 +351,20 @@ def _pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode], manners: Manner
         if node.name != source.name
         for block in node.blocks
     )
+
+
+def _native_pairs(sources: Sequence[LabNode], nodes: Sequence[LabNode]) -> Iterator[Pair]:
+    """Yield pairs where the cloud delivers pods' addresses: it does so inside a subnet too, and in every zone."""
+    others = ((source, node) for source in sources for node in nodes if node.name != source.name)
+    for source, node in others:
+        for block in node.native:
+            yield Pair(source.name, str(block), adjacent=False)
+        for block in node.blocks:
+            yield Pair(source.name, str(block), adjacent=False, overlay=True)
+
+
+def _natives(node: LabNode) -> tuple[LabPod, ...]:
+    return tuple(pod for pod in node.pods if pod.block not in node.blocks)
 
 
 _IN_PASSING = frozenset({Reason.PENDING, Reason.PROVING, Reason.WITHDRAWING})

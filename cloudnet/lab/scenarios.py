@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import spec
 from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
 from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import Cause
 
 NATIVE = frozenset({PathKind.NATIVE, PathKind.DIRECT})
 VXLAN = frozenset({PathKind.VXLAN})
@@ -76,7 +77,74 @@ class Wait:
     seconds: float
 
 
-Action: TypeAlias = Break | Heal | NewBlock | Join | Reopen | Restart | Wait
+@dataclass(frozen=True, slots=True)
+class StartPods:
+    """Start pods with native addresses, so many on each node, and send between them as between the first ones."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartPod:
+    """Start one more pod with what address is at hand, and send to it from every other node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Take every native address that a node has at hand, as so many pods would."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disperse:
+    """Give back what ``Crowd`` took."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Wait until a node has so many native addresses ``at_hand``, or the reason is recorded why it gets no more."""
+
+    node: str
+    at_hand: int = 0
+    cause: Cause | None = None
+
+    def missing(self, at_hand: int, cause: Cause) -> str:
+        """Return what is not as expected yet, for people; empty when all is."""
+        if at_hand < self.at_hand:
+            return f"{self.node} has {at_hand} native addresses at hand, not {self.at_hand} ({cause.value})"
+        if self.cause is not None and cause is not self.cause:
+            return f"{self.node} records {cause.value}, not {self.cause.value}"
+        return ""
+
+
+Action: TypeAlias = (
+    Break | Heal | NewBlock | Join | Reopen | Restart | Wait | StartPods | StartPod | Crowd | Disperse | Supply
+)
+
+POOL: Final = "pool"  # all blocks of the pool, where something is to be forgotten
+_FIRST_OF, _NEWEST_OF = "first of ", "newest of "  # blocks whose prefix nobody knows before the cloud gives them
+
+
+def first_of(node: str) -> str:
+    """Name the block of a node's first pod with a native address."""
+    return f"{_FIRST_OF}{node}"
+
+
+def newest_of(node: str) -> str:
+    """Name the block of the pod that a node started last."""
+    return f"{_NEWEST_OF}{node}"
+
+
+def resolved(name: str, *, first: Mapping[str, str], newest: Mapping[str, str]) -> str:
+    """Return the prefix of a block that was named; ``{node: prefix}``."""
+    if name.startswith(_FIRST_OF):
+        return first.get(name.removeprefix(_FIRST_OF), name)
+    return newest.get(name.removeprefix(_NEWEST_OF), name) if name.startswith(_NEWEST_OF) else name
 
 
 # --- what is expected ---------------------------------------------------------------------------------------
@@ -84,12 +152,16 @@ Action: TypeAlias = Break | Heal | NewBlock | Join | Reopen | Restart | Wait
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A node and somebody else's block. ``adjacent``: no route is needed; ``native``: one can be made at all."""
+    """A node and somebody else's block. ``adjacent``: no route is needed; ``native``: one can be made at all.
+
+    An ``overlay``'s blocks are never reached natively, and asked about by name only.
+    """
 
     node: str
     block: str
     adjacent: bool
     native: bool = True
+    overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +206,7 @@ class Expect:
 
     def _concerns(self, pair: Pair) -> bool:
         asked = pair.native and not (pair.adjacent and PathKind.VXLAN in self.kinds)
-        return asked and self.block in {"", pair.block}
+        return asked and self.block in ({pair.block} if pair.overlay else {"", pair.block})
 
     def _fits(self, standing: Standing) -> bool:
         return standing.kind in self.kinds and (not self.reasons or standing.reason in self.reasons)
@@ -182,16 +254,25 @@ def story(
     if subnets < 2:  # noqa: PLR2004
         raise BadInput("the demo needs 2 subnets at least: inside one, no packet asks the cloud", path="subnets")
     room = smallest_table(nodes, subnets, zones, manners)
-    told = (*_begin(), *_refusals(room, manners), *_breakages(nodes, manners), *_programs(nodes, subnets))
-    steps = [step for step in told if step.fault not in manners.without]
+    breakages = (*_breakages(nodes, manners), *_joins(nodes, subnets))
+    told = (*_begin(), *_refusals(room, manners), *breakages, *programs())
+    return chosen([step for step in told if step.fault not in manners.without], only, first=FIRST)
+
+
+FIRST = "no-routes"
+
+
+def chosen(steps: Sequence[Step], only: Collection[str], *, first: str) -> tuple[Step, ...]:
+    """Return the steps of some faults, after the first one; all when none is named.
+
+    Raises:
+        BadInput: a fault is in no step.
+    """
     known = dict.fromkeys(step.fault for step in steps)
     for fault in only:
         if fault not in known:
             raise BadInput(f"expected one of {', '.join(known)}, found {fault!r}", path="only")
-    return tuple(step for step in steps if not only or step.fault in {*only, FIRST})
-
-
-FIRST = "no-routes"
+    return tuple(step for step in steps if not only or step.fault in {*only, first})
 
 
 def _begin() -> tuple[Step, ...]:
@@ -322,8 +403,8 @@ def _breakages(nodes: int, manners: Manners) -> tuple[Step, ...]:
     )
 
 
-def _programs(nodes: int, subnets: int) -> tuple[Step, ...]:
-    """The API is away, and our own programs die."""
+def _joins(nodes: int, subnets: int) -> tuple[Step, ...]:
+    """The API is away when a node comes."""
     joining = nodes + 1
     first = (Break("api-down"), Join(f"n{joining}", f"s{(joining - 1) % subnets + 1}"))
     return (
@@ -335,6 +416,12 @@ def _programs(nodes: int, subnets: int) -> tuple[Step, ...]:
             until=Expect(VXLAN, block=str(spec.block(joining))),
         ),
         Step("api-down", StepKind.HEAL, "the API is back", (Heal("api-down"),)),
+    )
+
+
+def programs() -> tuple[Step, ...]:
+    """Our own programs die."""
+    return (
         Step(
             "agent-kill",
             StepKind.RESTART,
@@ -346,6 +433,12 @@ def _programs(nodes: int, subnets: int) -> tuple[Step, ...]:
             StepKind.RESTART,
             "the controller is killed (SIGKILL) and started again",
             (Break("controller-kill"), Wait(1.0), Heal("controller-kill"), Wait(1.0)),
+        ),
+        Step(
+            "leader-kill",
+            StepKind.RESTART,
+            "the controller is killed (SIGKILL) while another one stands by, which takes over and hands back",
+            (Break("leader-kill"), Wait(1.0), Heal("leader-kill"), Wait(1.0)),
         ),
         Step(
             "agent-restart",

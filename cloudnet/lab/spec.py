@@ -20,6 +20,7 @@ OUTSIDE_DEVICE = "outside"  # that end's device in the cloud's namespace
 STORE = IPv4Address("10.0.255.1")  # of a store that is a server: in the VPC, in none of its subnets
 RESERVED_NAMES = frozenset({"cloud", "outside"})  # namespaces of the lab that are no nodes
 FIRST_HOST = 10  # node k has host number 10 + k: low ones belong to the cloud, .1 is the gateway
+LAST_HOST = 4  # counted from the end of a subnet: the very last ones belong to the cloud too
 FIRST_POD = 2  # .0 is the node's tunnel address, .1 stays free for a probe or a gateway
 MAX_NODES = 200
 MAX_SUBNETS = 26
@@ -35,6 +36,16 @@ LAB_SETTINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+NATIVE_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "CLOUDNET_NATIVE_ADDRESSES": "ipv4",
+        "CLOUDNET_NATIVE_WARM": "4",
+        "CLOUDNET_NATIVE_POD_LIMIT": "40",
+        "CLOUDNET_NATIVE_RESYNC_SECONDS": "5",  # what somebody took is noticed while he is watched
+    }
+)
+"""What a lab needs besides when pods get addresses of the cloud itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
@@ -42,6 +53,7 @@ class LabSpec:
 
     ``propagation`` is how long the fabric takes to follow the control plane, ``read_delay`` how long a new
     route stays invisible to readers of the API. ``settings`` are environment variables of agents and controller.
+    ``addresses``: of pods, ``routes`` for blocks of a pool behind cloud routes, ``native`` for the cloud's own.
     ``store`` is one of ``stores.KINDS``.
     """
 
@@ -59,6 +71,7 @@ class LabSpec:
     controller: bool = True
     store: str = "sqlite"
     settings: Mapping[str, str] = field(default_factory=lambda: dict(LAB_SETTINGS), hash=False)
+    addresses: str = "routes"
 
     def check(self) -> None:
         """Refuse what cannot be built.
@@ -74,10 +87,21 @@ class LabSpec:
         ):
             if not 1 <= value <= limit:
                 raise BadInput(f"expected a number from 1 to {limit}, found {value}", path=name)
+        if self.addresses not in {"routes", "native"}:
+            raise BadInput(f"expected routes or native, found {self.addresses!r}", path="addresses")
         if not 0 <= self.pods <= (1 << (32 - BLOCK_LENGTH)) - FIRST_POD - 1:
             raise BadInput(f"does not fit a block of /{BLOCK_LENGTH}, found {self.pods}", path="pods")
         if not 1280 + VXLAN_OVERHEAD <= self.mtu <= 9216:  # noqa: PLR2004 - IPv6's least MTU; jumbo frames
             raise BadInput(f"expected 1330 to 9216 bytes, found {self.mtu}", path="mtu")
+
+    @property
+    def native(self) -> bool:
+        return self.addresses == "native"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What agents and controller are started with."""
+        return {**NATIVE_SETTINGS, **self.settings} if self.native else self.settings
 
     @property
     def pod_mtu(self) -> int:
@@ -131,9 +155,13 @@ def zone_name(cloud: str, number: int) -> str:
     return _ZONES.get(cloud, "zone-{number}").format(number=number, letter=chr(ord("a") + number - 1))
 
 
-def node_address(subnet: SubnetPlan, number: int) -> IPv4Interface:
-    """Return the address of node ``number`` (counted from 1) with the prefix length of its subnet."""
-    return IPv4Interface((subnet.cidr.network_address + FIRST_HOST + number, subnet.cidr.prefixlen))
+def node_address(subnet: SubnetPlan, number: int, *, native: bool = False) -> IPv4Interface:
+    """Return the address of node ``number`` (counted from 1) with the prefix length of its subnet.
+
+    Where pods have addresses of the subnet as well, nodes have high ones: clouds give the lowest that are free.
+    """
+    host = subnet.cidr.num_addresses - LAST_HOST - number if native else FIRST_HOST + number
+    return IPv4Interface((subnet.cidr.network_address + host, subnet.cidr.prefixlen))
 
 
 def block(number: int, index: int = 0) -> IPv4Network:

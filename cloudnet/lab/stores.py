@@ -16,22 +16,32 @@ from types import MappingProxyType
 
 from cloudnet.errors import BadInput
 from cloudnet.lab import spec
+from cloudnet.manifests.options import Options
 
 _ETCD_PORT = 2379
 _ETCD_PEERS = "http://127.0.0.1:2380"
 _KUBERNETES_PORT = 6443
 _TOKEN = "lab"  # noqa: S105 - of a server that nobody outside the lab's namespaces can reach
+_ACCOUNT = f"system:serviceaccount:{Options().namespace}:cloudnet-{{}}"  # to the stand-in, an account's token
 _STAND_IN = "cloudnet.testing.kube"  # a program, started by name: what the lab itself runs imports no test kit
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """One kind of store. ``command`` starts its server with a directory of its own; a file needs none."""
+    """One kind of store. ``command`` starts its server with a directory of its own; a file needs none.
+
+    ``url`` is an administrator's. ``url_of`` is an agent's or a controller's, with the rights of its account only.
+    """
 
     name: str
     url: Callable[[Path], str]
     command: Callable[[Path], list[str]] | None = None
     tools: tuple[str, ...] = ()
+    has_accounts: bool = False
+    older: bool = False  # Calico's resources in the form of crd.projectcalico.org/v1
+
+    def url_of(self, program: str, directory: Path) -> str:
+        return _kubernetes_url(directory, program) if self.has_accounts else self.url(directory)
 
 
 def _etcd(directory: Path) -> list[str]:
@@ -54,12 +64,18 @@ def _api_server(_directory: Path) -> list[str]:
     return [sys.executable, "-m", _STAND_IN, *where, "--token", _TOKEN]
 
 
-def kubeconfig(directory: Path) -> Path:
-    return directory / "kubeconfig"
+def kubeconfig(directory: Path, program: str = "") -> Path:
+    return directory / (f"kubeconfig-{program}" if program else "kubeconfig")
 
 
-def write_kubeconfig(directory: Path) -> None:
-    """Write the file by which agents, controller and people find the lab's API server."""
+def write_kubeconfigs(directory: Path) -> None:
+    """Write the files by which people, agents and controller find the lab's API server, each with its own rights."""
+    _write_kubeconfig(kubeconfig(directory), _TOKEN)
+    for program in ("agent", "controller"):
+        _write_kubeconfig(kubeconfig(directory, program), _ACCOUNT.format(program))
+
+
+def _write_kubeconfig(file: Path, token: str) -> None:
     server = f"http://{spec.STORE}:{_KUBERNETES_PORT}"
     text = json.dumps(
         {
@@ -67,24 +83,31 @@ def write_kubeconfig(directory: Path) -> None:
             "kind": "Config",
             "current-context": "lab",
             "clusters": [{"name": "lab", "cluster": {"server": server}}],
-            "users": [{"name": "lab", "user": {"token": _TOKEN}}],
+            "users": [{"name": "lab", "user": {"token": token}}],
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
         },
         indent=2,
     )
-    file = kubeconfig(directory)
     file.touch(mode=0o600)
     file.write_text(text + "\n")
 
 
-KUBERNETES = "kubernetes"
+def _kubernetes_url(directory: Path, program: str = "") -> str:
+    return f"kubernetes://{kubeconfig(directory, program)}"
+
+
+def _kubernetes(name: str, *, older: bool = False) -> StoreKind:
+    return StoreKind(name, _kubernetes_url, _api_server, has_accounts=True, older=older)
+
+
 KINDS: Mapping[str, StoreKind] = MappingProxyType(
     {
         each.name: each
         for each in (
             StoreKind("sqlite", lambda directory: f"sqlite://{directory / 'store.sqlite'}"),
             StoreKind("etcd", lambda _: f"etcd://{spec.STORE}:{_ETCD_PORT}", _etcd, tools=("etcd",)),
-            StoreKind(KUBERNETES, lambda directory: f"kubernetes://{kubeconfig(directory)}", _api_server),
+            _kubernetes("kubernetes"),
+            _kubernetes("kubernetes-older", older=True),
         )
     }
 )

@@ -1,9 +1,8 @@
 """The agent: a DaemonSet on every Linux node, on the host's network. Pure.
 
 What it may do on the host are capabilities, not everything (docs/decisions/capabilities-not-privileged.md): NET_ADMIN
-and NET_RAW for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make
-``/proc/sys`` writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so
-it is off.
+for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make ``/proc/sys``
+writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so it is off.
 """
 
 from __future__ import annotations
@@ -16,10 +15,24 @@ from cloudnet.manifests.options import Options, Overlay
 
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
+LEAVING: Final = {"cloudnet.io/uninstall": "yes"}  # label of the nodes that cloudnet is taken off
+_STAYING: Final = {
+    "nodeSelectorTerms": [
+        {"matchExpressions": [{"key": key, "operator": "NotIn", "values": [value]} for key, value in LEAVING.items()]}
+    ]
+}
 
-_CAPABILITIES: Final = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN")
+_CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
+_OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
+_RUN: Final = "/run/cloudnet"
+_STATE: Final = "/var/lib/cloudnet"
+_STAGED: Final = f"{_STATE}/net.d"
+_FILE: Final = "10-cloudnet.conflist"
 _LOCAL: Final = "127.0.0.1"  # probes come from the kubelet, on the same host
-_START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
+PLUGINS: Final = "/host/cni/bin"  # the host's folders, where containers that change them see them
+CONFIGURATIONS: Final = "/host/cni/net.d"
+NODE: Final = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+START: Final = 'mount -o remount,rw,bind /proc/sys && exec cloudnet "$@"'
 
 
 def documents(options: Options, overlay: Overlay) -> list[Json]:
@@ -41,6 +54,13 @@ def documents(options: Options, overlay: Overlay) -> list[Json]:
     ]
 
 
+def settings(options: Options) -> Json:
+    """Return the settings that go with these containers: the configuration comes when the agent can add pods."""
+    if options.policy_only or options.takeover:
+        return {}
+    return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"{CONFIGURATIONS}/{_FILE}"}
+
+
 def _pod(options: Options, overlay: Overlay) -> Json:
     found: Json = {
         "serviceAccountName": NAME,
@@ -49,9 +69,10 @@ def _pod(options: Options, overlay: Overlay) -> Json:
         "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": 10,
         "nodeSelector": {"kubernetes.io/os": "linux", **(TAKEN if options.takeover else {})},
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _STAYING}},
         "tolerations": [{"operator": "Exists"}],
         "containers": [_container(options)],
-        "volumes": [objects.settings_volume(), *_folders(options, overlay)],
+        "volumes": [objects.settings_volume(), *folders(options, overlay)],
         **objects.pull_secrets(options),
     }
     if not (options.policy_only or options.takeover):
@@ -60,26 +81,35 @@ def _pod(options: Options, overlay: Overlay) -> Json:
 
 
 def _container(options: Options) -> Json:
-    node = {"name": "CLOUDNET_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     return {
         "name": "agent",
         "image": options.image,
-        "command": ["/bin/sh", "-c", _START, "cloudnet"],
+        "command": ["/bin/sh", "-c", START, "cloudnet"],
         "args": ["--config", f"{objects.SETTINGS_AT}/settings.yaml", "agent"],
-        "env": objects.environment(options, node),
+        "env": objects.environment(options, NODE),
         "startupProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, period=2, failures=60),
         "livenessProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, failures=6),
         "readinessProbe": objects.probe("/readyz", AGENT_PORT, host=_LOCAL),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-        "securityContext": _rights(options),
-        "volumeMounts": [
-            objects.settings_mount(),
-            {"name": "run", "mountPath": "/run/cloudnet"},
-            {"name": "state", "mountPath": "/var/lib/cloudnet"},
-            *(_MOUNTS if options.takeover else ()),
-        ],
+        "securityContext": security(options, *(_OF_TAKEOVER if options.takeover else ())),
+        "volumeMounts": [*mounts(), *_of_the_runtime(options)],
     }
 
+
+def mounts() -> list[Json]:
+    """Return what everybody mounts who reads the agent's settings and what it keeps on the host."""
+    folders = {"run": _RUN, "state": _STATE}
+    return [objects.settings_mount(), *({"name": name, "mountPath": path} for name, path in folders.items())]
+
+
+def _of_the_runtime(options: Options) -> list[Json]:
+    if options.takeover:
+        return list(_MOUNTS)
+    return [] if options.policy_only else [CONFIGURATION_MOUNT]
+
+
+PLUGIN_MOUNT: Final = {"name": "cni-bin", "mountPath": PLUGINS}
+CONFIGURATION_MOUNT: Final = {"name": "cni-conf", "mountPath": CONFIGURATIONS}
 
 # `cloudnet takeover` runs inside this container, and finds the host's folders where the host has them.
 _MOUNTS: Final = (
@@ -89,39 +119,38 @@ _MOUNTS: Final = (
 )
 
 
-def _rights(options: Options) -> Json:
+def security(options: Options, *more: str) -> Json:
+    """Return what a container may do that changes the host's network; ``more`` are further capabilities."""
     if options.privileged:
         return {"privileged": True}
     return {
         "allowPrivilegeEscalation": False,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *(["DAC_OVERRIDE"] if options.takeover else [])]},
+        "capabilities": {"drop": ["ALL"], "add": [*_CAPABILITIES, *more]},
         "appArmorProfile": {"type": "Unconfined"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
 def _installer(options: Options) -> Json:
-    """Return the container that puts the plugin on the node, its configuration last."""
+    """Return the container that puts the plugin on the node, and its configuration where the agent finds it."""
     return {
         "name": "install",
         "image": options.image,
-        "args": ["cni", "install", "--bin-dir", "/host/cni/bin", "--conf-dir", "/host/cni/net.d"],
+        "args": ["cni", "install", "--bin-dir", PLUGINS, "--conf-dir", _STAGED],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "runAsUser": 0,
             "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
         },
-        "volumeMounts": [
-            {"name": "cni-bin", "mountPath": "/host/cni/bin"},
-            {"name": "cni-conf", "mountPath": "/host/cni/net.d"},
-        ],
+        "volumeMounts": [PLUGIN_MOUNT, {"name": "state", "mountPath": _STATE}],
     }
 
 
-def _folders(options: Options, overlay: Overlay) -> list[Json]:
-    folders = {"run": "/run/cloudnet", "state": "/var/lib/cloudnet"}
+def folders(options: Options, overlay: Overlay) -> list[Json]:
+    """Return the host's folders as volumes."""
+    folders = {"run": _RUN, "state": _STATE}
     if not options.policy_only:
         folders |= {"cni-bin": overlay.cni_bin, "cni-conf": "/etc/cni/net.d"}
     if options.takeover:

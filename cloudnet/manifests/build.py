@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cloudnet.config import AgentConfig, ControllerConfig, load
 from cloudnet.errors import BadInput
 from cloudnet.manifests import agent, controller, crds, objects, rights
 from cloudnet.manifests.objects import AGENT_PORT, CONTROLLER_PORT, Json, meta
@@ -18,6 +19,11 @@ from cloudnet.model import calico, manifests
 from cloudnet.model.wire import network
 
 _KUBELET_SCRAPES = "0.0.0.0"  # noqa: S104 - Prometheus asks the node's address
+
+
+def definitions(options: Options) -> list[Json]:
+    """Return the definitions of kinds: ours, and Calico's unless the cluster has them."""
+    return [*crds.own_crds(), *(crds.calico_crds() if options.calico_crds else ())]
 
 
 def documents(
@@ -31,8 +37,7 @@ def documents(
     _check(options, overlay, provider)
     return [
         _namespace(options),
-        *crds.own_crds(),
-        *(crds.calico_crds() if options.calico_crds else ()),
+        *definitions(options),
         *rights.documents(options, overlay),
         _settings(options, overlay, provider, provider_config),
         *_pool(options),
@@ -62,12 +67,16 @@ def _check(options: Options, overlay: Overlay, provider: str) -> None:
 
 
 def _beside(options: Options, overlay: Overlay) -> Mapping[str, object]:
-    """Return what an agent has to know of the pod network that it stands beside.
+    """Return what an agent has to know of the pod network that it stands beside."""
+    return {"policy_only": True, "interface_prefix": options.interface_prefix or overlay.links}
 
-    Pods reach their own node, as they did before: something may rely on it, a DNS cache or a metadata proxy.
-    """
-    prefix = options.interface_prefix or overlay.links
-    return {"policy_only": True, "interface_prefix": prefix, "endpoint_to_host": "Accept"}
+
+def _finding(options: Options) -> Mapping[str, object]:
+    """Return how an agent finds the addresses of its node: Kubernetes' own word for them, if nothing else is said."""
+    return {
+        "ip_autodetection_method": options.ip_autodetection_method,
+        "ip6_autodetection_method": options.ip6_autodetection_method,
+    }
 
 
 def _namespace(options: Options) -> Json:
@@ -85,8 +94,10 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "metrics": f"{address}:{AGENT_PORT}",
         "allow_host_network": True,
         "log_level": options.log_level,
-        **(_beside(options, overlay) if options.policy_only else {}),
-        **({"endpoint_to_host": "Accept"} if options.takeover else {}),  # as those before us, for the same reason
+        **(_beside(options, overlay) if options.policy_only else _finding(options)),
+        **agent.settings(options),
+        # Pods of a control plane's node reach the API there, and every pod what its node runs for it: DNS, metadata.
+        "endpoint_to_host": options.endpoint_to_host,
     }
     of_controller = {
         "store": where,
@@ -96,7 +107,11 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "lease_seconds": float(options.lease_seconds),
         "log_level": options.log_level,
     }
-    data = {"settings.yaml": manifests.dump({"agent": of_agent, "controller": of_controller})}
+    sections = {"agent": of_agent, "controller": of_controller}
+    # What a program would refuse shows here, and not on every node.
+    load(AgentConfig, files=[("--set", sections)], flags={"node": "any"})
+    load(ControllerConfig, files=[("--set", sections)])
+    data = {"settings.yaml": manifests.dump(sections)}
     if provider_config:
         data["provider.json"] = json.dumps(provider_config, indent=2) + "\n"
     metadata = meta(objects.SETTINGS, options.namespace)

@@ -31,6 +31,7 @@ from cloudnet.model.resources import (
 from cloudnet.model.wire import Json
 from cloudnet.model.workloads import WorkloadEndpoint
 
+KIND: Final = "CustomResourceDefinition"
 OLDER: Final = "crd.projectcalico.org/v1"
 
 _NOT_CUSTOM: Final = frozenset({Node, WorkloadEndpoint, Profile, Lease})
@@ -47,12 +48,11 @@ _COLUMNS: Final[Mapping[type[Resource], Sequence[tuple[str, str, str]]]] = {
     CloudRoute: (
         ("CIDR", "string", ".spec.cidr"),
         ("Node", "string", ".spec.node"),
-        ("States", "string", ".status.tables[*].state"),
-        ("Causes", "string", ".status.tables[*].cause"),
+        ("Tables", "string", ".status.summary"),
     ),
     CloudAddresses: (
         ("Capacity", "integer", ".status.capacity.ipv4"),
-        ("Prefixes", "string", ".status.prefixes[*].cidr"),
+        ("Prefixes", "string", ".status.summary"),
         ("Cause", "string", ".status.cause"),
         ("Detail", "string", ".status.detail"),
     ),
@@ -85,8 +85,16 @@ def calico_crds(*, older: bool = False) -> list[Json]:
 
 
 def policy_crds() -> list[Json]:
-    """Return the definition of ClusterNetworkPolicy, as far as we read it, for tests and for clusters without one."""
-    return [_crd(kind, kind.api_version) for kind in _custom(cluster_policies.API_VERSION)]
+    """Return the definition of ClusterNetworkPolicy, as far as we read it, for tests and for clusters without one.
+
+    Its group is Kubernetes' own, where a definition has to say who approved it (KEP-2337): nobody has approved ours.
+    """
+    made = [_crd(kind, kind.api_version) for kind in _custom(cluster_policies.API_VERSION)]
+    for definition in made:
+        definition["metadata"]["annotations"] = {
+            "api-approved.kubernetes.io": "unapproved, the part that cloudnet reads"
+        }
+    return made
 
 
 def _custom(version: str) -> list[Kind[Any]]:
@@ -103,7 +111,7 @@ def _crd(kind: Kind[Any], version: str) -> Json:
     columns.append({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"})
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
+        "kind": KIND,
         "metadata": {"name": f"{plural}.{group}", "labels": {"app.kubernetes.io/part-of": "cloudnet"}},
         "spec": {
             "group": group,

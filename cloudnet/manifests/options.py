@@ -71,6 +71,9 @@ class Options:
     pod_cidr: str = ""
     block_size: int = 26
     identity: str = ""
+    ip_autodetection_method: str = "kubernetes-internal-ip"
+    ip6_autodetection_method: str = "kubernetes-internal-ip"
+    endpoint_to_host: str = "Accept"
     policy_only: bool = False
     takeover: bool = False
     interface_prefix: str = ""
@@ -91,6 +94,9 @@ MEANINGS: Final = MappingProxyType(
         "pod_cidr": "make an IPPool of this range, for a cluster that has none",
         "block_size": "prefix length of a node's blocks in that pool",
         "identity": "the cloud's role, client or account for the controller's service account",
+        "ip_autodetection_method": "how agents find their node's IPv4 address; see the setting of that name",
+        "ip6_autodetection_method": "the same for IPv6; where a node has none, it has none",
+        "endpoint_to_host": "whether pods reach their own node where their policy allows it: Accept, or Drop",
         "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes, no controller",
         "takeover": "for a cluster that another network serves: agents on labelled nodes, which install nothing",
         "interface_prefix": "with policy_only, what names of pods' links begin with, if not the cloud's own prefix",

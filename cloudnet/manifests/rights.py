@@ -1,7 +1,8 @@
 """Who may do what: service accounts, and the least that agent and controller need of the API. Pure.
 
 Agents write blocks, handles and affinities (any node may take a free block), annotations of nodes and pods by their
-``status``, and their own report. They never delete a pod, read a secret or change what runs.
+``status``, and their own report. They never delete a pod, read a secret or change what runs. Whoever updates or
+deletes may ``get``, too: a write that somebody else was faster than is read again.
 """
 
 from __future__ import annotations
@@ -13,22 +14,16 @@ from cloudnet.manifests.crds import OLDER
 from cloudnet.manifests.objects import Json, meta
 from cloudnet.manifests.options import Options, Overlay
 
-READ: Final = ("get", "list", "watch")
-_CALICO: Final = ("projectcalico.org", OLDER.partition("/")[0])
-_READ_OF_CALICO: Final = (
-    "bgpconfigurations",
-    "bgpfilters",
-    "bgppeers",
-    "clusterinformations",
-    "felixconfigurations",
+_SEE: Final = ("list", "watch")
+_READ: Final = ("get", *_SEE)
+_WRITE: Final = ("create", "update", "delete")
+
+_NEWER, _OLDER = "projectcalico.org", OLDER.partition("/")[0]
+_CALICO: Final = (_NEWER, _OLDER)
+_POLICY: Final = (
     "globalnetworkpolicies",
     "globalnetworksets",
     "hostendpoints",
-    "ipamconfigs",
-    "ipamconfigurations",
-    "ippools",
-    "ipreservations",
-    "kubecontrollersconfigurations",
     "networkpolicies",
     "networksets",
     "stagedglobalnetworkpolicies",
@@ -36,53 +31,64 @@ _READ_OF_CALICO: Final = (
     "stagednetworkpolicies",
     "tiers",
 )
-_ADDRESSES: Final = ("blockaffinities", "ipamblocks", "ipamhandles")
-
-
-_EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
+_LOCK: Final = "clusterinformations"
 
 
 def _rule(groups: Sequence[str], resources: Sequence[str], verbs: Sequence[str]) -> Json:
     return {"apiGroups": list(groups), "resources": list(resources), "verbs": list(verbs)}
 
 
-_TAKEOVER: Final = ("ipamconfigs", "ipamconfigurations", "ippools", "ipreservations")
+def _ipam_settings(verbs: Sequence[str]) -> list[Json]:
+    """The two groups have each a word of their own for them."""
+    return [_rule([_NEWER], ["ipamconfigurations"], verbs), _rule([_OLDER], ["ipamconfigs"], verbs)]
+
+
+_EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
 
 
 def agent_rules(*, takeover: bool = False) -> list[Json]:
-    more = [_rule(_CALICO, _TAKEOVER, ["create", "update", "delete"])] if takeover else []
+    more = [
+        *_ipam_settings(_WRITE),
+        _rule(_CALICO, ["ippools"], ["get", "create", "delete"]),
+        _rule(_CALICO, ["ipreservations"], ["create", "delete"]),
+    ]
     return [
-        _rule([""], ["nodes", "pods", "namespaces", "serviceaccounts"], READ),
+        _rule([""], ["nodes", "pods", "namespaces"], _READ),
+        _rule([""], ["serviceaccounts"], _SEE),
         _rule([""], ["nodes/status", "pods/status"], ["patch"]),
-        _rule(["networking.k8s.io"], ["networkpolicies"], READ),
-        _rule(["policy.networking.k8s.io"], ["clusternetworkpolicies"], READ),
-        _rule(["discovery.k8s.io"], ["endpointslices"], READ),
-        _rule(_CALICO, _READ_OF_CALICO, READ),
-        _rule(_CALICO, _ADDRESSES, [*READ, "create", "update", "delete"]),
-        _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], READ),
-        _rule(["cloudnet.io"], ["agentreports"], ["get", "list", "watch", "create", "update"]),
-        *more,
+        _rule(["networking.k8s.io"], ["networkpolicies"], _SEE),
+        _rule(["policy.networking.k8s.io"], ["clusternetworkpolicies"], _SEE),
+        _rule(["discovery.k8s.io"], ["endpointslices"], _SEE),
+        _rule(_CALICO, [*_POLICY, "ippools", "ipreservations", _LOCK], _SEE),
+        *_ipam_settings(_READ),
+        _rule(_CALICO, ["blockaffinities", "ipamblocks"], [*_READ, *_WRITE]),
+        _rule(_CALICO, ["ipamhandles"], ["get", *_WRITE]),
+        _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], _SEE),
+        _rule(["cloudnet.io"], ["agentreports"], ["get", "create", "update"]),
+        *(more if takeover else ()),
         _rule(*_EVENTS),
     ]
 
 
 def controller_rules() -> list[Json]:
-    everything = [*READ, "create", "update", "delete"]
     return [
-        _rule([""], ["nodes", "pods", "namespaces", "serviceaccounts"], READ),
+        _rule([""], ["nodes"], _SEE),
+        _rule([""], ["pods"], ["list"]),
         _rule([""], ["nodes/status"], ["patch"]),
-        _rule(_CALICO, _READ_OF_CALICO, READ),
-        _rule(_CALICO, _ADDRESSES, everything),
-        _rule(_CALICO, ["ippools"], ["create", "update", "delete"]),
-        _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes", "nodeconditions"], everything),
-        _rule(["cloudnet.io"], ["agentreports"], [*READ, "delete"]),
+        _rule(_CALICO, ["ippools", _LOCK], _SEE),
+        _rule(_CALICO, ["ipreservations"], ["list"]),
+        *_ipam_settings(["get"]),
+        _rule(_CALICO, ["blockaffinities", "ipamblocks"], [*_READ, *_WRITE]),
+        _rule(_CALICO, ["ipamhandles"], ["get", "list", "update", "delete"]),
+        _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes", "nodeconditions"], [*_READ, *_WRITE]),
+        _rule(["cloudnet.io"], ["agentreports"], [*_READ, "delete"]),
         _rule(*_EVENTS),
     ]
 
 
 def lease_rules() -> list[Json]:
     """The lease is created under any name, RBAC knows none of it then; it is changed under its own."""
-    return [_rule(["coordination.k8s.io"], ["leases"], ["get", "list", "watch", "create", "update"])]
+    return [_rule(["coordination.k8s.io"], ["leases"], [*_READ, "create", "update"])]
 
 
 def documents(options: Options, overlay: Overlay) -> list[Json]:

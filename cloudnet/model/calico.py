@@ -30,6 +30,7 @@ from cloudnet.model.resources import (
     IPPool,
     Metadata,
     Node,
+    NodeAddress,
     Resource,
     Vtep,
 )
@@ -103,7 +104,13 @@ class _Bgp(msgspec.Struct, omit_defaults=True, gc=False):
     cluster_id: str = msgspec.field(name="routeReflectorClusterID", default="")
 
 
+class _NodeAddress(msgspec.Struct, omit_defaults=True, gc=False):
+    address: str = ""
+    type: str = ""
+
+
 class _NodeSpec(msgspec.Struct, omit_defaults=True):
+    addresses: list[_NodeAddress] | None = None
     bgp: _Bgp | None = None
     ipv4_vtep: str = msgspec.field(name="ipv4VXLANTunnelAddr", default="")
     ipv4_mac: str = msgspec.field(name="vxlanTunnelMACAddr", default="")
@@ -139,6 +146,7 @@ def read_node(document: NodeDocument) -> Node:
         provider_id=provider_id,
         as_number=_as_number(bgp.as_number),
         route_reflector=_cluster_id(bgp.cluster_id),
+        said_addresses=tuple(NodeAddress(one.address, one.type) for one in document.spec.addresses or ()),
     )
 
 
@@ -209,6 +217,7 @@ def write_node(node: Node) -> NodeDocument:
         cluster_id=str(node.route_reflector) if node.route_reflector else "",
     )
     spec = _NodeSpec(bgp=bgp if bgp != _Bgp() else None)
+    spec.addresses = [_NodeAddress(one.address, one.type) for one in node.said_addresses] or None
     if vtep := node.vtep(Family.IPV4):
         spec.ipv4_vtep, spec.ipv4_mac = str(vtep.address), vtep.mac
     if vtep := node.vtep(Family.IPV6):

@@ -166,6 +166,16 @@ NETWORK_NOT_READY: Final = Reason(
     "the node's network worked and does not any more: NetworkUnavailable became True; pods that run keep theirs",
     "the sentence says what the agent misses; see the log of the node's cloudnet-agent",
 )
+NODE_WITHOUT_ADDRESS: Final = Reason(
+    "NodeWithoutAddress",
+    Severity.WARNING,
+    Reporter.AGENT,
+    "Node",
+    "FindAddress",
+    "the agent finds no address for its node, so that no other node can send to its pods",
+    "the sentence says what it looked at; choose another `ip_autodetection_method`, or see that the kubelet or the "
+    "cloud's controller sets an InternalIP",
+)
 POD_NETWORK_FAILED: Final = Reason(
     "PodNetworkFailed",
     Severity.WARNING,
@@ -213,6 +223,7 @@ ALL: Final = (
     NATIVE_ADDRESSES_ENOUGH,
     NETWORK_READY,
     NETWORK_NOT_READY,
+    NODE_WITHOUT_ADDRESS,
     POD_NETWORK_FAILED,
     POLICY_REFUSED,
     POLICY_NOT_IN_FORCE,

@@ -31,6 +31,8 @@ _SPEC: Final = {
 """{field of Calico's Node: the annotation that holds it}."""
 
 _LABELS: Final = "projectcalico.org/labels"
+_SAID: Final = frozenset({"InternalIP", "ExternalIP"})
+"""Kubernetes' types of addresses that Calico's Node has too; the others are names."""
 _OURS: Final = frozenset(_PREFIX + name for name in (*_BGP.values(), *_SPEC.values())) | {_LABELS}
 
 
@@ -40,9 +42,19 @@ class _Spec(msgspec.Struct, rename="camel"):
     provider_id: str = msgspec.field(name="providerID", default="")
 
 
+class _Address(msgspec.Struct):
+    address: str = ""
+    type: str = ""
+
+
+class _Status(msgspec.Struct):
+    addresses: list[_Address] | None = None
+
+
 class _CoreNode(msgspec.Struct):
     metadata: wire.Meta
     spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
 
 
 _core = msgspec.json.Decoder(_CoreNode)
@@ -64,6 +76,9 @@ def to_calico(raw: bytes) -> Json:
     if bgp := {field: found[_PREFIX + name] for field, name in _BGP.items() if found.get(_PREFIX + name)}:
         number = bgp.get("asNumber", "")
         spec["bgp"] = {**bgp, "asNumber": int(number)} if number.isdecimal() else bgp
+    said = [{"address": one.address, "type": one.type} for one in node.status.addresses or () if one.type in _SAID]
+    if said:
+        spec["addresses"] = said
     cidrs = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
     meta: Json = {"name": node.metadata.name, "uid": node.metadata.uid, "labels": _all_labels(node.metadata)}
     if annotations:

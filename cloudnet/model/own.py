@@ -5,6 +5,8 @@ Intent stands in ``spec``; what somebody observed stands in ``status``, as every
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -113,6 +115,7 @@ class _TableStatus(msgspec.Struct, rename="camel", omit_defaults=True):
 
 class _CloudRouteStatus(msgspec.Struct, omit_defaults=True):
     tables: list[_TableStatus] = []
+    summary: str = ""  # for people, and for kubectl, which shows of a list its first item
 
 
 class CloudRouteDocument(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -158,10 +161,21 @@ def write_cloud_route(route: CloudRoute) -> CloudRouteDocument:
     return CloudRouteDocument(
         metadata=wire.meta(route.meta),
         spec=_CloudRouteSpec(str(route.cidr), route.node),
-        status=_CloudRouteStatus([_write_table(status) for status in route.tables]),
+        status=_CloudRouteStatus([_write_table(status) for status in route.tables], _summary(route.tables)),
         api_version=API_VERSION,
         kind="CloudRoute",
     )
+
+
+def _summary(tables: Sequence[TableStatus]) -> str:
+    """Return how many tables are in which state, and why: ``2 programmed, 1 refused (quota)``."""
+    causes = ("" if status.cause is Cause.NONE else f" ({status.cause.value})" for status in tables)
+    return counted(status.state.value + cause for status, cause in zip(tables, causes, strict=True))
+
+
+def counted(words: Iterable[str]) -> str:
+    """Return how often each word comes, the most frequent first."""
+    return ", ".join(f"{number} {word}" for word, number in Counter(words).most_common())
 
 
 def _write_table(status: TableStatus) -> _TableStatus:

@@ -9,7 +9,7 @@ import msgspec
 from cloudnet.model import wire
 from cloudnet.model.addresses import Family, InterfaceId, SubnetId
 from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface, CloudPrefix, PrefixState
-from cloudnet.model.own import API_VERSION
+from cloudnet.model.own import API_VERSION, counted
 from cloudnet.model.resources import Cause
 
 
@@ -36,6 +36,7 @@ class _Capacity(msgspec.Struct, omit_defaults=True, gc=False):
 class _Status(msgspec.Struct, omit_defaults=True):
     interfaces: list[_Interface] = []
     prefixes: list[_Prefix] = []
+    summary: str = ""  # of the prefixes
     capacity: _Capacity = msgspec.field(default_factory=_Capacity)
     cause: Cause = Cause.NONE
     detail: str = ""
@@ -82,6 +83,7 @@ def write_cloud_addresses(value: CloudAddresses) -> CloudAddressesDocument:
                 _Interface(i.id, i.number, i.mac, i.subnet, [str(a) for a in i.addresses]) for i in value.interfaces
             ],
             prefixes=[_Prefix(str(p.cidr), p.interface, p.state, p.since or None) for p in value.prefixes],
+            summary=counted(p.state.value for p in value.prefixes),
             capacity=_Capacity(value.capacity.get(Family.IPV4, 0), value.capacity.get(Family.IPV6, 0)),
             cause=value.cause,
             detail=value.detail,

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from types import MappingProxyType
 from typing import Protocol
 
@@ -65,12 +65,24 @@ class Vtep:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """An address that others say a node has, as they wrote it; ``type`` is Kubernetes' or Calico's word."""
+
+    address: str
+    type: str = ""
+
+
+INTERNAL_IP = "InternalIP"
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A machine that runs pods. Calico ``Node`` (``internalapi/node.go``).
 
     ``addresses`` are the node's own, with the prefix length of its subnet, one a family at most;
     ``pod_cidrs`` come from Kubernetes (kubenet's way) and stand beside blocks from IPAM.
-    ``provider_id`` is Kubernetes' ``spec.providerID``, e.g. ``aws:///eu-west-1a/i-0abc``.
+    ``provider_id`` is Kubernetes' ``spec.providerID``, e.g. ``aws:///eu-west-1a/i-0abc``. ``said_addresses`` are
+    what kubelet, cloud and Calico say; routes and tunnels use none of them before it is in ``addresses``.
     ``as_number`` is the node's own in BGP, where it has one; ``route_reflector`` is its cluster id (RFC 4456), where
     it is one.
     """
@@ -82,6 +94,7 @@ class Node:
     provider_id: str = ""
     as_number: int | None = None
     route_reflector: IPv4Address | None = None
+    said_addresses: tuple[NodeAddress, ...] = ()
 
     @property
     def name(self) -> NodeName:
@@ -93,11 +106,23 @@ class Node:
                 return address
         return None
 
+    def internal_addresses(self) -> tuple[Address, ...]:
+        """Return what Kubernetes calls the node's InternalIP, the first of each family first."""
+        found = (one.address.partition("/")[0] for one in self.said_addresses if one.type == INTERNAL_IP)
+        return tuple(address for text in found if (address := _address(text)) is not None)
+
     def vtep(self, family: Family) -> Vtep | None:
         for vtep in self.vteps:
             if vtep.address.version == family:
                 return vtep
         return None
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None  # somebody else's field: a node whose cloud wrote nonsense is a node
 
 
 class EncapMode(enum.Enum):

@@ -131,22 +131,32 @@ class Enforcer:
         return self.settle()
 
     def _begin(self) -> None:
-        """Make the table where none was; a policy that the kernel refuses stays out, and nothing else."""
+        """Make the table where none was; a policy that the kernel refuses stays out, and nothing else.
+
+        In steps as any change: of a table made in one, rules would ask sets that are empty yet, and drop.
+        """
+        self._nothing_stands()
         policies = tuple(self.compiler.policies.values())
         try:
-            self._make()
+            self._commit()
         except NftError:
             if not policies:
                 raise
             self._last_good = dict.fromkeys((policy.key for policy in policies), None)
             self._revert(list(self._last_good))
             try:
-                self._make()
+                self._commit()
             except NftError:  # no policy is to blame
                 self.compiler.take(map(PolicyChanged, policies))
                 raise
             self._introduce(policies)
             self._last_good.clear()
+
+    def _nothing_stands(self) -> None:
+        self.compiler.chains.resync({})
+        self.compiler.sets.resync({})
+        self.compiler.counters.resync({})
+        self.compiler.elements.resync({})
 
     def _make(self) -> None:
         self._nft.run(table.script(self.compiler.part()))

@@ -6,10 +6,13 @@ prefixes, every address has the same rules. Then, for each of these, by protocol
 decides, so the map says exactly what the rules say in their order, and a packet pays for one look-up.
 
 Protocols with ports and others are kept in maps of their own: a key with a port cannot be read from a packet without.
+So are boxes of one point, of an address and a port: the kernel finds these by a hash, and puts one in without copying
+the others. No two boxes overlap, so it does not matter which map is asked first.
 """
 
 from __future__ import annotations
 
+import enum
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,20 +96,37 @@ def _spans_of_nets(nets: tuple[Network, ...]) -> Spans:
     return members.spans(nets)
 
 
+class MapKind(enum.Enum):
+    """The maps of a run, in the order in which packets ask them; the value ends their names."""
+
+    POINTS = "pe"
+    PORTS = "p"
+    OTHERS = "o"
+
+
+def map_of_ranges(name: str) -> str:
+    """Return the name of the map of ranges beside a map of points; nothing for any other set."""
+    is_of_points = name.startswith("map-") and name.endswith(MapKind.POINTS.value)
+    return name.removesuffix(MapKind.POINTS.value) + MapKind.PORTS.value if is_of_points else ""
+
+
+Maps: TypeAlias = dict[MapKind, dict[str, str]]
+"""{kind: {key: verdict}}, every kind in it."""
+
+
 @dataclass(slots=True)
 class Merged:
     """What a run came to the last time, so that a change of one rule costs what that rule does.
 
     ``cut``: for each family the boxes by address, as the text that their elements begin with, and the indexes of the
-    rules in them; ``boxes_of``: for each family and rule, where its boxes are in there; ``elements``: those of the
-    map of protocols with ports, and of the map of the others.
+    rules in them; ``boxes_of``: for each family and rule, where its boxes are in there; ``maps``: what each holds.
     """
 
     run: tuple[Simple, ...]
     cut: dict[Family, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
     boxes_of: dict[Family, dict[int, list[int]]] = field(default_factory=dict)
     pieces: dict[tuple[int, ...], _Pieces] = field(default_factory=dict)
-    elements: dict[Family, tuple[dict[str, str], dict[str, str]]] = field(default_factory=dict)
+    maps: dict[Family, Maps] = field(default_factory=dict)
 
 
 def merge(run: Sequence[Simple], direction: Direction, name: str, memory: dict[str, Merged]) -> Iterator[Lookup]:
@@ -124,13 +144,13 @@ def merge(run: Sequence[Simple], direction: Direction, name: str, memory: dict[s
         return
     if all(entry.peers is None and entry.rule.family is None for entry in run):
         pieces = _pieces(run)
-        yield from _lookups(name, None, _elements([("", pieces)], " . 0-255"))
+        yield from _lookups(name, None, _maps([("", pieces)], " . 0-255"))
         return
     side = "saddr" if direction is Direction.INGRESS else "daddr"
     merged = _again(tuple(run), memory.get(name))
     memory[name] = merged
     for family in Family:
-        yield from _lookups(name, (family, f"{members.WORDS[family]} {side} . "), merged.elements[family])
+        yield from _lookups(name, (family, f"{members.WORDS[family]} {side} . "), merged.maps[family])
 
 
 def _again(run: tuple[Simple, ...], before: Merged | None) -> Merged:
@@ -149,19 +169,20 @@ def _again(run: tuple[Simple, ...], before: Merged | None) -> Merged:
         for _, chosen in touched:
             if chosen not in merged.pieces:
                 merged.pieces[chosen] = _pieces([run[index] for index in chosen])
-        fresh = _elements([(text, merged.pieces[chosen]) for text, chosen in touched])
+        fresh = _maps([(text, merged.pieces[chosen]) for text, chosen in touched])
         if before:
-            old = _elements([(text, before.pieces[chosen]) for text, chosen in touched])
-            ported, others = map(_exchange, before.elements[family], old, fresh)
-            fresh = ported, others
-        merged.elements[family] = fresh
+            old = _maps([(text, before.pieces[chosen]) for text, chosen in touched])
+            fresh = {kind: _exchange(before.maps[family][kind], old[kind], fresh[kind]) for kind in MapKind}
+        merged.maps[family] = fresh
     if before:
         merged.pieces = before.pieces | merged.pieces
     return merged
 
 
-def _exchange(elements: dict[str, str], old: Iterable[str], fresh: dict[str, str]) -> dict[str, str]:
+def _exchange(elements: dict[str, str], old: dict[str, str], fresh: dict[str, str]) -> dict[str, str]:
     """Return the elements with ``fresh`` ones where ``old`` ones were."""
+    if not old and not fresh:
+        return elements
     changed = dict(elements)
     for key in old:
         del changed[key]
@@ -289,35 +310,34 @@ def _same(entries: Sequence[Simple], one: int, other: int) -> bool:
 # --- maps ------------------------------------------------------------------------------------------------------
 
 
-def _elements(boxes: Iterable[tuple[str, _Pieces]], end: str = "") -> tuple[dict[str, str], dict[str, str]]:
-    """Return elements of protocols with ports, and of the others; ``end`` is what the keys of these end with."""
-    ported: dict[str, str] = {}
-    others: dict[str, str] = {}
+def _maps(boxes: Iterable[tuple[str, _Pieces]], end: str = "") -> Maps:
+    """Return what each map holds; ``end`` is what keys of protocols without ports end with."""
+    maps: Maps = {kind: {} for kind in MapKind}
     for begin, pieces in boxes:
+        is_one_peer = "-" not in begin
         for protocol, first, last, verdict in pieces.ported:
-            ported[f"{begin}{protocol} . {_numbers(first, last)}"] = verdict
+            point = is_one_peer and first == last
+            maps[MapKind.POINTS if point else MapKind.PORTS][f"{begin}{protocol} . {_numbers(first, last)}"] = verdict
         for first, last, verdict in pieces.others:
-            others[f"{begin}{_numbers(first, last)}{end}"] = verdict
-    return ported, others
+            maps[MapKind.OTHERS][f"{begin}{_numbers(first, last)}{end}"] = verdict
+    return maps
 
 
-def _lookups(name: str, of: tuple[Family, str] | None, elements: tuple[Elements, Elements]) -> Iterator[Lookup]:
-    """Yield the map of protocols with ports, then that of the others; those that would be empty are not there.
-
-    ``of`` is the family, and what the look-up begins with.
-    """
+def _lookups(name: str, of: tuple[Family, str] | None, maps: Maps) -> Iterator[Lookup]:
+    """Yield the look-ups of maps that hold something; ``of`` is the family, and what a look-up begins with."""
     family, begin = of or ("", "")
     kind = f"{members.TYPES[of[0]]} . " if of else ""
-    ported, others = elements
-    if ported:
-        map_ = Set(f"{name}-{family}p", f"{kind}inet_proto . inet_service", is_interval=True, is_map=True)
-        yield Lookup(f"{begin}meta l4proto . th dport vmap @{map_.name}", map_, ported)
-    if others:
-        alone = "" if of else " . meta l4proto"  # see table.Set
-        map_ = Set(
-            f"{name}-{family}o", f"{kind}inet_proto{' . inet_proto' if alone else ''}", is_interval=True, is_map=True
-        )
-        yield Lookup(f"{begin}meta l4proto{alone} vmap @{map_.name}", map_, others)
+    alone = "" if of else " . meta l4proto"  # see table.Set
+    for which, elements in maps.items():
+        if not elements:
+            continue
+        if which is MapKind.OTHERS:
+            key, asked = f"inet_proto{' . inet_proto' if alone else ''}", f"meta l4proto{alone}"
+        else:
+            key, asked = "inet_proto . inet_service", "meta l4proto . th dport"
+        ranges = which is not MapKind.POINTS
+        map_ = Set(f"{name}-{family}{which.value}", f"{kind}{key}", is_interval=ranges, is_map=True)
+        yield Lookup(f"{begin}{asked} vmap @{map_.name}", map_, elements)
 
 
 @lru_cache(maxsize=1 << 17)

@@ -6,7 +6,8 @@ intervals (``nft_set_pipapo``) only behind it, each when its turn comes: a rule 
 new as itself finds it empty for as long as the commit takes, hundreds of packets long if it is a large one. Chains
 that are new are empty, and sets that go are, for packets that were on their way. Sets that stand already answer as
 before until replaced. A switch that changes rules and leads interfaces elsewhere as well has two more steps around
-it (``detours.py``).
+it (``detours.py``). And what a map of points gives up at the turn, for a map of ranges that is published behind
+it, stands in the latter for the time between: as the point that it was, with the verdict that it had.
 
 Within a transaction, what is new is declared before anything leads to it; what goes is emptied before it is deleted.
 """
@@ -20,6 +21,7 @@ from cloudnet.policy import detours, table
 from cloudnet.policy.compile import Compiler
 from cloudnet.policy.detours import Detours, Move
 from cloudnet.policy.hooks import WAYS
+from cloudnet.policy.merging import map_of_ranges
 from cloudnet.policy.table import TABLE, Chain, Counter, Set
 
 
@@ -46,6 +48,7 @@ class Transaction:
     standing_chains: frozenset[str]  # those that are there already
     declarations: dict[str, Set]  # of every set that is named here
     detours: Detours
+    stand_ins: dict[str, dict[str, str]]  # what maps of ranges say of points until their own elements are published
 
     def __bool__(self) -> bool:
         return any(
@@ -66,7 +69,7 @@ class Transaction:
     def only_elements(self) -> bool:
         """Whether elements of sets that stand come and go, and nothing else."""
         others = (self.counters, self.chains, self.sets, self.no_counters, self.no_chains, self.no_sets)
-        return not any(others)
+        return not any((*others, self.stand_ins))
 
     def steps(self) -> Iterator[Step]:
         """Yield the transactions in their order, each to be recorded before the next."""
@@ -88,6 +91,8 @@ class Transaction:
         yield from map(table.add_chain, new)
         for name, one in self.sets.items():
             yield table.add_set(one, self.elements.get(name, {}))
+        for name, verdicts in self.stand_ins.items():
+            yield table.add_set(self.declarations[name], verdicts)
         for chain in new:
             yield from table.add_rules(chain)
 
@@ -135,6 +140,7 @@ class Transaction:
         for name, one in self.sets.items():
             of.sets.saw(name, one)
             _saw_elements(of, {name: self.elements.get(name, {})})
+        _saw_elements(of, self.stand_ins)
 
     def _entered(self, of: Compiler) -> None:
         _saw_elements(of, self.detours.entering)
@@ -166,6 +172,7 @@ def pending(of: Compiler) -> Transaction:
     turns = detours.plan(_moves(of) if chains.keys() & of.chains.actual.keys() else ())
     elements: dict[str, dict[str, str]] = {}
     no_elements: dict[str, list[str]] = {}
+    stand_ins: dict[str, dict[str, str]] = {}
     for (name, key), verdict in of.elements.updates():
         if key in turns.leaving.get(name, ()):
             continue
@@ -175,6 +182,11 @@ def pending(of: Compiler) -> Transaction:
     for (name, key), _ in of.elements.deletions():
         if name not in gone_sets:
             no_elements.setdefault(name, []).append(key)
+        ranges = map_of_ranges(name)
+        if ranges in elements and ranges not in sets:
+            stand_ins.setdefault(ranges, {})[key] = of.elements.actual[name, key]
+    for name, verdicts in stand_ins.items():
+        no_elements.setdefault(name, []).extend(verdicts)
     return Transaction(
         dict(of.counters.updates()),
         chains,
@@ -187,6 +199,7 @@ def pending(of: Compiler) -> Transaction:
         frozenset(of.chains.actual),
         {name: of.sets.desired[name] for name in (*sets, *elements, *no_elements, *turns.leaving)},
         turns,
+        stand_ins,
     )
 
 

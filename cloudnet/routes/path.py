@@ -38,6 +38,11 @@ class Here:
     underlay_mtu: int = 1500
     vxlan_mtu: int = 1450
 
+    @property
+    def forwards(self) -> bool:
+        """Whether the fabric takes packets from here that are not from own addresses, as far as is known."""
+        return self.cloud is None or self.cloud.forwarding
+
 
 @dataclass(frozen=True, slots=True)
 class There:
@@ -98,11 +103,14 @@ def _by_cloud(here: Here, there: There, mode: EncapMode) -> Candidate:
     if here.cloud is None or there.cloud is None:
         silent = there.node if here.cloud else here.node
         return _none(Reason.NO_CLOUD, f"no cloud provider speaks for node {silent.name!r}")
-    if closed := next((c for c in (here.cloud, there.cloud) if not c.forwarding), None):
-        why = closed.problem or "the source/destination check is on"
-        return _none(Reason.FORWARDING, f"the fabric drops pod addresses at node {closed.meta.name!r}: {why}")
-    if there.native:
+    if (
+        there.native
+    ):  # its addresses are that node's own; what we may not send there goes over VXLAN (agent/unowned.py)
         return _delivered(here, there)
+    if closed := next((cloud for cloud in (here.cloud, there.cloud) if not cloud.forwarding), None):
+        return _none(
+            Reason.FORWARDING, f"the fabric drops pod addresses at node {closed.meta.name!r}: {_why(closed)}"
+        )
     if here.cloud.subnet == there.cloud.subnet and here.cloud.l2_adjacent and there.cloud.l2_adjacent:
         return _direct(there)
     return _between_subnets(here, here.cloud, there, mode)
@@ -127,10 +135,10 @@ def choose(
         if missing := _missing_end(node, version):
             return Path(there.block, there.node.name, PathKind.NONE, Reason.NO_VTEP, detail=missing, since=since)
     if offered.native and state is State.NATIVE:
-        mtu, silence = _native_mtu(here, there), ""
+        mtu, detail = _native_mtu(here, there), _restriction(here)
         if verdict is Verdict.SILENT:
-            silence = f"the agent of node {there.node.name!r} does not answer: look whether it runs"
-        return Path(there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, mtu, silence, since)
+            detail = f"the agent of node {there.node.name!r} does not answer: look whether it runs"
+        return Path(there.block, there.node.name, offered.kind, Reason.PROVEN, offered.next_hop, mtu, detail, since)
     reason, detail = _why_not_yet(offered, state, probes_lost=verdict is Verdict.LOST)
     vtep = there.node.vtep(version)
     next_hop = vtep.address if vtep else None
@@ -140,6 +148,16 @@ def choose(
 def refused(block: Network, node: Node, why: str, *, since: float = 0.0) -> Path:
     """Return the path to a block that several nodes claim: none, because nobody can tell whose it is."""
     return Path(block, node.name, PathKind.NONE, Reason.DUPLICATE, detail=why, since=since)
+
+
+def _why(closed: CloudNode) -> str:
+    return closed.problem or "the source/destination check is on"
+
+
+def _restriction(here: Here) -> str:
+    if here.cloud is None or here.forwards:
+        return ""
+    return f"packets from addresses of pools go over VXLAN, as the fabric drops them here: {_why(here.cloud)}"
 
 
 def _missing_end(node: Node, version: Family) -> str:

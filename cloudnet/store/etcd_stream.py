@@ -146,9 +146,9 @@ class Stream:
             raise _meaning(etcd_errors.from_stream(message))
         result: Json = message["result"]
         number = int(result.get("watch_id", 0))
-        revision = etcd_wire.revision(result)
         if result.get("canceled"):
-            raise _end(result)
+            raise _end(result)  # of a watch that a compaction overtook the header has no revision
+        revision = etcd_wire.revision(result)
         if result.get("created"):
             self._created[number] = revision
             self.cluster = str(result["header"].get("cluster_id", ""))

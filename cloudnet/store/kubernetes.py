@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model import kinds
+from cloudnet.model.cloud_addresses import CloudAddresses
 from cloudnet.model.cluster_policies import ClusterNetworkPolicy
 from cloudnet.model.kinds import keeping
 from cloudnet.model.kubernetes import Namespace, Pod, ServiceAccount
@@ -26,8 +28,16 @@ from cloudnet.model.kubernetes_policies import KubernetesNetworkPolicy
 from cloudnet.model.kubernetes_services import EndpointSlice
 from cloudnet.model.policies import Profile
 from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPAMHandle, IPPool, Node, NodeCondition, Resource
+from cloudnet.model.wire import Json
 from cloudnet.model.workloads import WorkloadEndpoint
-from cloudnet.store import kubernetes_conditions, kubernetes_errors, kubernetes_forms, kubernetes_objects, records
+from cloudnet.store import (
+    kubernetes_capacity,
+    kubernetes_conditions,
+    kubernetes_errors,
+    kubernetes_forms,
+    kubernetes_objects,
+    records,
+)
 from cloudnet.store.api import Listing, Revision, Stored, StoreUnavailable, Write
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_discovery import Discovery
@@ -55,6 +65,8 @@ _MAY_BE_MISSING: Final = frozenset(
 """Kinds that older or smaller installations have not: there are none of them then, and nothing is wrong."""
 
 
+_OF_A_NODE: Final = frozenset({CloudAddresses})
+
 _MADE_ITSELF: Final = frozenset(
     {Node, Pod, Namespace, ServiceAccount, EndpointSlice, WorkloadEndpoint, Profile, KubernetesNetworkPolicy}
 )
@@ -66,23 +78,35 @@ def _utc_now() -> str:
 
 
 class KubernetesStore:
-    """A store in Kubernetes. ``page`` is how many objects one answer of a listing has."""
+    """A store in Kubernetes. ``page`` is how many objects one answer of a listing has.
+
+    ``node`` is whose agent reads: of what each node has one, and needs no other, it is given its own.
+    """
 
     atomic = False
     made_itself = _MADE_ITSELF
 
     def __init__(
-        self, client: Client, *, page: int = PAGE, silent: float = SILENT, now: Callable[[], str] = _utc_now
+        self,
+        client: Client,
+        *,
+        node: str = "",
+        page: int = PAGE,
+        silent: float = SILENT,
+        now: Callable[[], str] = _utc_now,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
+        self._node = node
         self._page = page
         self._silent = silent
         self._now = now
-        self._discovery = Discovery(client, group=client.settings.group)
+        self._discovery = Discovery(client, group=client.settings.group, clock=clock)
         self._objects = Objects(client, self._explain)
         self.events = KubernetesEvents(client, now=now)
         self._forms: dict[type[Resource], Form[Any]] = {}
         self._missing: set[type[Resource]] = set()
+        self._capacities: dict[str, tuple[Revision, Json]] = {}  # {node: our last record of it, and what we said}
         self._newest = Revision(0)
         self._watches: weakref.WeakSet[KubernetesWatch] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -121,8 +145,9 @@ class KubernetesStore:
 
     def watch(self, kinds: Collection[type[Resource]], *, since: Revision) -> KubernetesWatch:
         forms = [self._form(kind) for kind in kinds]
-        there = [form for form in forms if not self._is_missing(form)]
-        watch = KubernetesWatch(self, there, since=since, silent=self._silent)
+        missing = [form for form in forms if self._is_missing(form)]
+        there = [form for form in forms if form not in missing]
+        watch = KubernetesWatch(self, there, since=since, missing=missing, silent=self._silent)
         with self._lock:
             self._check_open()
             self._watches.add(watch)
@@ -137,14 +162,14 @@ class KubernetesStore:
         if spot is None:
             raise BadInput(f"no {form.kind.name} of Kubernetes is called {value.meta.name!r}", path="metadata.name")
         target = Target(form, spot, value.meta.name, value.meta.namespace)
-        self._show(value)
+        self._show(value, seen=Revision(0))
         stored = self._objects.add(target, value) if document is None else self._objects.create(target, document)
-        return self._seen(stored)
+        return self._seen(self._shown(stored))
 
     def update(self, value: R, *, expected: Revision) -> Stored[R]:
         target = self._target(self._form(type(value)), value.meta.name, value.meta.namespace)
-        self._show(value)
-        return self._seen(self._objects.update(target, value, expected))
+        self._show(value, seen=expected)
+        return self._seen(self._shown(self._objects.update(target, value, expected)))
 
     def delete(
         self, kind: type[Resource], name: str, namespace: str = "", *, expected: Revision | None = None
@@ -155,6 +180,9 @@ class KubernetesStore:
         else:
             target.form.check_ours()
             self._objects.delete(target, expected)
+        if kind is CloudAddresses:
+            self._objects.say_of_node(name, kubernetes_capacity.patch(None))
+            self._capacities.pop(name, None)
 
     def write(self, writes: Sequence[Write]) -> Sequence[Stored[Resource] | None]:
         return records.one_by_one(self, writes)
@@ -195,10 +223,13 @@ class KubernetesStore:
         self._check_open()
         form = self._forms.get(kind)
         if form is None:
-            group = self._discovery.group() if kinds.of(kind).api_version == kubernetes_forms.CALICO else ""
+            is_calicos = kinds.of(kind).api_version == kubernetes_forms.CALICO
+            group = self._discovery.group() if is_calicos else ""
             namespace = self.client.settings.namespace
-            form = kubernetes_forms.form(kind, group=group, namespace=namespace, now=self._now)
-            self._forms[kind] = form
+            only = self._node if kind in _OF_A_NODE else ""
+            form = kubernetes_forms.form(kind, group=group, namespace=namespace, now=self._now, only=only)
+            if group or not is_calicos:  # else neither group is there yet, and either may come
+                self._forms[kind] = form
         return form
 
     def _target(self, form: Form[Any], name: str, namespace: str) -> Target:
@@ -214,10 +245,24 @@ class KubernetesStore:
             raise records.not_found(form.kind.name, name, namespace)
         return self._target(form, name, namespace)
 
-    def _show(self, value: Resource) -> None:
+    def _show(self, value: Resource, *, seen: Revision) -> None:
         """Say a verdict on a node where Kubernetes looks for it, first: a crash in between is made good later."""
         if isinstance(value, NodeCondition):
             self._objects.say_of_node(value.meta.name, kubernetes_conditions.patch(value, self._now()))
+        if isinstance(value, CloudAddresses):
+            self._show_capacity(value, seen)
+
+    def _show_capacity(self, addresses: CloudAddresses, seen: Revision) -> None:
+        """Say it unless the record that is replaced said the same and is ours: prefixes come and go more often."""
+        node, said = addresses.meta.name, kubernetes_capacity.patch(addresses)
+        if self._capacities.get(node) != (seen, said):
+            self._objects.say_of_node(node, said)
+
+    def _shown(self, stored: Stored[R]) -> Stored[R]:
+        if isinstance(stored.value, CloudAddresses):
+            said = kubernetes_capacity.patch(stored.value)
+            self._capacities[stored.value.meta.name] = (stored.revision, said)
+        return stored
 
     def _note(self, revision: Revision) -> Revision:
         self._newest = max(self._newest, revision)  # two threads at once: the lower one costs a question later
@@ -227,10 +272,17 @@ class KubernetesStore:
         self._note(stored.revision)
         return stored
 
+    def appeared(self, forms: Sequence[Form[Any]]) -> str:
+        """Return the name of a kind among these that the cluster has by now; empty when it has none."""
+        return next((form.kind.name for form in forms if self._has(self._form(form.kind.type))), "")
+
+    def _has(self, form: Form[Any]) -> bool:
+        return all(self._discovery.serves(one) for one in form.collections)
+
     def _is_missing(self, form: Form[Any]) -> bool:
         """Tell whether there are none of a kind, as the cluster does not know it and need not."""
         type_ = form.kind.type
-        if type_ not in _MAY_BE_MISSING or all(self._discovery.serves(one) for one in form.collections):
+        if type_ not in _MAY_BE_MISSING or self._has(form):
             self._missing.discard(type_)
             return False
         if type_ not in self._missing:

@@ -46,10 +46,12 @@ class Discovery:
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
 
     def group(self) -> str:
-        """Return the API version in which Calico's kinds lie; the newer where there is none yet."""
+        """Return the API version in which Calico's kinds lie; empty while there is none of them yet."""
         if not self._group:
-            older_only = _TELLING not in self._plurals(CALICO) and self._plurals(OLDER)
-            self._group = OLDER if older_only else CALICO
+            if _TELLING in self._plurals(CALICO):
+                self._group = CALICO
+            elif self._plurals(OLDER):
+                self._group = OLDER
         return self._group
 
     def serves(self, collection: Collection) -> bool:

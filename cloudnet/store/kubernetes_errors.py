@@ -26,6 +26,7 @@ TOO_MANY: Final = 429
 BROKEN: Final = 500  # and above
 _LONGEST: Final = 300  # characters of an answer that is not Kubernetes'
 _CAUSES: Final = 5  # wrong fields in one message
+_DEFINED: Final = ("cloudnet.io", "projectcalico.org")  # whose kinds a cluster has to be taught
 
 
 class _Cause(msgspec.Struct):
@@ -109,8 +110,10 @@ def _bad_input(refused: Refused, what: str) -> BadInput:
     causes = (refused.status.details and refused.status.details.causes) or []
     if not causes:
         return BadInput(f"Kubernetes refuses this of {what}: {refused.status.message}")
-    text = "; ".join(f"{cause.field}: {cause.message}" for cause in causes[1:_CAUSES])
-    return BadInput(causes[0].message + (f"; {text}" if text else ""), path=causes[0].field)
+    said = [causes[0].message, *(f"{cause.field}: {cause.message}" for cause in causes[1:_CAUSES])]
+    if what.endswith(_DEFINED) and not causes[0].field.startswith("metadata"):
+        said.append(f"so says the cluster's definition of {what}: apply a newer one if it is older than this program")
+    return BadInput("; ".join(said), path=causes[0].field)
 
 
 def unreachable(endpoint: Endpoint, error: OSError) -> str:

@@ -52,13 +52,19 @@ _from_json = msgspec.json.Decoder(dict[str, Any]).decode  # Any: JSON that someb
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Objects of one type; ``fixed`` is the one namespace of theirs that we look at."""
+    """Objects of one type; ``fixed`` is the one namespace of theirs that we look at, ``only`` the one name."""
 
     version: str
     plural: str
     word: str
     namespaced: bool = False
     fixed: str = ""
+    only: str = ""
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """Return what makes a listing, or a watch, one of these objects alone."""
+        return {"fieldSelector": f"metadata.name={self.only}"} if self.only else {}
 
     @property
     def what(self) -> str:
@@ -318,8 +324,11 @@ _WORDS_IN_OLDER: Final[Mapping[type[Resource], tuple[str, str]]] = {IPAMConfigur
 _PLURALS: Final = {"kubernetesnetworkpolicies": "networkpolicies"}  # ours: the API's, where both groups use one word
 
 
-def form(type_: type[Resource], *, group: str, namespace: str, now: Callable[[], str]) -> Form[Any]:
-    """Return the form of a kind; ``group`` is where Calico's lie, ``namespace`` where leases do."""
+def form(type_: type[Resource], *, group: str, namespace: str, now: Callable[[], str], only: str = "") -> Form[Any]:
+    """Return the form of a kind; ``group`` is where Calico's lie, ``namespace`` where leases do.
+
+    ``only`` is the one name of theirs that is listed and watched, among kinds of our own.
+    """
     kind = kinds.of(type_)
     if type_ is WorkloadEndpoint:
         return Endpoints()
@@ -335,7 +344,8 @@ def form(type_: type[Resource], *, group: str, namespace: str, now: Callable[[],
     plural = _PLURALS.get(kind.plural, kind.plural)
     shell = kubernetes_shells.Plain(kind.api_version, kind.word)
     why = "Kubernetes makes its pods itself: use kubectl" if type_ is Pod else ""
-    return Whole(kind, Collection(kind.api_version, plural, kind.word, kind.namespaced), shell, read_only=why)
+    where = Collection(kind.api_version, plural, kind.word, kind.namespaced, only=only)
+    return Whole(kind, where, shell, read_only=why)
 
 
 def _older(kind: kinds.Kind[Any]) -> Form[Any]:

@@ -25,6 +25,7 @@ from cloudnet.store.api import Conflict, NotFound, Revision, Stored, StoreDamage
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_errors import Refused
 from cloudnet.store.kubernetes_forms import Collection, Form, Spot
+from cloudnet.store.kubernetes_pruned import Pruned
 
 REMEMBERED: Final = 256  # objects; a node's agent updates a few dozen
 _TRIES: Final = 5  # somebody else, the kubelet mostly, may write the same object meanwhile
@@ -60,6 +61,7 @@ class Objects:
         self._client = client
         self._explain = explain
         self._known = _Known(REMEMBERED)
+        self._pruned = Pruned()
 
     def get(self, target: Target) -> Stored[Any]:
         raw = self._fetch(target)
@@ -80,6 +82,7 @@ class Objects:
             if refused.code == kubernetes_errors.CONFLICT:
                 raise records.already_exists(target.form.kind.name, target.name, target.namespace) from refused
             raise self._explain(refused, request) from refused
+        self._compare(where, document, raw)
         return self._stored(target, raw)
 
     def update(self, target: Target, value: Resource, expected: Revision) -> Stored[Any]:
@@ -175,8 +178,14 @@ class Objects:
         if target.form.borrowed or target.form.kind.type is Node:
             return self._patch(target.spot, kubernetes_forms.difference(_from_json(raw), document), raw)
         document["metadata"]["resourceVersion"] = str(kubernetes_forms.revision(raw))
-        spot = target.spot
-        return self._client.call(Request("update", spot.collection.what, spot.path, body=_to_json(document)))
+        where = target.spot.collection
+        answer = self._client.call(Request("update", where.what, target.spot.path, body=_to_json(document)))
+        self._compare(where, document, answer)
+        return answer
+
+    def _compare(self, where: Collection, document: Json, answer: bytes) -> None:
+        if kubernetes_forms.is_custom(where):
+            self._pruned.note(where.what, document, answer)
 
     def _patch(self, spot: Spot, patch: Json, raw: bytes) -> bytes:
         what, spec = spot.collection.what, patch.pop("spec", None)
@@ -284,7 +293,9 @@ def page(client: Client, collection: Collection, namespace: str | None, *, limit
     Raises:
         Refused: among others 410, when the token has expired.
     """
-    query = {**({"limit": str(limit)} if limit else {}), **({"continue": token} if token else {})}
+    query = collection.chosen
+    query |= {"limit": str(limit)} if limit else {}
+    query |= {"continue": token} if token else {}
     answer = _listing.decode(client.call(Request("list", collection.what, collection.path(namespace), query)))
     items = tuple(bytes(one) for one in answer.items or ())
     return Page(items, Revision(int(answer.metadata.resource_version or 0)), answer.metadata.continue_)

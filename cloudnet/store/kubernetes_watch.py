@@ -55,6 +55,9 @@ class Cluster(Protocol):
 
     def has_seen(self, revision: Revision) -> bool: ...
 
+    def appeared(self, forms: Sequence[Form[Any]]) -> str:
+        """Return the name of a kind among these that the cluster has by now; empty when it has none."""
+
 
 class _Change(msgspec.Struct):
     type: str
@@ -84,6 +87,7 @@ class Place:
             "allowWatchBookmarks": "true",
             "resourceVersion": str(self.position),
             "timeoutSeconds": str(seconds),
+            **self.collection.chosen,
         }
         return Request("watch", self.collection.what, self.collection.path(), query)
 
@@ -144,12 +148,19 @@ class Place:
 
 
 class KubernetesWatch:
-    """The changes to some kinds after a revision."""
+    """The changes to some kinds after a revision; ``missing`` are kinds that the cluster does not know yet."""
 
     def __init__(
-        self, cluster: Cluster, forms: Sequence[Form[Any]], *, since: Revision, silent: float = SILENT
+        self,
+        cluster: Cluster,
+        forms: Sequence[Form[Any]],
+        *,
+        since: Revision,
+        missing: Sequence[Form[Any]] = (),
+        silent: float = SILENT,
     ) -> None:
         self._cluster = cluster
+        self._missing = missing
         self._silent = silent
         collections = dict.fromkeys(collection for form in forms for collection in form.collections)
         self._places = [
@@ -201,6 +212,8 @@ class KubernetesWatch:
             self._settled_at = time.monotonic() + SETTLE
 
     def _open(self, place: Place) -> None:
+        if self._is_settled() and (kind := self._cluster.appeared(self._missing)):
+            raise Compacted(f"the cluster has {kind} now: list again")
         if not place.position:
             self._begin(place)
         elif not self._cluster.has_seen(place.position) and place.position > (found := self._cluster.revision()):

@@ -13,11 +13,12 @@ from cloudnet.errors import BadInput
 from cloudnet.store.api import Store
 
 
-def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
+def open_store(url: str, environ: Mapping[str, str] = os.environ, *, node: str = "") -> Store:
     """Return the store of a URL: ``sqlite:///var/lib/cloudnet/store.sqlite``, ``etcd://10.0.0.1:2379``, ``kubernetes://``.
 
     The environment says how to speak to etcd (TLS files, user, and the members where the URL names none) and where a
-    Kubernetes API is (``KUBECONFIG``, or what a pod is given).
+    Kubernetes API is (``KUBECONFIG``, or what a pod is given). ``node`` is whose agent reads: a store that can leaves
+    out what is about other nodes only.
 
     Raises:
         BadInput: no store is called that, or the environment makes no sense with it.
@@ -36,7 +37,7 @@ def open_store(url: str, environ: Mapping[str, str] = os.environ) -> Store:
     if separator and scheme in {"etcd", "etcds"}:
         return _etcd(url, environ)
     if scheme == "kubernetes":
-        return _kubernetes(url, environ)
+        return _kubernetes(url, environ, node)
     raise BadInput(
         f"expected kubernetes://, sqlite:///ABSOLUTE/PATH, etcd://HOST:PORT, etcds://HOST:PORT or memory://, "
         f"found {url!r}",
@@ -52,9 +53,9 @@ def _etcd(url: str, environ: Mapping[str, str]) -> Store:
     return EtcdStore(Client(etcd_settings.parse(url, environ)))
 
 
-def _kubernetes(url: str, environ: Mapping[str, str]) -> Store:
+def _kubernetes(url: str, environ: Mapping[str, str], node: str) -> Store:
     from cloudnet.store import kubernetes_settings  # noqa: PLC0415 - see above
     from cloudnet.store.kubernetes import KubernetesStore  # noqa: PLC0415 - see above
     from cloudnet.store.kubernetes_client import Client  # noqa: PLC0415 - see above
 
-    return KubernetesStore(Client(kubernetes_settings.parse(url, environ)))
+    return KubernetesStore(Client(kubernetes_settings.parse(url, environ)), node=node)

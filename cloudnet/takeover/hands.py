@@ -15,6 +15,7 @@ from cloudnet.ipam.allocator import Allocator
 from cloudnet.ipam.choose import Matches
 from cloudnet.kernel.api import Kernel
 from cloudnet.store.api import Store
+from cloudnet.takeover.leavings import Leavings
 from cloudnet.takeover.remains import Remains
 
 NETWORKS = Path("/var/lib/cni/networks")  # host-local's own default
@@ -36,6 +37,7 @@ class Hands:
     agent: Callable[[], tuple[bool, str]]
     clock: Clock
     remains: Remains
+    leavings: Leavings
     networks: Path = NETWORKS
 
     def now(self) -> datetime:

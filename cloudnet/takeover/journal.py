@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.model.addresses import NodeName
 from cloudnet.takeover.plan import Job
+
+FINISH: Final = "finish"  # of no step, but noted as one: what the predecessor left is being removed
 
 
 class Busy(CloudnetError):

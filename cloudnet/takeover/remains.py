@@ -7,15 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
-from cloudnet.kernel import iptables, ruleset
+from cloudnet.kernel import iptables
 from cloudnet.kernel.foreign import ForeignRoutes
+from cloudnet.kernel.nft import remove
 from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.nat import plan as nat
 from cloudnet.policy import elements as policy
 
 PREFIX: Final = "cali-"  # of Felix's chains
 _MARK: Final = "cali:"  # in comments of Felix's rules in other chains
-_PROTOCOLS: Final = frozenset({80, 12})  # Felix, BIRD
+PROTOCOLS: Final = frozenset({80, 12})  # Felix, BIRD
 _TABLE: Final = "calico"  # of families ip and ip6, with nftablesMode Enabled
 _PROGRAM: Final = "calico-node"
 
@@ -80,12 +81,12 @@ class HostRemains:
             routes.raise_again(bytes.fromhex(route))
 
     def _foreign(self) -> ForeignRoutes:
-        return ForeignRoutes(_PROTOCOLS, self._spared, allow_host_network=self._allowed)
+        return ForeignRoutes(PROTOCOLS, self._spared, allow_host_network=self._allowed)
 
     def drop_ours(self) -> None:
         with closing(NftLibrary(allow_host_network=self._allowed)) as nft:
             for table in (policy.TABLE, nat.TABLE):
-                nft.run(f"{ruleset.delete_table(table)}\n")
+                remove(nft, table)
 
 
 def _command(process: Path) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cloudnet.takeover import act, plan
 from cloudnet.takeover import back as backwards
 from cloudnet.takeover.hands import Hands
-from cloudnet.takeover.journal import Journal, Phase
+from cloudnet.takeover.journal import FINISH, Journal, Phase
 from cloudnet.takeover.plan import Job
 from cloudnet.takeover.steps import Step
 
@@ -50,10 +50,13 @@ def back(hands: Hands, journal: Journal) -> Iterator[Done]:
 
     Raises:
         CloudnetError: a step cannot be taken back; what is done stays, and the next call goes on.
+        Stopped: what the predecessor left is being removed already.
     """
     job = journal.job
     if job is None:
         return
+    if FINISH in journal.steps:
+        raise act.Stopped("there is no way back: `takeover finish` has begun here, and goes on when it is run again")
     given_back = journal.steps.get("close" if job.block else "cni")
     if given_back is not None and given_back.phase is Phase.UNDONE:
         backwards.notice_gone(hands, job)

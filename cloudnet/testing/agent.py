@@ -1,6 +1,6 @@
 """An agent's loop over any kernel door, without threads, sockets or sleep: for tests and measurements.
 
-``Host`` does what ``agent/main.py`` does, on a clock that it moves itself; ``answers`` decides which probes come
+``Host`` does what ``agent/owner.py`` does, on a clock that it moves itself; ``answers`` decides which probes come
 back, ``present`` which remote agents run.
 """
 

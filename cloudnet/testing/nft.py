@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from cloudnet.kernel import ruleset
-from cloudnet.kernel.nft import ElementChange, Exclude, Include, Nft, NftError, Standing, Traffic
+from cloudnet.kernel.nft import ElementChange, Exclude, Include, Nft, NftError, Standing, Traffic, remove
 from cloudnet.kernel.ruleset import Element, Fate, Hook, KeyType, Set, Span, Table, Verdict
 
 TABLE = Table("cn-test")
@@ -191,6 +191,25 @@ class NftContract:
 
         nft.run(ruleset.script([ruleset.delete_table(TABLE)]))
         nft.run(ruleset.script([ruleset.delete_table(TABLE)]))
+
+        assert nft.tables() == {OTHER}
+
+    def test_flushing_a_table_takes_rules_and_leaves_all_that_they_ask(self, nft: Nft) -> None:
+        begin(nft)
+        nft.run(ruleset.script([ruleset.add_rule(TABLE, "main", "accept"), ruleset.add_set(PODS, [pod("cali1")])]))
+
+        nft.run(ruleset.script([ruleset.flush_table(TABLE), ruleset.flush_table(OTHER)]))
+
+        assert {name: chain.rules for name, chain in standing(nft).chains.items()} == {"main": (), "pod": ()}
+        assert elements(nft, PODS) == {pod("cali1")}
+        assert nft.tables() == {TABLE, OTHER}
+
+    def test_removing_a_table_is_idempotent_and_leaves_others_alone(self, nft: Nft) -> None:
+        begin(nft)
+        nft.run(ruleset.script([ruleset.add_table(OTHER), ruleset.add_set(PODS, [pod("cali1")])]))
+
+        remove(nft, TABLE)
+        remove(nft, TABLE)
 
         assert nft.tables() == {OTHER}
 

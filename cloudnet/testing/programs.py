@@ -18,8 +18,10 @@ from ipaddress import IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 
 from cloudnet.agent import actions
-from cloudnet.agent.main import Agent, hear_resources
-from cloudnet.agent.main import Stop as StopAgent
+from cloudnet.agent.main import hear_resources
+from cloudnet.agent.owner import Agent
+from cloudnet.agent.owner import Inbox as AgentInbox
+from cloudnet.agent.owner import Stop as StopAgent
 from cloudnet.agent.reporter import Reporter
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
@@ -105,7 +107,7 @@ def running_agent(store: Store, node: str, directory: Path) -> Iterator[RunningA
     eth0 = Link("eth0", 2, 1500, up=True, addresses=(address_of(number),))
     kernel = MemoryKernel([eth0], [Gateway(Family.IPV4, "eth0", ip_address(f"10.0.{number}.1"))])
     with ExitStack() as stack:
-        inbox: queue.SimpleQueue[actions.Input | StopAgent] = queue.SimpleQueue()
+        inbox: AgentInbox = queue.SimpleQueue()
         reporter = Reporter(guarded, retry=0.2)
         stack.callback(reporter.close)
         agent = Agent(config, inbox, clock, kernel=kernel, sockets=Mute(), reporter=reporter)
@@ -143,6 +145,9 @@ def join(store: Store, number: int) -> None:
     store.create(Node(Metadata(name), (address_of(number),), (tunnel,)))
     meta = Metadata(f"{name}-10-65-{number}-0-26")
     store.create(BlockAffinity(meta, NodeName(name), block_of(number), AffinityState.CONFIRMED))
+
+
+POOL = IPv4Network("10.65.0.0/16")
 
 
 def address_of(number: int) -> IPv4Interface:

@@ -22,6 +22,7 @@ from cloudnet.cni.runtime import Attachment, Runtime
 from cloudnet.kernel import netns
 from cloudnet.lab import cluster, spec
 from cloudnet.lab.lab import Lab
+from cloudnet.lab.programs import Programs
 from cloudnet.lab.spec import LAB_SETTINGS, LabSpec
 from cloudnet.lab.traffic import Endpoint, Flow, Traffic
 from cloudnet.model.addresses import Address, Network
@@ -74,9 +75,13 @@ class TakenNode:
 
     def runtime(self) -> Runtime:
         """Return what a container runtime would do now: the first configuration by name."""
-        files = sorted(f for f in self.conf.iterdir() if f.suffix in {".conf", ".conflist", ".json"})
         prefix = netns.command_inside(self.namespace, [])
-        return Runtime(json.loads(files[0].read_text()), [self.bin, PLUGINS], prefix=prefix)
+        return Runtime(self._configuration(), [self.bin, PLUGINS], prefix=prefix)
+
+    def _configuration(self) -> Mapping[str, Any]:
+        files = sorted(f for f in self.conf.iterdir() if f.suffix in {".conf", ".conflist", ".json"})
+        found: Mapping[str, Any] = json.loads(files[0].read_text())
+        return found
 
     def attach(self, name: str) -> Pod:
         namespace = spec.pod_namespace(self.lab.name, self.name, name)
@@ -90,9 +95,12 @@ class TakenNode:
         return pod
 
     def detach(self, name: str) -> None:
-        """Let a pod end as a runtime does: the plugin that is configured now, then the namespace."""
+        """Let a pod end as a runtime does: the plugin that is configured now, then the namespace.
+
+        What the pod's ADD returned is handed on in the version of that configuration, as libcni converts it.
+        """
         pod = self.pods.pop(name)
-        self.runtime().delete(pod.attachment, dict(pod.result))
+        self.runtime().delete(pod.attachment, {**pod.result, "cniVersion": self._configuration()["cniVersion"]})
         netns.remove(pod.namespace)
 
     # --- the takeover -----------------------------------------------------------------------------------
@@ -116,7 +124,7 @@ class TakenNode:
 
     def start_agent(self) -> None:
         self.lab.start_agent(self.name)
-        self.lab._wait_answer(f"agent {self.name}", self.lab._socket(self.name), _PATIENCE)  # noqa: SLF001 - its friend
+        Programs(self.lab.name).wait_agent(self.name, _PATIENCE)
 
     def stop_agent(self) -> None:
         self.lab.kill_agent(self.name)

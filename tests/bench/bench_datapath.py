@@ -25,8 +25,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from cloudnet.kernel import netns
-from cloudnet.lab.lab import Lab, LabNode
+from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec
+from cloudnet.lab.views import LabNode
 from cloudnet.model.paths import PathKind
 from cloudnet.model.resources import EncapMode, IPPool
 from cloudnet.store import api

@@ -1,4 +1,4 @@
-"""Demos as people run them, judged as the programs that read them do."""
+"""Demos as people run them, judged as the programs that read them do; and which rights they must have used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Demo = Callable[..., dict[str, Any]]
 
@@ -39,3 +41,19 @@ def run(arguments: tuple[object, ...]) -> dict[str, Any]:
     result = json.loads(done.stdout)
     assert done.returncode == 0 or not all(promise["ok"] for promise in result["promises"]), done.stderr
     return result
+
+
+@pytest.fixture
+def needed_rights() -> Callable[[str], set[str]]:
+    """Return what tells which rights are printed because they are seen in one place, in the demo's words."""
+
+    def of(evidence: str) -> set[str]:
+        every = yaml.safe_load((Path(__file__).parents[1] / "cases" / "kubernetes_rights.yaml").read_text())
+        return {
+            f"{account} {verb} {resource}"
+            for account, tables in every.items()
+            for resource, verbs in tables.get(evidence, {}).items()
+            for verb in verbs
+        }
+
+    return of

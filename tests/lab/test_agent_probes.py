@@ -55,6 +55,15 @@ def heard(answers, seconds=0.3):
         return None
 
 
+def answered(ours, answers, probes):
+    """Send until the first answer comes: the wire needs a moment to come up, neighbour discovery another."""
+    answer = None
+    for _ in range(20):
+        assert ours.send(probes) == 0
+        answer = answer or heard(answers)
+    return answer
+
+
 def probe(version, sequence=1):
     source, destination, _, _, block = ENDS[version]
     return [ProbeToSend(block, sequence, source, destination)]
@@ -66,12 +75,20 @@ def test_a_probe_is_answered_from_node_to_node(pair, version):
     tunnel, _, our_address, their_address, block = ENDS[version]
     theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
 
-    answer = None
-    for _ in range(20):  # the wire needs a moment to come up, neighbour discovery another
-        assert ours.send(probe(version, 9)) == 0
-        answer = answer or heard(answers)
+    answer = answered(ours, answers, probe(version, 9))
 
     assert (answer.block, answer.sequence, answer.source) == (block, 9, their_address)
+
+
+def test_a_probe_from_a_nodes_own_address_is_answered_too(pair):
+    """A node that may not send from its tunnel's address probes from its own."""
+    _, ours, theirs, answers = pair
+    tunnel, destination, our_address, their_address, block = ENDS[4]
+    theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
+
+    answer = answered(ours, answers, [ProbeToSend(block, 5, our_address, destination)])
+
+    assert (answer.block, answer.sequence, answer.source, answer.kind) == (block, 5, their_address, PacketKind.ANSWER)
 
 
 def call(sequence=1):
@@ -84,10 +101,7 @@ def test_a_known_node_that_calls_is_told_that_somebody_is_there(pair):
     tunnel, _, our_address, their_address, block = ENDS[4]
     theirs.answer_peers(AnswerPeers({tunnel: (their_address, our_address)}, frozenset()))
 
-    answer = None
-    for _ in range(20):  # the wire needs a moment to come up
-        ours.send(call(3))
-        answer = answer or heard(answers)
+    answer = answered(ours, answers, call(3))
 
     assert (answer.block, answer.sequence, answer.source) == (block, 3, their_address)
     assert answer.kind is PacketKind.PRESENT

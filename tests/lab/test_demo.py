@@ -35,7 +35,8 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo
 
     result = demo(*SMALL, *chosen, "--report", page)
 
-    assert set(result) == {"steps", "promises"}
+    assert set(result) == {"steps", "promises", "rights"}
+    assert result["rights"] is None, "a file knows no accounts"
     assert [(step["fault"], step["kind"]) for step in result["steps"]] == [
         ("no-routes", "heal"),
         ("quota", "planned"),
@@ -56,15 +57,17 @@ def test_a_route_vanishes_and_the_controller_dies_and_every_promise_is_kept(demo
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", [pytest.param("etcd", marks=pytest.mark.server), "kubernetes"])
-def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, store: str) -> None:
-    chosen = ("--only", "delete-route", "--only", "api-down", "--only", "controller-kill")
+def test_on_a_store_that_is_a_server_every_promise_is_kept_too(demo, needed_rights, store: str) -> None:
+    chosen = ("--only", "delete-route", "--only", "api-down", "--only", "leader-kill")
 
     result = demo(*SMALL, "--store", store, *chosen)
 
     lost = {step["fault"]: step["lost"] for step in result["steps"] if step["kind"] != "unplanned"}
-    assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "controller-kill": 0}
+    assert lost == {"no-routes": 0, "delete-route": 0, "api-down": 0, "leader-kill": 0}
     joined = next(step for step in result["steps"] if step["kind"] == "join")
     assert 0 < joined["longest_gap_ms"] < 1000, "the store is there while the cloud's API is not"
+    if store == "kubernetes":
+        assert needed_rights("routes") <= set(result["rights"]["used"])
     assert left_behind() == []
 
 
@@ -100,4 +103,20 @@ def test_an_interrupted_demo_leaves_nothing_behind(ending) -> None:
 
     assert running.returncode not in {0, -signal.SIGKILL}, rest
     assert "Traceback" not in rest
+    assert left_behind() == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
+def test_with_addresses_of_the_cloud_every_promise_is_kept(demo, needed_rights, cloud) -> None:
+    chosen = ("--only", "fragmented", "--only", "exhausted", "--only", "take-prefix")
+
+    store = {"aws": "kubernetes", "azure": "kubernetes-older"}.get(cloud, "sqlite")
+    result = demo(*SMALL, "--cloud", cloud, "--addresses", "native", "--store", store, *chosen)
+
+    assert {step["fault"] for step in result["steps"]} == {"no-addresses", "fragmented", "exhausted", "take-prefix"}
+    taken = next(step for step in result["steps"] if (step["fault"], step["kind"]) == ("take-prefix", "unplanned"))
+    assert 0 < taken["longest_gap_ms"] < 1000
+    if store == "kubernetes":
+        assert needed_rights("native") <= set(result["rights"]["used"])
     assert left_behind() == []

@@ -409,17 +409,20 @@ def test_a_device_with_a_shaper_shows_it(nodes):
     assert seen["eth0"] <= {"noqueue"}
 
 
-def test_only_rules_of_others_count_as_rules(nodes):
+def test_all_rules_but_the_kernels_and_the_probes_count(nodes):
     door = nodes.doors["n1"]
     assert not door.has_rules()
     nodes.ip("n1", "rule add priority 98 ipproto udp dport 4793 table 4793 protocol 67")
     assert not door.has_rules()
     nodes.ip("n1", "rule add priority 99 from 192.0.2.1 table 99")
+    of_others = door.has_rules()
+    nodes.ip("n1", "rule delete priority 99", "rule add priority 104 from 192.0.2.1 table 4794 protocol 67")
 
-    found = door.has_rules()
+    ours = door.has_rules()
 
-    nodes.ip("n1", "rule delete priority 98", "rule delete priority 99")
-    assert found
+    nodes.ip("n1", "rule delete priority 98", "rule delete priority 104")
+    assert of_others
+    assert ours
 
 
 def test_by_rules_of_others_packets_go_where_these_say(nodes):

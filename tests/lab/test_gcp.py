@@ -10,11 +10,13 @@ import pytest
 
 from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec
+from cloudnet.model.paths import PathKind, Reason
 
 pytestmark = pytest.mark.lab
 
 NAME = f"g{os.getpid() % 100000}"
 DEMO = f"gd{os.getpid() % 100000}"
+CLOSED = f"gc{os.getpid() % 100000}"
 PROPAGATION = 0.2
 SOON = 20.0
 
@@ -133,18 +135,76 @@ def set_aliases(lab, node, aliases):
     lab.cloud.api("PATCH", f"{path}/updateNetworkInterface?networkInterface=nic0", body)
 
 
-def test_a_machine_made_without_forwarding_neither_sends_nor_gets_what_is_not_its_own(lab):
-    program(lab, "n1")
-    program(lab, "n2")
-    assert reaches(lab, "n1/p1", "n2/p1")
-    record = lab.state.node("n2")
+def close(lab, node):
+    """Make a node's machine anew, as one that may not forward."""
+    record = lab.state.node(node)
     zone, _, name = record.instance.partition("/")
     machine = lab.cloud.api("GET", f"zones/{zone}/instances/{name}")
     lab.cloud.terminate(record.instance)
     nics = [{key: nic[key] for key in ("subnetwork", "networkIP")} for nic in machine["networkInterfaces"]]
+    lab.cloud.api("POST", f"zones/{zone}/instances", {"name": name, "networkInterfaces": nics})
+    lab.cloud.sync()
+
+
+@pytest.fixture
+def closed():
+    """A lab with the cloud's addresses on machines that may not forward; p1 has one of the pool, p2 of the cloud."""
+    wanted = LabSpec(
+        CLOSED, nodes=2, subnets=2, pods=1, cloud="gcp", addresses="native", agents=False, controller=False
+    )
+    built = Lab.up(wanted)
+    try:
+        for record in built.state.nodes:
+            close(built, record.name)
+        built.start_controller()
+        for record in built.state.nodes:
+            built.start_agent(record.name)
+            assert eventually(lambda node=record.name: built.supply(node)[0] > 0)
+            built.start_pod(record.name)
+        yield built
+    finally:
+        built.down()
+
+
+def eventually(holds, *, within=SOON):
+    end = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def chosen(lab, node, place):
+    """Return the path from a node to a pod's block."""
+    block = lab.pod(place).block
+    return next((path for path in lab.paths(node) if path.block == block), None)
+
+
+def is_native(lab, node, place):
+    path = chosen(lab, node, place)
+    return path is not None and path.kind is PathKind.NATIVE
+
+
+def test_without_forwarding_pods_with_the_clouds_addresses_go_natively_and_others_by_vxlan(closed):
+    assert eventually(lambda: is_native(closed, "n1", "n2/p2") and is_native(closed, "n2", "n1/p2"))
+    before = closed.cloud.stats()["drops"]
+
+    met = [reaches(closed, f"n1/{a}", f"n2/{b}", within=5.0) for a in ("p1", "p2") for b in ("p1", "p2")]
+
+    assert met == [True] * 4
+    assert closed.cloud.stats()["drops"] == before, "nothing was sent from an address that is not the machine's"
+    assert chosen(closed, "n1", "n2/p1").reason is Reason.POOL_MODE
+    assert "go over VXLAN" in chosen(closed, "n1", "n2/p2").detail
+
+
+def test_a_machine_made_without_forwarding_neither_sends_nor_gets_what_is_not_its_own(lab):
+    program(lab, "n1")
+    program(lab, "n2")
+    assert reaches(lab, "n1/p1", "n2/p1")
     before = lab.cloud.stats()["drops"]
 
-    lab.cloud.api("POST", f"zones/{zone}/instances", {"name": name, "networkInterfaces": nics})
+    close(lab, "n2")
 
     assert is_lost(lab, "n1/p1", "n2/p1")
     assert is_lost(lab, "n2/p1", "n1/p1")

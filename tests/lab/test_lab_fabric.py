@@ -10,7 +10,8 @@ from ipaddress import IPv4Network
 import pytest
 
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.lab import Lab, remove
+from cloudnet.lab.lab import Lab
+from cloudnet.lab.removal import remove
 from cloudnet.lab.spec import LabSpec
 
 pytestmark = pytest.mark.lab

@@ -15,7 +15,8 @@ import pytest
 from cloudnet.errors import MissingTool
 from cloudnet.lab import nodes, processes, state
 from cloudnet.lab.errors import LabError
-from cloudnet.lab.lab import Lab, remove
+from cloudnet.lab.lab import Lab
+from cloudnet.lab.removal import remove
 from cloudnet.lab.spec import LabSpec
 
 pytestmark = pytest.mark.lab

@@ -24,6 +24,8 @@ from cloudnet.model.paths import PathKind
 from cloudnet.model.resources import EncapMode, IPAMHandle, IPPool
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store import api
+from cloudnet.testing import containerd
+from cloudnet.testing.containerd import wait
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -34,29 +36,10 @@ CGROUPS = Path("/sys/fs/cgroup")
 NETWORK = "k8s-pod-network"
 SERVE = "nc -ll -p 8080 -e cat"
 
-CONFIG = """
-version = 2
-root = "{folder}/root"
-state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "{folder}/containerd.sock"
-[ttrpc]
-  address = "{folder}/containerd.sock.ttrpc"
-"""
-
 WITH_OUR_FOLDERS = (
     "mount -t overlay etc -o lowerdir={folder}/etc:/etc /etc && "
     "mount -t overlay opt -o lowerdir={folder}/opt:/opt /opt && exec "
 )
-
-
-def wait(done, what, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < end, f"{what}: not after {seconds:g} s"
-        time.sleep(0.05)
-    return found
 
 
 def image() -> bytes:
@@ -100,9 +83,8 @@ class Containerd:
         self.running = {}
         folder.mkdir()
         install(lab, node, folder)
-        (folder / "config.toml").write_text(CONFIG.format(folder=folder))
         self.log = (folder / "log").open("w")
-        command = self.inside(["containerd", "--config", str(folder / "config.toml"), "--log-level", "warn"])
+        command = self.inside(containerd.daemon(folder))
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         wait(lambda: self.ctr("version", check=False).returncode == 0, "containerd answers")
         (folder / "image.tar").write_bytes(image())
@@ -112,7 +94,7 @@ class Containerd:
         return netns.command_inside(self.lab.node(self.node).namespace, command)
 
     def command(self, *arguments):
-        words = ["ctr", "--address", f"{self.folder}/containerd.sock", "--namespace", self.namespace, *arguments]
+        words = [*containerd.ctr(self.folder), "--namespace", self.namespace, *arguments]
         script = WITH_OUR_FOLDERS.format(folder=self.folder) + '"$@"'
         return self.inside(["unshare", "--mount", "sh", "-c", script, "sh", *words])
 

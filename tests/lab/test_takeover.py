@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from cloudnet.kernel import netns
 from cloudnet.lab.traffic import Flow, Traffic
 from cloudnet.model.resources import IPAMBlock, IPAMConfiguration, IPPool, IPReservation
+from cloudnet.store.api import change
 from cloudnet.testing import takeover
 from cloudnet.testing.takeover import both_ways, eventually, open_all
 
@@ -159,6 +161,58 @@ def test_nodes_of_flannel_are_taken_over_one_by_one_and_go_on_without_it_or_back
             for node in nodes:  # each node must have left before the first stops receiving
                 node.run(line)
         unharmed(traffic, begin)
+
+
+def test_what_flannel_left_goes_node_by_node_with_its_last_pods_and_no_packet_is_lost():
+    served = takeover.served_by(name("e"), "10-flannel.conflist", takeover.flannel, routed=False)
+    with served as nodes, Traffic() as traffic:
+        takeover.flanneld(nodes)
+        n1, n2 = nodes
+        olds = both_ways(n1.attach("old"), n2.attach("far"))
+        begin = traffic.mark()
+        open_all(traffic, olds)
+        for node in nodes:
+            node.start_agent()
+            succeeds(node.takeover("run", *POOL))
+        open_all(traffic, both_ways(*(node.attach("new") for node in nodes)))
+        for node in nodes:
+            eventually(lambda node=node: "vxlan.calico" in node.run("ip route"), lambda: "no ground")
+
+        early = n1.takeover("finish")
+        refused = n1.takeover("rollback")
+        unharmed(traffic, begin)
+        for flow in olds:
+            traffic.close(flow)
+        begin = traffic.mark()
+        for node, old in ((n1, "old"), (n2, "far")):  # the link itself: sockets of the traffic hold the namespace
+            netns.execute(node.pods[old].namespace, ["ip", "link", "delete", "eth0"])
+            node.detach(old)
+        masquerade(n1.lab)
+        second = n2.takeover("finish")
+        first = n1.takeover("finish")
+        unharmed(traffic, begin)
+
+        assert (early.returncode, refused.returncode) == (7, 1)
+        assert "1 pod from before the takeover runs here" in early.stdout
+        assert "set natOutgoing of pool 'takeover' first" in early.stdout
+        assert "node 'n2' may send by it" in early.stdout
+        assert "there is no way back" in refused.stderr
+        succeeds(second)
+        succeeds(first)
+        for node in nodes:
+            left = node.run("ip -br link") + node.run("ip route") + node.run("iptables-save")
+            assert [word for word in ("flannel.1", "cni0", "FLANNEL") if word in left] == []
+            assert [file.name for file in node.conf.iterdir()] == ["10-cloudnet.conflist"]
+            assert "nothing to do" in succeeds(node.takeover("finish"))
+        assert not stored(n1.lab, IPReservation)
+
+
+def masquerade(lab):
+    store = lab.store()
+    try:
+        change(store, IPPool, "takeover", lambda seen: replace(seen, nat_outgoing=True))
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ SECTION("ingress/forward") int forward(struct __sk_buff *packet)
 	return try_to_forward(packet, BPF_FIB_LOOKUP_DIRECT);
 }
 
-/* On the way into a node with rules of others. */
+/* On the way into a node with rules. */
 SECTION("ingress/forward_by_rules") int forward_by_rules(struct __sk_buff *packet)
 {
 	return try_to_forward(packet, 0);

@@ -77,11 +77,38 @@ class Cloud(Protocol):
         """Take away what ``claim`` made, and nothing else."""
 
 
+class Tenant(Protocol):
+    """Somebody else in a lab's account, who has addresses of the nodes' subnets; where pods can have such.
+
+    Every method raises ``LabError`` with the cloud's own words when it fails.
+    """
+
+    @property
+    def address_writes(self) -> frozenset[str]:
+        """The calls of cloudnet that take and give back addresses, as the account's permissions name them."""
+
+    def fragment(self, subnet: str) -> None:
+        """Have an address in every free prefix of a subnet."""
+
+    def fill(self, subnet: str) -> None:
+        """Have every address of a subnet that is free."""
+
+    def leave(self, subnet: str) -> None:
+        """Give back what ``fragment`` and ``fill`` took."""
+
+    def rob(self, interface: str, prefix: IPv4Network) -> None:
+        """Take a prefix away from a node's interface, for himself."""
+
+    def restore(self, interface: str, prefix: IPv4Network) -> None:
+        """Give the interface its prefix back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of cloud that a lab can be.
 
     ``process`` is the module that runs in the cloud's namespace, ``packages`` what it and the plugin import.
+    ``tenant`` makes somebody else in the account from the hand; without it pods get no addresses of the cloud here.
     The rest is as in ``Manners``; where a subnet is not flat, all that passes between
     machines goes by its router, which answers every ARP request.
     """
@@ -96,6 +123,7 @@ class Kind:
     tells_death: bool = True
     zonal: bool = False
     without: frozenset[str] = frozenset()
+    tenant: Callable[[Any], Tenant] | None = None  # of the hand that ``hand`` makes
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @property

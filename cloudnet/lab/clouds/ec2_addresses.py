@@ -45,13 +45,30 @@ def assign(version: Family, parameters: Parameters, vpcs: Vpcs) -> Given | Refus
     interface = vpcs.interfaces.get(InterfaceId(parameters.get("NetworkInterfaceId", "")))
     if interface is None:
         return _no_interface(parameters)
-    length, count = asked(version, parameters)
+    named = _named(version, parameters)
+    length, count = (PREFIX[version], len(named)) if named else asked(version, parameters)
     if count < 1:
         return Refusal(400, "MissingParameter", "Either a count or addresses must be specified.")
     machine = vpcs.machines.get(interface.instance) if interface.instance else None
     if refusal := _beyond(machine, interface, version, length, count):
         return refusal
+    if named:
+        return _these(vpcs, interface.subnet, version, named)
     return _free(vpcs, interface.subnet, version, length, count)
+
+
+def _named(version: Family, parameters: Parameters) -> list[Network]:
+    """Return the prefixes that a request names."""
+    return [ip_network(v) for k, v in sorted(parameters.items()) if k.startswith(f"Ipv{version:d}Prefix.")]
+
+
+def _these(vpcs: Vpcs, subnet: SubnetId, version: Family, wanted: Iterable[Network]) -> Given | Refusal:
+    """Give just these prefixes, if they are free; the code of the refusal is assumed."""
+    holes = set(_holes(vpcs.subnets[subnet], version, PREFIX[version], _taken(vpcs, subnet)))
+    for prefix in wanted:
+        if prefix not in holes:
+            return Refusal(400, "InvalidParameterValue", f"The prefix {prefix} is not available in the subnet.")
+    return Given(tuple(wanted))
 
 
 def create(parameters: Parameters, vpcs: Vpcs) -> Given | Refusal:

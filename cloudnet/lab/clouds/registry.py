@@ -8,10 +8,13 @@ from types import MappingProxyType
 from cloudnet.errors import BadInput
 from cloudnet.lab.clouds.api import Kind
 from cloudnet.lab.clouds.azure.hand import Azure
+from cloudnet.lab.clouds.azure.tenant import AzureTenant
 from cloudnet.lab.clouds.gcp.hand import Google
+from cloudnet.lab.clouds.gcp.tenant import GoogleTenant
 from cloudnet.lab.clouds.ibm.hand import Ibm
 from cloudnet.lab.clouds.static.hand import NO_API, Static
 from cloudnet.lab.clouds.vpc import Aws
+from cloudnet.lab.clouds.vpc_tenant import AwsTenant
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -23,6 +26,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 Aws,
                 packages=("moto", "boto3", "werkzeug"),
                 listed=1,  # the local route
+                tenant=AwsTenant,
             ),
             Kind(
                 "azure",
@@ -31,6 +35,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 packages=("azure.mgmt.network", "azure.mgmt.compute"),
                 flat=False,
                 tells_quota=False,
+                tenant=AzureTenant,
             ),
             Kind(
                 "gcp",
@@ -39,6 +44,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 packages=("google.cloud.compute_v1",),
                 flat=False,
                 listed=1,  # the default route
+                tenant=GoogleTenant,
             ),
             Kind(
                 "ibm",

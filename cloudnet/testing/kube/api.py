@@ -9,12 +9,13 @@ import base64
 import copy
 import json
 import re
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from cloudnet.model import names
-from cloudnet.testing.kube import events, schema, status
+from cloudnet.testing.kube import definitions, events, schema, status
 from cloudnet.testing.kube.objects import Json, Objects, Type
 
 _LABEL_KEYS = "labels"
@@ -28,7 +29,9 @@ class Api:
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
+        self.establishing = 0.0  # seconds from a definition to its first object (apiextensions: establish controller)
         self._pages: dict[str, tuple[int, list[Json]]] = {}
+        self._expected: list[tuple[float, Json]] = []
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -45,12 +48,7 @@ class Api:
             revision, items = self._resume(token)
         else:
             revision = self.objects.revision
-            items = [
-                one
-                for (inside, _), one in sorted(self.objects.of(type_).items())
-                if not namespace or inside == namespace
-            ]
-            items = [one for one in items if _selected(one, query.get("fieldSelector", ""))]
+            items = [one for _, one in sorted(self.objects.of(type_).items()) if is_asked_for(one, namespace, query)]
         limit = int(query.get("limit", 0))
         meta: Json = {"resourceVersion": str(revision)}
         if limit and len(items) > limit:
@@ -114,10 +112,21 @@ class Api:
         meta |= {"uid": str(uuid4()), "creationTimestamp": _now(), "generation": 1}
         meta.pop("resourceVersion", None)
         document = self._checked(type_, document)
+        _check_definition(type_, document)
         _check_event(type_, None, document)
         stored = self.objects.put(type_, document, word="ADDED")
-        self._learn(type_, stored)
+        if type_.kind == "CustomResourceDefinition":
+            self._expected.append((time.monotonic() + self.establishing, stored))
+            self.settle()
         return stored
+
+    def apply(self, type_: Type, namespace: str, name: str, body: Json) -> tuple[int, Json]:
+        """Make an object, or lay what is said over the one that is there: lists are replaced, owners not kept."""
+        if (body.get("metadata") or {}).get("managedFields") is not None:
+            raise status.bad_request("metadata.managedFields must be nil")  # handlers/patch.go: applyPatcher
+        if (namespace if type_.namespaced else "", name) in self.objects.of(type_):
+            return 200, self.patch(type_, namespace, name, body)
+        return 201, self.create(type_, namespace, body)
 
     def replace(self, type_: Type, namespace: str, name: str, body: Json, *, sub: str = "") -> Json:
         self._check_type(type_, body)
@@ -171,6 +180,7 @@ class Api:
             _check_node(before, after)
         after["metadata"] = meta = _with_system_fields(meta, old)
         after = self._checked(type_, after)
+        _check_definition(type_, after)
         _check_event(type_, before, after)
         if _same(before, after):
             return before
@@ -178,6 +188,8 @@ class Api:
             after["metadata"]["generation"] = old.get("generation", 1) + 1
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             return self.objects.drop(type_, before)
+        if type_.kind == "CustomResourceDefinition":
+            self._learn_anew(after)
         return self.objects.put(type_, after, word="MODIFIED")
 
     # --- rules ------------------------------------------------------------------------------------------
@@ -218,10 +230,37 @@ class Api:
 
     # --- custom resources -------------------------------------------------------------------------------
 
-    def _learn(self, type_: Type, document: Json) -> None:
-        if type_.kind == "CustomResourceDefinition":
-            for one in custom_types(document):
+    def settle(self) -> None:
+        """Serve what was defined long enough ago, and say so in the definition."""
+        now = time.monotonic()
+        due = [document for when, document in self._expected if when <= now]
+        self._expected = [(when, document) for when, document in self._expected if when > now]
+        for document in due:
+            self._establish(document)
+
+    def _establish(self, definition: Json) -> None:
+        for one in custom_types(definition):
+            self.objects.types[one.key] = one
+        type_ = self.objects.types["apiextensions.k8s.io/v1", "customresourcedefinitions"]
+        conditions = [{"type": one, "status": "True"} for one in ("NamesAccepted", "Established")]
+        self.patch(type_, "", definition["metadata"]["name"], {"status": {"conditions": conditions}}, sub="status")
+
+    def _learn_anew(self, definition: Json) -> None:
+        """Check and prune by what a definition says now; what lies there stays as it is."""
+        for one in custom_types(definition):
+            if one.key in self.objects.types:
                 self.objects.types[one.key] = one
+
+    def refuse_unknown(self, type_: Type, body: Json) -> None:
+        """Refuse fields that a custom resource's schema lacks, as ``fieldValidation=Strict`` asks.
+
+        Of Kubernetes' own kinds there is no schema here.
+        """
+        if type_.schema is not None and (missing := list(schema.unknown(body, type_.schema))):
+            faults = ", ".join(f'unknown field "{path}"' for path in missing)
+            raise status.bad_request(
+                f"{type_.kind} in version {type_.version} cannot be handled: strict decoding error: {faults}"
+            )
 
     def _unlearn(self, type_: Type, document: Json) -> None:
         if type_.kind == "CustomResourceDefinition":
@@ -241,6 +280,8 @@ def custom_types(document: Json) -> list[Type]:
             spec["scope"] == "Namespaced",
             "status" in version.get("subresources", {}),
             version["schema"]["openAPIV3Schema"],
+            tuple(spec["names"].get("shortNames", ())),
+            tuple(version.get("additionalPrinterColumns", ())),
         )
         for version in spec["versions"]
         if version["served"]
@@ -308,9 +349,20 @@ def _check_node(before: Json, after: Json) -> None:
         raise status.invalid("Node", before["metadata"]["name"], causes)
 
 
+def _check_definition(type_: Type, definition: Json) -> None:
+    if type_.kind == "CustomResourceDefinition" and (causes := list(definitions.faults(definition))):
+        raise status.invalid(type_.kind, definition["metadata"]["name"], causes)
+
+
 def _check_event(type_: Type, before: Json | None, event: Json) -> None:
     if type_.kind == "Event" and (causes := list(events.faults(before, event))):
         raise status.invalid("Event", event["metadata"]["name"], causes)
+
+
+def is_asked_for(document: Json, namespace: str, query: dict[str, str]) -> bool:
+    """Tell whether a list or a watch of one namespace, or of all, is about an object."""
+    inside = document["metadata"].get("namespace", "")
+    return (not namespace or inside == namespace) and _selected(document, query.get("fieldSelector", ""))
 
 
 def _selected(document: Json, selector: str) -> bool:

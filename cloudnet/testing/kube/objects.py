@@ -18,7 +18,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Type:
-    """One resource of the API. ``status`` tells whether it has that subresource; ``schema`` is a custom one's."""
+    """One resource of the API. ``status`` tells whether it has that subresource.
+
+    ``schema``, ``short`` names and ``columns`` of a table are a custom one's.
+    """
 
     version: str
     plural: str
@@ -26,6 +29,8 @@ class Type:
     namespaced: bool = False
     status: bool = False
     schema: Mapping[str, Any] | None = None
+    short: tuple[str, ...] = ()
+    columns: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def what(self) -> str:
@@ -42,6 +47,15 @@ BUILT_IN = (
     Type("v1", "namespaces", "Namespace", status=True),
     Type("v1", "pods", "Pod", namespaced=True, status=True),
     Type("v1", "serviceaccounts", "ServiceAccount", namespaced=True),
+    Type("v1", "configmaps", "ConfigMap", namespaced=True),
+    Type("v1", "secrets", "Secret", namespaced=True),
+    Type("apps/v1", "daemonsets", "DaemonSet", namespaced=True, status=True),
+    Type("apps/v1", "deployments", "Deployment", namespaced=True, status=True),
+    Type("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", namespaced=True, status=True),
+    Type("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole"),
+    Type("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding"),
+    Type("rbac.authorization.k8s.io/v1", "roles", "Role", namespaced=True),
+    Type("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", namespaced=True),
     Type("coordination.k8s.io/v1", "leases", "Lease", namespaced=True),
     Type("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", namespaced=True),
     Type("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", namespaced=True),

@@ -45,6 +45,24 @@ def prune(value: Any, schema: Any, *, root: bool = True) -> Any:
     return kept
 
 
+def unknown(value: Any, schema: Any, path: str = "") -> Iterator[str]:
+    """Give the path of each field that its schema does not know."""
+    kept = prune(value, schema, root=not path)
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from unknown(item, schema.get("items", {}), f"{path}[{i}]")
+    if isinstance(value, dict):
+        properties, additional = schema.get("properties", {}), schema.get("additionalProperties")
+        for key, inner in value.items():
+            here = f"{path}.{key}" if path else key
+            if key not in kept:
+                yield here
+            elif key in properties and (path or key not in _ALWAYS):
+                yield from unknown(inner, properties[key], here)
+            elif isinstance(additional, dict):
+                yield from unknown(inner, additional, here)
+
+
 def faults(value: Any, schema: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Give path and message of each field that breaks its schema."""
     if value is None:

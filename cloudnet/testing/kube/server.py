@@ -20,7 +20,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -29,30 +30,18 @@ from urllib.parse import parse_qsl, urlsplit
 from cloudnet.store.connection import Endpoint
 from cloudnet.store.kubernetes_credentials import Fixed, Proof
 from cloudnet.store.kubernetes_settings import Settings
-from cloudnet.testing.kube import status
-from cloudnet.testing.kube.api import Api
+from cloudnet.testing.kube import discovery, rbac, status, table
+from cloudnet.testing.kube.api import Api, is_asked_for
+from cloudnet.testing.kube.faults import Faults
 from cloudnet.testing.kube.objects import Json, Objects, Type
 from cloudnet.testing.kube.status import Refusal
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json"}
+# JSON is YAML, too, and the only YAML that is read here.
+_APPLY = "application/apply-patch+yaml"
+_PATCHES = {"application/merge-patch+json", "application/strategic-merge-patch+json", _APPLY}
+_WRITES = {"create", "update", "patch"}
 _REMEMBERED = 10_000
-
-
-@dataclass
-class Faults:
-    """What is wrong with the server; change it while it runs. Counts are of requests still to come."""
-
-    latency: float = 0.0
-    too_many: int = 0
-    retry_after: int = 0
-    broken: int = 0
-    unanswered: int = 0  # carried out, but the connection breaks before the answer
-    forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, resource)
-    allowed: set[tuple[str, str]] | None = None  # nothing but these, discovery aside
-    tokens: set[str] = field(default_factory=set)  # empty: nobody is asked
-    silent: bool = False  # watches say nothing more, and stay open
-    bookmark_every: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +68,7 @@ class ApiServer:
         self.tls = tls
         self.objects = Objects(keep=keep)
         self.api = Api(self.objects)
+        self.rights = rbac.Rights(self.objects)
         self.faults = Faults()
         self.seen: deque[Seen] = deque(maxlen=_REMEMBERED)
         self.host = host
@@ -141,6 +131,12 @@ class ApiServer:
         with self.objects.changed, contextlib.suppress(Refusal):
             self.api.delete(type_, meta.get("namespace", ""), meta["name"], {})
         return self.create(document)
+
+    def replace(self, document: Json) -> Json:
+        """Write an object over its namesake, as ``kubectl replace`` does; what a definition defines stays."""
+        type_, meta = self._type_of(document), document["metadata"]
+        with self.objects.changed:
+            return self.api.replace(type_, meta.get("namespace", ""), meta["name"], document)
 
     def patch(self, version: str, plural: str, name: str, patch: Json, namespace: str = "") -> Json:
         with self.objects.changed:
@@ -224,38 +220,69 @@ class _Handler(BaseHTTPRequestHandler):
         kube, parts = self.server.kube, urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        faults = kube.faults
-        if faults.latency:
-            time.sleep(faults.latency)
-        if faults.tokens and self.headers.get("Authorization", "").removeprefix("Bearer ") not in faults.tokens:
-            raise status.unauthorized()
-        if faults.too_many > 0:
-            faults.too_many -= 1
-            raise status.too_many(faults.retry_after)
-        if faults.broken > 0:
-            faults.broken -= 1
-            raise status.broken()
-        if (found := _discovered(kube.objects, parts.path)) is not None:
+        if kube.faults.latency:
+            time.sleep(kube.faults.latency)
+        account = self._account()
+        self._fail()
+        if (found := self._said(account, parts.path)) is not None:
             kube.seen.append(Seen("get", parts.path, query))
             self._answer(200, found)
             return
         target = _Target.of(kube.objects, parts.path)
         verb = self._verb(target, query)
         kube.seen.append(Seen(verb, target.what, query))
-        right = (verb, target.what)
-        if right in faults.forbidden or (faults.allowed is not None and right not in faults.allowed):
-            raise status.forbidden("system:serviceaccount:cloudnet-system:cloudnet", verb, target.what, target.name)
+        self._authorize(account, target, verb, query)
         if verb == "watch":
             self._watch(target, query)
             return
         body = self._body(data)
         with kube.objects.changed:
+            kube.api.settle()
             code, answer = self._do(verb, target, query, body)
+            if verb in {"get", "list"} and target.type.schema is not None and table.ACCEPTED in self._accepted:
+                answer = table.table(target.type, answer, datetime.now(UTC))
             text = json.dumps(answer).encode()
-        if faults.unanswered > 0:
-            faults.unanswered -= 1
+        if kube.faults.unanswered > 0:
+            kube.faults.unanswered -= 1
             raise ConnectionResetError
         self._send(code, text)
+
+    def _said(self, account: rbac.Account | None, path: str) -> Json | None:
+        """Return what is to be read of no object: discovery, and to an administrator what accounts asked for."""
+        kube = self.server.kube
+        if path == rbac.PATH and account is None:
+            return kube.rights.said()
+        with kube.objects.changed:
+            return discovery.said(kube.objects.types.values(), path)
+
+    def _account(self) -> rbac.Account | None:
+        """Return which service account asks; nothing of anybody else who may."""
+        kube, token = self.server.kube, self.headers.get("Authorization", "").removeprefix("Bearer ")
+        with kube.objects.changed:
+            account = rbac.Account.of(token, kube.objects)
+        if kube.faults.tokens and account is None and token not in kube.faults.tokens:
+            raise status.unauthorized()
+        return account
+
+    def _fail(self) -> None:
+        """Refuse what is not to work now."""
+        faults = self.server.kube.faults
+        if faults.too_many > 0:
+            faults.too_many -= 1
+            raise status.too_many(faults.retry_after)
+        if faults.broken > 0:
+            faults.broken -= 1
+            raise status.broken()
+
+    def _authorize(self, account: rbac.Account | None, target: _Target, verb: str, query: dict[str, str]) -> None:
+        kube, right = self.server.kube, (verb, target.what)
+        user = account.user if account else "system:serviceaccount:cloudnet-system:cloudnet"
+        if right in kube.faults.forbidden or (account and not kube.rights.may(account, target.asked(verb, query))):
+            raise status.forbidden(user, verb, target.what, target.name)
+
+    @property
+    def _accepted(self) -> str:
+        return self.headers.get("Accept", "")
 
     def _verb(self, target: _Target, query: dict[str, str]) -> str:
         verb = _VERBS[self.command]
@@ -279,6 +306,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _do(self, verb: str, target: _Target, query: dict[str, str], body: Json) -> tuple[int, Json]:
         api = self.server.kube.api
+        if verb in _WRITES and query.get("fieldValidation") == "Strict":
+            api.refuse_unknown(target.type, body)
         match verb:
             case "list":
                 return 200, api.page(target.type, target.namespace, query)
@@ -289,13 +318,19 @@ class _Handler(BaseHTTPRequestHandler):
             case "update":
                 return 200, api.replace(target.type, target.namespace, target.name, body, sub=target.sub)
             case "patch":
-                strategic = self.headers.get("Content-Type", "").startswith("application/strategic")
-                patched = api.patch(
-                    target.type, target.namespace, target.name, body, sub=target.sub, strategic=strategic
-                )
-                return 200, patched
+                return self._patch(target, query, body)
             case _:
                 return 200, api.delete(target.type, target.namespace, target.name, body)
+
+    def _patch(self, target: _Target, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        api, content = self.server.kube.api, self.headers.get("Content-Type", "")
+        where = (target.type, target.namespace, target.name)
+        if not content.startswith(_APPLY):
+            strategic = content.startswith("application/strategic")
+            return 200, api.patch(*where, body, sub=target.sub, strategic=strategic)
+        if not query.get("fieldManager"):
+            raise status.bad_request("PatchOptions is invalid: fieldManager: is required for apply patch")
+        return api.apply(*where, body)
 
     # --- watches ----------------------------------------------------------------------------------------
 
@@ -309,12 +344,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._event("ERROR", status.gone(position, objects.oldest).body)
             self._chunk(b"")
             return
+        if query.get("sendInitialEvents") == "true":
+            position = self._begin_with_all(target, query)
         self.wfile.flush()
         until = time.monotonic() + int(query.get("timeoutSeconds", 1800))
         bookmark_at = time.monotonic() + faults.bookmark_every
         while not self.server.closing.is_set() and time.monotonic() < until and not self._is_gone():
             silent = faults.silent
             with objects.changed:
+                self.server.kube.api.settle()
                 changes = [] if silent else objects.since(target.type, position)
                 newest = objects.revision
                 if not changes:
@@ -322,7 +360,7 @@ class _Handler(BaseHTTPRequestHandler):
             if silent:
                 continue
             for change in changes:
-                if not target.namespace or change.object["metadata"].get("namespace") == target.namespace:
+                if is_asked_for(change.object, target.namespace, query):
                     self._event(change.word, change.object)
             position = max(position, newest) if not changes else changes[-1].revision
             if changes:
@@ -333,8 +371,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
         self._chunk(b"")
 
+    def _begin_with_all(self, target: _Target, query: dict[str, str]) -> int:
+        """Give everything there is, and say where that ends (Kubernetes KEP-3157)."""
+        objects = self.server.kube.objects
+        with objects.changed:
+            items = [one for one in objects.of(target.type).values() if is_asked_for(one, target.namespace, query)]
+            position = objects.revision
+        for item in items:
+            self._event("ADDED", item)
+        end = self._bookmark(target.type, position)
+        end["metadata"]["annotations"] = {"k8s.io/initial-events-end": "true"}
+        self._event("BOOKMARK", end)
+        return position
+
     def _bookmark(self, type_: Type, position: int) -> Json:
-        meta = {"resourceVersion": str(position), "creationTimestamp": None}
+        meta: Json = {"resourceVersion": str(position), "creationTimestamp": None}
         return {"kind": type_.kind, "apiVersion": type_.version, "metadata": meta}
 
     def _is_gone(self) -> bool:
@@ -385,6 +436,14 @@ class _Target:
     def what(self) -> str:
         return f"{self.type.what}/{self.sub}" if self.sub else self.type.what
 
+    def asked(self, verb: str, query: dict[str, str]) -> rbac.Asked:
+        name = self.name
+        if not name and query.get("fieldSelector", "").startswith("metadata.name="):
+            name = query["fieldSelector"].removeprefix("metadata.name=")
+        group = self.type.version.rpartition("/")[0]
+        resource = f"{self.type.plural}/{self.sub}" if self.sub else self.type.plural
+        return rbac.Asked(verb, group, resource, self.namespace, name)
+
     @classmethod
     def of(cls, objects: Objects, path: str) -> _Target:
         """Read ``/apis/GROUP/VERSION[/namespaces/NS]/PLURAL[/NAME[/SUB]]``, or ``/api/v1/...``.
@@ -404,22 +463,3 @@ class _Target:
         if sub and not (sub == "status" and found.status):
             raise status.no_such_resource()
         return cls(found, namespace, rest[1] if len(rest) > 1 else "", sub)
-
-
-def _discovered(objects: Objects, path: str) -> Json | None:
-    """Return what discovery says at a path; nothing where it is not one of discovery's."""
-    steps = path.strip("/").split("/")
-    if path == "/version":
-        return {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
-    if len(steps) == 3 and steps[0] == "apis":
-        version = "/".join(steps[1:])
-        found = [one for one in objects.types.values() if one.version == version]
-        if not found:
-            raise status.no_such_resource()
-        resources = [{"name": one.plural, "kind": one.kind, "namespaced": one.namespaced} for one in found]
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
-    if steps == ["apis"]:
-        groups = sorted({one.version for one in objects.types.values() if "/" in one.version})
-        listed = [{"name": one.partition("/")[0], "versions": [{"groupVersion": one}]} for one in groups]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-    return None

@@ -13,7 +13,7 @@ from cloudnet.model.addresses import Family
 from cloudnet.model.resources import Cause
 from cloudnet.provider.api import Instance, NetworkInterface, PodSubnet, Room, Wanted
 
-V4 = Family.IPV4
+V4, V6 = Family.IPV4, Family.IPV6
 ROOM = Room(3, MappingProxyType({V4: 9}), MappingProxyType({V4: 28}))
 MACHINE = Instance("i-1", "eni-1", "subnet-1", "zone-a")
 SUBNETS = {
@@ -74,6 +74,22 @@ def test_an_attached_interface_with_room_comes_before_another_one():
     second = eni(2, *prefixes(1, start=20))
 
     assert grow(member(eni(1, *prefixes(9)), second, pods=180, limit=250)) == Assign(second, Wanted(V4, 28, 2))
+
+
+def test_ipv6_is_the_primary_interfaces_alone():
+    room = Room(3, MappingProxyType({V6: 2}), MappingProxyType({V6: 80}))
+    six, subnets = Settings(families=frozenset({V6})), {s: replace(SUBNETS[s], free={V6: 1 << 62}) for s in SUBNETS}
+    second = eni(2)
+    empty, full = eni(1), eni(1, ip_network("fd00::/80"), ip_network("fd00:0:0:0:1::/80"))
+
+    first = grow(replace(member(empty, second, room=room), pods={V6: 3}), six, subnets=subnets)
+    taken = replace(member(eni(1, foreign={V6: 2}), second, room=room), pods={V6: 3})
+
+    assert first == Assign(empty, Wanted(V6, 80, 1))
+    assert grow(replace(member(full, second, room=room), pods={V6: 3}), six, subnets=subnets) is None
+    assert grow(taken, six, subnets=subnets).cause is Cause.QUOTA
+    assert plan.capacity(taken, V6) == 0
+    assert plan.capacity(replace(member(empty, second, room=room), pods={}), V6) == 110
 
 
 def test_slots_of_others_are_not_ours():

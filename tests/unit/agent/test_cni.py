@@ -95,6 +95,23 @@ def test_a_lost_route_is_back_after_a_resync_and_not_before(agent):
     assert agent.pods.routes[link] == before
 
 
+def test_an_agent_that_starts_mends_links_as_soon_as_it_knows_the_endpoints(agent):
+    """Not a resync later: what it looked at before it was told is no look at all."""
+    agent.add(args=POD)
+    (link,) = agent.pods.wired
+    before = list(agent.pods.routes[link])
+    agent.pods.routes[link].clear()
+    cache = CachedCluster("n1", agent.store)
+    caretaker = Caretaker(replace(agent.site, cluster=cache), agent.leases, RESYNC)
+    caretaker.look()
+
+    cache.hear([Event(EventType.PUT, one, Revision(1)) for one in agent.endpoints().values()], synced=True)
+    agent.clock.advance(1)
+    caretaker.look()
+
+    assert agent.pods.routes[link] == before
+
+
 def test_a_link_that_no_endpoint_owns_goes_after_its_grace(agent):
     agent.add(args=POD)
     (endpoint,) = agent.endpoints().values()

@@ -552,6 +552,20 @@ def test_a_refused_change_is_tried_again_ever_more_slowly():
     assert host.reports[-1].ready
 
 
+def test_a_node_that_is_made_anew_in_the_same_moment_is_reported_anew():
+    """The controller took the report away with the former node."""
+    host = goes_native(start(*OWN, *SECOND), 2)
+    written = len(host.reports)
+
+    host.hear(
+        Event(EventType.DELETED, OWN[0], Revision(900)),
+        Event(EventType.PUT, replace(OWN[0], meta=Metadata("n1", uid="other")), Revision(901)),
+    )
+
+    assert len(host.reports) == written + 1
+    assert host.reports[-1].ready
+
+
 def test_a_report_is_written_only_when_it_changes():
     host = goes_native(start(*OWN, *SECOND), 2)
     written = len(host.reports)
@@ -876,6 +890,49 @@ def test_a_native_block_has_its_ground_in_the_table_of_a_further_interface_until
     host.run(1.5)
 
     assert [early, proven, holds(host, over_vxlan)] == [True, False, True]
+
+
+POOL = IPPool(Metadata("pods"), ip_network("10.65.0.0/16"))
+FROM_POOL = Rule(Family.IPV4, 104, 4794, source=POOL.cidr)
+OVER_VXLAN = Route(PREFIX, "vxlan.calico", ip_address("10.65.2.0"), onlink=True, table=4794)
+
+
+def test_where_the_fabric_takes_own_addresses_alone_those_of_pools_keep_to_the_overlay():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, DELIVERED, POOL)
+
+    host.run(3.0)
+
+    assert host.path(PREFIX).kind is PathKind.NATIVE
+    assert holds(host, Route(PREFIX, "eth0", GATEWAY, metric=512))
+    assert holds(host, FROM_POOL)
+    assert holds(host, OVER_VXLAN)
+    assert host.path(block(2)).reason is Reason.FORWARDING
+    sources = {sent.source for sent in host.probes if sent.block == PREFIX}
+    assert sources == {ip_address("10.0.1.11")}, "a probe from a pool's address would be dropped"
+
+
+def test_once_the_fabric_takes_all_nothing_keeps_to_the_overlay():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, DELIVERED, POOL)
+    host.run(3.0)
+    host.probes.clear()
+
+    host.put(cloud(1))
+    host.run(3.0)
+
+    assert not holds(host, FROM_POOL)
+    assert not holds(host, OVER_VXLAN)
+    assert {sent.source for sent in host.probes if sent.block == PREFIX} >= {ip_address("10.65.1.0")}
+
+
+def test_without_a_block_that_the_cloud_delivers_no_rule_is_asked():
+    host = start(node(1), affinity(1), cloud(1, forwarding=False), *SECOND, POOL)
+    before = holds(host, FROM_POOL)
+
+    host.put(DELIVERED)
+    between = holds(host, FROM_POOL)
+    host.delete(DELIVERED)
+
+    assert [before, between, holds(host, FROM_POOL)] == [False, True, False]
 
 
 def test_rules_of_an_interface_go_when_it_goes():

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from cloudnet.agent.reporter import Reporter, write
+from cloudnet.errors import BadInput
 from cloudnet.model.resources import AgentReport, Metadata
 from cloudnet.store.api import StoreUnavailable
 from cloudnet.store.memory import MemoryStore
@@ -14,7 +15,8 @@ REPORT = AgentReport(Metadata("n1"), ready=True, observed=7)
 class AwayStore:
     """A store that does not answer until ``back``."""
 
-    def __init__(self):
+    def __init__(self, error=None):
+        self.error = error or StoreUnavailable("gone fishing")
         self.inner = MemoryStore()
         self.back = False
         self.asked = 0
@@ -22,7 +24,7 @@ class AwayStore:
     def __getattr__(self, name):
         self.asked += 1
         if not self.back:
-            raise StoreUnavailable("gone fishing")
+            raise self.error
         return getattr(self.inner, name)
 
 
@@ -80,3 +82,40 @@ def test_closing_does_not_wait_for_a_store_that_is_away():
     reporter.close()
 
     assert time.monotonic() - started == pytest.approx(0.0, abs=20.0)
+
+
+def test_a_report_that_an_older_definition_refuses_is_said_once_and_tried_again(caplog):
+    store = AwayStore(BadInput("expected true or false", path="status.ready"))
+    reporter = Reporter(store, retry=60.0, refused=0.01)
+    reporter.report(REPORT)
+    eventually(lambda: store.asked > 3)
+
+    store.back = True
+
+    eventually(lambda: stored(store.inner) == [7])
+    reporter.close()
+    assert sum("status.ready" in record.getMessage() for record in caplog.records) == 1
+
+
+class Forgetful(MemoryStore):
+    """A store that drops a field until it knows it."""
+
+    knows = False
+
+    def create(self, value):
+        return super().create(value if self.knows else replace(value, observed=0))
+
+    def update(self, value, *, expected):
+        return super().update(value if self.knows else replace(value, observed=0), expected=expected)
+
+
+def test_a_report_that_an_older_definition_cuts_short_is_completed_once_it_may_be():
+    store = Forgetful()
+    reporter = Reporter(store, retry=60.0, refused=0.01)
+    reporter.report(REPORT)
+    eventually(lambda: stored(store) == [0])
+
+    store.knows = True
+
+    eventually(lambda: stored(store) == [7])
+    reporter.close()

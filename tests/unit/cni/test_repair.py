@@ -40,6 +40,14 @@ def test_an_endpoint_without_a_link_is_nothing_to_repair():
     assert look() == plan({}, [], {}, 0.0)
 
 
+def test_an_endpoint_that_names_no_container_has_the_link_of_its_name():
+    """As of a static pod whose mirror was made anew: what the plugin noted on it is gone, and the pod goes on."""
+    bare = replace(ENDPOINT, container_id="")
+
+    assert look(END, endpoints=(bare,), since={"cali1": 0.0}) == plan({}, [], {}, 0.0)
+    assert look(replace(END, owner=Owner("net", "c1", "net1")), endpoints=(bare,)).since == {"cali1": 1000.0}
+
+
 def test_a_link_of_nobody_goes_after_a_grace():
     first = look(END, endpoints=())
     early = look(END, endpoints=(), since=first.since, now=1000.0 + GRACE - 1)

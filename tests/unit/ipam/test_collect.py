@@ -7,7 +7,7 @@ from cloudnet.ipam import native, picture
 from cloudnet.ipam.affinity import Moment
 from cloudnet.ipam.audit import problems
 from cloudnet.ipam.collect import EmptyHandle, IdleBlock, LeakedAddress, LoneAffinity, review
-from cloudnet.ipam.sweep import sweep
+from cloudnet.ipam.sweep import Swept, sweep
 from cloudnet.model.addresses import InterfaceId, NodeName
 from cloudnet.model.calico import affinity_name
 from cloudnet.model.calico_ipam import handle_name
@@ -90,12 +90,37 @@ def test_an_address_that_changes_hands_begins_its_grace_anew(books, reviews):
     assert kinds(reviews(2 * GRACE)) == [LeakedAddress]
 
 
-def test_addresses_of_a_node_that_is_gone_go_at_once(books, reviews):
+def test_addresses_of_a_node_that_is_gone_with_its_pods_go_at_once(books, reviews):
+    books.node("n2")
+    books.pod("web", "n2")
+    books.store.delete(Node, "n2")
+    books.store.delete(WorkloadEndpoint, "n2-k8s-web-eth0", "shop")
+
+    assert kinds(reviews(0)) == [LeakedAddress]
+
+
+def test_a_pod_keeps_its_address_while_its_node_is_made_anew(books, reviews):
+    """Who deletes a Node does not stop its pods, and the kubelet makes it anew."""
+    books.node("n2")
+    books.pod("web", "n2")
+    books.give("n2", "n2", pod="", type="vxlanTunnelAddress")
+    books.store.delete(Node, "n2")
+    away = reviews.sweep(0), reviews.sweep(GRACE / 2)
+
+    books.node("n2")
+
+    assert away == (Swept(), Swept())
+    assert reviews.sweep(GRACE) == Swept()
+    assert reviews.sweep(3 * GRACE) == Swept()
+
+
+def test_a_node_that_stays_away_loses_what_its_endpoints_say_after_the_grace(books, reviews):
     books.node("n2")
     books.pod("web", "n2")
     books.store.delete(Node, "n2")
 
-    assert kinds(reviews(0)) == [LeakedAddress]
+    assert kinds(reviews(0)) == []
+    assert kinds(reviews(GRACE)) == [LeakedAddress]
 
 
 def test_a_handle_goes_whole_or_stays_whole(books, reviews):
@@ -223,6 +248,7 @@ def test_a_node_that_is_gone_leaves_no_block_and_no_affinity(books, reviews):
     books.node("n2")
     books.pod("web", "n2")
     books.store.delete(Node, "n2")
+    books.store.delete(WorkloadEndpoint, "n2-k8s-web-eth0", "shop")
 
     reviews.sweep(0)
     reviews.sweep(1)

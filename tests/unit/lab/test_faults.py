@@ -13,10 +13,14 @@ NAMES = {
     "foreign-route",
     "delete-route",
     "blackhole",
+    "fragmented",
+    "exhausted",
+    "take-prefix",
     "stop-node",
     "api-down",
     "agent-kill",
     "controller-kill",
+    "leader-kill",
 }
 
 

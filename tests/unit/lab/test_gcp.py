@@ -200,6 +200,20 @@ def test_an_absent_list_changes_nothing_and_an_empty_one_clears(cloud):
     assert nic(cloud)["aliasIpRanges"] == []
 
 
+def test_two_machines_that_ask_at_once_get_different_ranges(cloud):
+    cloud.launch("n3", "s1", "10.0.1.13")
+    alias = {"ipCidrRange": "/28", "subnetworkRangeName": "pods"}
+    for name in ("n1", "n3"):
+        path = f"zones/z/instances/{name}"
+        before = cloud.call("GET", path).body["networkInterfaces"][0]["fingerprint"]
+        body = {"fingerprint": before, "aliasIpRanges": [alias]}
+        cloud.call("PATCH", f"{path}/updateNetworkInterface?networkInterface=nic0", body)
+    cloud.clock.advance(1.0)
+
+    found = [cloud.call("GET", f"zones/z/instances/{n}").body["networkInterfaces"][0] for n in ("n1", "n3")]
+    assert [n["aliasIpRanges"][0]["ipCidrRange"] for n in found] == ["10.200.0.0/28", "10.200.0.16/28"]
+
+
 def test_every_change_has_another_fingerprint(cloud):
     before = nic(cloud)["fingerprint"]
     update(cloud, {"fingerprint": before, "aliasIpRanges": [{"ipCidrRange": "/28", "subnetworkRangeName": "pods"}]})

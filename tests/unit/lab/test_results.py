@@ -3,7 +3,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cloudnet.lab.results import DemoResult, PathChange, Promise, StepKind, StepRecord, StepResult, promises
+from cloudnet.lab.results import (
+    DemoResult,
+    PathChange,
+    Promise,
+    Rights,
+    StepKind,
+    StepRecord,
+    StepResult,
+    Story,
+    promises,
+)
 
 
 def step(kind: StepKind, *, lost: int = 0, gap: float = 0.0, tcp: bool = True, **more: object) -> StepRecord:
@@ -72,6 +82,17 @@ def test_what_no_step_has_tried_is_not_judged() -> None:
     assert [p.unit for p in promises([step(StepKind.HEAL)])] == ["packets", "steps", "steps"]
 
 
+def test_a_call_that_is_forbidden_breaks_a_promise() -> None:
+    used = ("cloudnet-agent list nodes",)
+
+    kept = Story((), rights=Rights(used, ())).result()
+    broken = Story((), rights=Rights(used, ("cloudnet-agent delete nodes",))).result()
+
+    assert kept.ok
+    assert not broken.ok
+    assert [(p.name, p.value) for p in broken.promises if not p.ok] == [("calls that the printed rights forbid", 1)]
+
+
 def test_the_json_has_exactly_the_published_fields() -> None:
     change = PathChange("n1", "10.65.2.0/26", "native", "vxlan", "quota")
     result = DemoResult(
@@ -100,4 +121,5 @@ def test_the_json_has_exactly_the_published_fields() -> None:
             }
         ],
         "promises": [{"name": "lost", "value": 0, "unit": "packets", "target": 0, "ok": True}],
+        "rights": None,
     }

@@ -12,16 +12,17 @@ from cloudnet.clock import ManualClock
 from cloudnet.lab import spec
 from cloudnet.lab.errors import LabError
 from cloudnet.lab.journal import Run
-from cloudnet.lab.lab import LabNode, LabPod
 from cloudnet.lab.results import PathChange, StepKind
 from cloudnet.lab.runner import Runner, mesh, moved
 from cloudnet.lab.scenarios import NATIVE, VXLAN, Break, Expect, Heal, Join, NewBlock, Reopen, Standing, Step, Wait
 from cloudnet.lab.state import LabState
 from cloudnet.lab.traffic import Endpoint, Flow, FlowSample, Mark, Sample
+from cloudnet.lab.views import LabNode, LabPod
 from cloudnet.lab.watch import Change, Watch
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.paths import Path as RoutePath
 from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import Cause
 
 PROVEN = (PathKind.NATIVE, Reason.PROVEN)
 LOST = (PathKind.VXLAN, Reason.PROBES_LOST)
@@ -69,6 +70,18 @@ class FakeStage:
             old.name, old.namespace, old.subnet, old.addresses, old.agent_socket, (*old.pods, pod), blocks
         )
         return pod
+
+    def start_pod(self, node: str) -> LabPod:
+        raise AssertionError(f"no step here starts a pod on {node} with what is at hand")
+
+    def crowd(self, node: str) -> None:
+        raise AssertionError(f"no step here crowds {node}")
+
+    def disperse(self, node: str) -> None:
+        raise AssertionError(f"no step here disperses {node}")
+
+    def supply(self, node: str) -> tuple[int, Cause]:
+        raise AssertionError(f"no step here waits for addresses of {node}")
 
     def break_(self, fault: str, *, target: str = "", value: str = "") -> None:  # noqa: ARG002 - as the lab has it
         self.did.append(f"break {fault} {target}".strip())

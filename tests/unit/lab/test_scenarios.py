@@ -3,11 +3,23 @@ from __future__ import annotations
 import pytest
 
 from cloudnet.errors import BadInput
-from cloudnet.lab import faults, scenarios
+from cloudnet.lab import faults, natives, scenarios
 from cloudnet.lab.manners import Manners
 from cloudnet.lab.results import StepKind
-from cloudnet.lab.scenarios import ALL_NATIVE, NATIVE, VXLAN, Break, Expect, Heal, NewBlock, Pair, Standing
+from cloudnet.lab.scenarios import (
+    ALL_NATIVE,
+    NATIVE,
+    VXLAN,
+    Break,
+    Expect,
+    Heal,
+    NewBlock,
+    Pair,
+    Standing,
+    Supply,
+)
 from cloudnet.model.paths import PathKind, Reason
+from cloudnet.model.resources import Cause
 
 PAIRS = (Pair("n1", "b2", adjacent=False), Pair("n1", "b3", adjacent=False), Pair("n1", "b4", adjacent=True))
 PROVEN = Standing(PathKind.NATIVE, Reason.PROVEN)
@@ -68,12 +80,51 @@ def test_what_was_seen_in_passing_counts_only_where_it_is_enough() -> None:
 
 
 def test_the_story_breaks_and_heals_every_fault_of_the_lab() -> None:
-    actions = [action for step in scenarios.story(6, 3) for action in step.do]
+    steps = (*scenarios.story(6, 3), *natives.story(6, 3))
+    actions = [action for step in steps for action in step.do]
 
     broken = {action.fault for action in actions if isinstance(action, Break)}
     healed = {action.fault for action in actions if isinstance(action, Heal)}
     assert broken == set(faults.KINDS)
     assert healed == set(faults.KINDS)
+
+
+def test_the_story_of_native_addresses_breaks_what_is_theirs_and_no_routes() -> None:
+    found = {step.fault for step in natives.story(6, 3)}
+
+    assert {"fragmented", "exhausted", "take-prefix", "permission", "throttle", "api-down", "agent-kill"} <= found
+    assert not {"quota", "foreign-route", "delete-route"} & found
+    assert {step.kind for step in natives.story(6, 3)} == set(StepKind)
+
+
+def test_an_overlays_block_is_asked_about_by_name_only() -> None:
+    pair = Pair("n1", "b9", adjacent=False, overlay=True)
+    now = {("n1", "b9"): Standing(PathKind.VXLAN, Reason.POOL_MODE), ("n1", "b2"): PROVEN}
+
+    assert ALL_NATIVE.missing([PAIRS[0], pair], now, ()) == ""
+    assert Expect(VXLAN, block="b9").missing([PAIRS[0], pair], now, ()) == ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "at_hand", "cause", "missing"),
+    [
+        (Supply("n1", at_hand=2), 2, Cause.NONE, ""),
+        (Supply("n1", at_hand=2), 1, Cause.QUOTA, "n1 has 1 native addresses at hand, not 2 (quota)"),
+        (Supply("n1", cause=Cause.EXHAUSTED), 0, Cause.EXHAUSTED, ""),
+        (Supply("n1", cause=Cause.EXHAUSTED), 0, Cause.NONE, "n1 records none, not exhausted"),
+    ],
+)
+def test_a_supply_is_there_or_the_reason_is(wanted, at_hand, cause, missing) -> None:
+    assert wanted.missing(at_hand, cause) == missing
+
+
+def test_a_block_is_named_before_its_prefix_is_known() -> None:
+    first, newest = {"n1": "10.0.1.16/28"}, {"n1": "10.0.1.7/32"}
+
+    names = (scenarios.first_of("n1"), scenarios.newest_of("n1"), "10.65.1.0/26", scenarios.first_of("n2"))
+
+    found = [scenarios.resolved(name, first=first, newest=newest) for name in names]
+    assert found == ["10.0.1.16/28", "10.0.1.7/32", "10.65.1.0/26", "first of n2"]
 
 
 def test_the_story_has_a_step_of_every_kind() -> None:

@@ -1,41 +1,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from ipaddress import ip_network
 
 import kubernetes_validate
 import pytest
 
-from cloudnet.agent import cni
-from cloudnet.agent import loop as agent_loop
 from cloudnet.config import AgentConfig, ControllerConfig, load
-from cloudnet.controller import loop as controller_loop
 from cloudnet.errors import BadInput
-from cloudnet.ipam.allocator import Allocator, Request
-from cloudnet.ipam.leases import ColdLeases
-from cloudnet.manifests import build, crds, rights
+from cloudnet.manifests import build, crds
 from cloudnet.manifests.options import MEANINGS, OVERLAYS, Options, parse
 from cloudnet.model import manifests
-from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.resources import (
-    AgentReport,
-    BlockAffinity,
-    CloudRoute,
-    IPAMBlock,
-    IPPool,
-    Lease,
-    Metadata,
-    Node,
-    NodeCondition,
-)
-from cloudnet.model.workloads import EndpointId, WorkloadEndpoint, endpoint_name
-from cloudnet.policy import feed
-from cloudnet.policy.selectors import Matches
-from cloudnet.store.api import Create, Delete, StoreUnavailable, change
-from cloudnet.store.informer import Informer
-from cloudnet.store.kubernetes import KubernetesStore
-from cloudnet.store.kubernetes_client import Client
 from cloudnet.testing.kube.server import ApiServer
 
 VERSION = "1.36"
@@ -104,6 +78,24 @@ def test_the_settings_are_what_both_programs_understand(settings):
     assert json.loads(data["provider.json"]) == {"region": "x"}
 
 
+def test_pods_reach_their_own_node_unless_somebody_says_no():
+    """The API of a control plane's node, DNS caches, metadata proxies: a cluster does not work without them."""
+    actions = []
+    for settings in ((), ("endpoint_to_host=Drop",), ("takeover=true",)):
+        (sections,) = manifests.load_all(
+            only(built(*settings), "ConfigMap")["data"]["settings.yaml"], "settings.yaml"
+        )
+        actions.append(sections["agent"]["endpoint_to_host"])
+
+    assert actions == ["Accept", "Drop", "Accept"]
+
+
+@pytest.mark.parametrize("setting", ["endpoint_to_host=Maybe", "log_level=loud"])
+def test_a_setting_that_a_program_would_refuse_is_refused_at_once(setting):
+    with pytest.raises(BadInput, match=f"--set: agent.{setting.partition('=')[0]}: expected one of"):
+        built(setting)
+
+
 def test_the_agent_has_capabilities_and_not_everything():
     pod = only(built(), "DaemonSet")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -111,7 +103,7 @@ def test_the_agent_has_capabilities_and_not_everything():
     assert "privileged" not in container["securityContext"]
     assert container["securityContext"]["capabilities"] == {
         "drop": ["ALL"],
-        "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"],
+        "add": ["NET_ADMIN", "SYS_ADMIN"],
     }
     assert pod["hostNetwork"]
     assert pod["tolerations"] == [{"operator": "Exists"}]
@@ -200,25 +192,6 @@ def test_every_setting_has_a_meaning():
     assert set(MEANINGS) == set(Options.__dataclass_fields__)
 
 
-# --- rights -------------------------------------------------------------------------------------------------
-
-
-def granted(*rules):
-    """Return (verb, resource) as the API server names them."""
-    return {
-        (verb, _what(resource, group))
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-
-
-def _what(resource, group):
-    plural, slash, sub = resource.partition("/")
-    return (f"{plural}.{group}" if group else plural) + slash + sub
-
-
 @pytest.fixture
 def api():
     with ApiServer() as api:
@@ -227,83 +200,6 @@ def api():
         for name in ("n1", "n2"):
             api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         yield api
-
-
-@pytest.fixture
-def opened(api):
-    stores = []
-
-    def opened():
-        stores.append(KubernetesStore(Client(api.settings())))
-        return stores[-1]
-
-    yield opened
-    for store in stores:
-        store.close()
-
-
-def test_no_right_is_a_wildcard_or_concerns_secrets():
-    every = granted(*rights.agent_rules(), *rights.controller_rules(), *rights.lease_rules())
-
-    assert not [one for one in every if "*" in one[0] + one[1] or "secret" in one[1]]
-    assert ("update", "pods") not in every
-    assert ("delete", "pods") not in every
-
-
-def watch_all(store, kinds):
-    informer = Informer(store, kinds, lambda _: None)
-    for _ in range(2):
-        informer.step(0.05)
-    problem = informer.problem
-    informer.close()
-    return problem
-
-
-def test_an_agent_can_do_its_work_with_its_rights_and_not_a_controllers(api, opened):
-    opened().create(IPPool(Metadata("pool"), ip_network("10.65.0.0/16")))
-    api.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "p", "namespace": "default"},
-            "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
-        }
-    )
-    api.faults.allowed = granted(*rights.agent_rules())
-    store = opened()
-    name = endpoint_name(EndpointId("n1", "k8s", "p", "eth0"))
-    cold = ColdLeases(Allocator(store, now=lambda: datetime.now(tz=UTC), matches=Matches()), store)
-
-    def endpoint(addresses):
-        meta = Metadata(name, "default")
-        networks = (ip_network(addresses[0]),)
-        return [Create(WorkloadEndpoint(meta, NodeName("n1"), "k8s", "eth0", pod="p", networks=networks))]
-
-    assert watch_all(store, {*agent_loop.KINDS, *cni.KINDS, *feed.KINDS, IPAMBlock}) == ""
-    cold.take([Family.IPV4], [Request(NodeName("n1"), "h")], endpoint)
-    cold.give_back("h", [Delete(WorkloadEndpoint, name, "default")])
-    made = store.create(AgentReport(Metadata("n1")))
-    store.update(AgentReport(Metadata("n1"), ready=True), expected=made.revision)
-    for affinity in store.list(BlockAffinity).items:
-        store.delete(BlockAffinity, affinity.value.meta.name, expected=affinity.revision)
-    with pytest.raises(StoreUnavailable, match="forbids us to create cloudroutes"):
-        store.create(CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")))
-
-
-def test_a_controller_can_do_its_work_with_its_rights(api, opened):
-    api.faults.allowed = granted(*rights.controller_rules(), *rights.lease_rules())
-    store = opened()
-
-    assert watch_all(store, {*controller_loop.KINDS, Lease}) == ""
-    for value in (
-        CloudRoute(Metadata("r"), ip_network("10.65.1.0/26"), NodeName("n1")),
-        NodeCondition(Metadata("n1"), ready=True, reason="RouteCreated"),
-        Lease(Metadata("cloudnet-controller"), "a"),
-    ):
-        made = store.create(value)
-        store.update(made.value, expected=made.revision)
-    change(store, Node, "n1", lambda node: Node(node.meta, node.addresses, node.vteps, (), ""))
-    store.delete(CloudRoute, "r")
 
 
 # --- definitions --------------------------------------------------------------------------------------------
@@ -338,6 +234,7 @@ def test_a_cluster_to_be_taken_over_has_agents_where_a_label_says_so_and_nothing
     (agent,) = pod["containers"]
 
     assert pod["nodeSelector"]["cloudnet.io/agent"] == "yes"
+    assert {"DAC_OVERRIDE", "NET_RAW"} < {*agent["securityContext"]["capabilities"]["add"]}
     assert "initContainers" not in pod
     assert {m["mountPath"] for m in agent["volumeMounts"]} >= {
         "/etc/cni/net.d",

@@ -50,7 +50,8 @@ def test_a_route_is_spelt_with_intent_in_spec_and_findings_in_status():
                     "since": 7.5,
                 },
                 {"table": "rtb-b", "state": "refused", "cause": "quota", "detail": "ask for more"},
-            ]
+            ],
+            "summary": "1 programmed, 1 refused (quota)",
         },
     }
 
@@ -86,6 +87,7 @@ def test_a_route_is_spelt_with_intent_in_spec_and_findings_in_status():
                         }
                     ],
                     "prefixes": [{"cidr": "10.0.1.32/28", "interface": "eni-2", "state": "leaving", "since": 9.0}],
+                    "summary": "1 leaving",
                     "capacity": {"ipv4": 110},
                     "cause": "exhausted",
                     "detail": "subnet-1 is full",

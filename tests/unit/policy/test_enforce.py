@@ -47,6 +47,13 @@ def test_the_kernel_follows_from_state_to_state_and_holds_what_a_cold_start_woul
     policy_judge.held(follow, name="follow")
 
 
+def from_cold(state):
+    """Return what stands where a state was reached in one go."""
+    fresh = MemoryNft()
+    Enforcer(fresh).take(changes_to(state))
+    return fresh.list(TABLE)
+
+
 def a_rule_that_is_refused(line):
     return "no memory" if "dport 666" in line else None
 
@@ -233,6 +240,21 @@ def test_what_is_new_stands_before_anything_leads_to_it_and_what_goes_goes_when_
     assert 'elements = { "cali1"' in second
 
 
+def test_a_new_table_is_filled_before_a_packet_comes_there():
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.compiler.take(changes_to(one_policy(WEB).state))
+
+    enforcer.resync()
+
+    filling, hanging = nft.scripts
+    assert " hook " not in filling
+    assert 'elements = { "cali1"' in filling
+    assert " hook " in hanging
+    assert "add set" not in hanging
+    assert "add map" not in hanging
+
+
 def turning():
     """Return one state, and another in which a rule moved to a policy that stood already and the pod's list grew."""
     before = policy_cases.parse({"says": "", "policies": [{"name": "a", "ingress": [WEB]}], "packets": []}).state
@@ -263,9 +285,38 @@ def test_no_transaction_changes_rules_that_stand_and_where_an_interface_leads_as
         (False, True),
     ]
     assert "delete chain inet cloudnet detour-" in gone
-    fresh = MemoryNft()
-    Enforcer(fresh).take(changes_to(after))
-    assert nft.list(TABLE) == fresh.list(TABLE)
+    assert nft.list(TABLE) == from_cold(after)
+
+
+def widening():
+    """Return two states: nine policies let one peer in, and then the first of them lets in all of its network."""
+    port = {"action": "allow", "protocol": "tcp", "destination": {"ports": [80]}}
+    one, all_ = ({**port, "source": {"nets": [net]}} for net in ("10.9.9.9/32", "10.9.9.0/24"))
+    else_ = [{**port, "source": {"nets": [f"10.9.{number}.0/24"]}} for number in range(20, 30)]
+
+    def state(first):
+        policies = [{"name": f"p{k}", "ingress": [rule]} for k, rule in enumerate([first, *else_])]
+        return policy_cases.parse({"says": "", "policies": policies, "packets": []}).state
+
+    return state(one), state(all_)
+
+
+def test_a_point_that_becomes_a_range_is_in_both_maps_until_the_range_can_be_found():
+    before, after = widening()
+    nft = MemoryNft()
+    enforcer = Enforcer(nft)
+    enforcer.take(changes_to(before))
+    written = len(nft.scripts)
+
+    enforcer.take(differences(before, after))
+
+    new, switch = nft.scripts[written : written + 2]
+    point = "10.9.9.9 . 6 . 80"
+    assert [line for line in new.splitlines() if "-4p " in line and point in line]
+    assert "delete element" not in new
+    assert [line for line in switch.splitlines() if "delete element" in line and "-4p " in line and point in line]
+    assert "10.9.9.0-10.9.9.255 . 6 . 80" in switch
+    assert nft.list(TABLE) == from_cold(after)
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -290,9 +341,7 @@ def test_a_switch_that_is_refused_once_at_any_step_gets_there_all_the_same(step)
     assert refused
     assert not enforcer.refused
     assert not enforcer.resync()
-    fresh = MemoryNft()
-    Enforcer(fresh).take(changes_to(after))
-    assert nft.list(TABLE) == fresh.list(TABLE)
+    assert nft.list(TABLE) == from_cold(after)
 
 
 def test_a_refused_switch_leaves_nothing_behind_that_a_later_one_would_trip_over():

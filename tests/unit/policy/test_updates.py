@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 
+from cloudnet.kernel.nft import remove
+from cloudnet.policy import elements
 from cloudnet.policy.compile import changes_to
 from cloudnet.policy.enforce import Enforcer
 from cloudnet.policy.evaluate import evaluate
@@ -56,7 +58,10 @@ def flooded(judge, raw, enforcer, changes):
     return count, seen | judge.drain()
 
 
-def moving(number, many):
+ANYBODY, RANGE, POINTS = {}, {"nets": ["10.9.0.0/16"]}, {"sets": ["red"]}
+
+
+def moving(number, many, peers=(ANYBODY, RANGE, POINTS)):
     """Return a node on which the rule for port 80 stands in one of a few or many policies, and nobody lets 99 in."""
     rng = Random(number)
     count = rng.randrange(10, 14) if many else rng.randrange(1, 4)
@@ -65,7 +70,7 @@ def moving(number, many):
     rules = {
         name: [{"action": "allow", "protocol": "tcp", "destination": {"ports": [1000 + number]}}] for name in names
     }
-    peer = rng.choice([{}, {"nets": ["10.9.0.0/16"]}, {"sets": ["red"]}])
+    peer = rng.choice(peers)
     web = {"action": "allow", "protocol": "tcp", "source": peer, "destination": {"ports": [80]}}
     rules[with_80].insert(rng.randrange(2), web)
     return policy_cases.parse(
@@ -79,13 +84,22 @@ def moving(number, many):
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("many", [False, True, None], ids=["few policies", "many policies", "now few, now many"])
-def test_a_rule_that_moves_from_policy_to_policy_lets_every_packet_in_and_no_other(many):
+@pytest.mark.parametrize(
+    "node",
+    [
+        lambda number: moving(number, many=False),
+        lambda number: moving(number, many=True),
+        lambda number: moving(number, many=bool(number % 2)),
+        lambda number: moving(number, many=True, peers=[POINTS if number % 2 else RANGE]),
+    ],
+    ids=["few policies", "many policies", "now few, now many", "many policies, now a point, now a range"],
+)
+def test_a_rule_that_moves_from_policy_to_policy_lets_every_packet_in_and_no_other(node):
     good = policy_cases.parse({"says": "", "packets": [{"eth0 > cali1 tcp 80": "allow"}]}).packets[0].packet
     bad = replace(good, to_port=99)
 
     def under_traffic(judge):
-        states = [moving(number, bool(number % 2) if many is None else many) for number in range(CHANGES)]
+        states = [node(number) for number in range(CHANGES)]
         judge.outcomes([], lambda: None)
         enforcer = Enforcer(judge.nft)
         enforcer.take(changes_to(states[0]))
@@ -97,6 +111,32 @@ def test_a_rule_that_moves_from_policy_to_policy_lets_every_packet_in_and_no_oth
 
     assert count > 5 * CHANGES
     assert {number for number, _ in seen} == set(range(0, count, 2))
+
+
+@pytest.mark.kernel
+def test_a_table_that_goes_and_comes_again_drops_no_packet_that_it_lets_through():
+    good = policy_cases.parse({"says": "", "packets": [{"eth0 > cali1 tcp 80": "allow"}]}).packets[0].packet
+
+    def under_traffic(judge):
+        judge.outcomes([], lambda: None)
+        enforcer = Enforcer(judge.nft)
+        enforcer.take(changes_to(moving(1, many=True)))
+        raw = [(judge.links["eth0"], frames.ethernet(NODE_MAC, FAR_MAC, frames.build(good, 0)))]
+        seen = set()
+        with flooding(raw, MOST_PACKETS) as flood:
+            for _ in range(CHANGES):
+                remove(judge.nft, elements.TABLE)
+                seen |= judge.drain()
+                enforcer.resync()
+                seen |= judge.drain()
+            count = flood.end()
+        time.sleep(0.05)
+        return count, seen | judge.drain()
+
+    count, seen = policy_judge.held(under_traffic, name="going")
+
+    assert count > 5 * CHANGES
+    assert {number for number, _ in seen} == set(range(count))
 
 
 @pytest.mark.kernel

@@ -169,6 +169,20 @@ def test_of_several_obstacles_the_gravest_is_named():
     assert (offered.reason, offered.detail) == (Reason.BLACK_HOLED, "table rtb-b: i-2 is gone")
 
 
+def test_a_block_that_the_cloud_delivers_asks_nobody_to_forward():
+    closed = replace(THERE, cloud=cloud_node("n2", "subnet-2", forwarding=False), native=True, route=None)
+    here = replace(HERE, cloud=cloud_node("n1", "subnet-1", A, forwarding=False, problem="made without canIpForward"))
+
+    for end in (HERE, here):
+        offered = candidate(end, closed)
+        assert (offered.kind, offered.next_hop) == (PathKind.NATIVE, ip_address("10.0.1.1"))
+
+    said = choose(here, closed, candidate(here, closed), State.NATIVE).detail
+    assert said.startswith("packets from addresses of pools go over VXLAN")
+    assert said.endswith("made without canIpForward")
+    assert choose(HERE, closed, candidate(HERE, closed), State.NATIVE).detail == ""
+
+
 @pytest.mark.parametrize(
     ("here", "there", "reason", "words"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -623,12 +624,13 @@ def test_a_user_where_none_is_asked_for_does_no_harm(etcd):
 
 
 class Gateway(socketserver.ThreadingTCPServer):
-    """Plays an etcd that gives tokens t1, t2 and so on, and refuses the first watch, as etcd 3.5 says it."""
+    """Plays an etcd that gives tokens t1, t2 and so on, and ends the first watch, as etcd 3.5 says it."""
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, first):
         super().__init__(("127.0.0.1", 0), GatewayHandler)
+        self.first = first
         self.tokens = 0
         self.watching = []
 
@@ -644,10 +646,8 @@ class GatewayHandler(socketserver.StreamRequestHandler):
         else:
             self.server.watching.append(fields["Authorization"])
             first = len(self.server.watching) == 1
-            denied = {"canceled": True, "cancel_reason": "etcdserver: permission denied"} if first else {}
-            self.answer(
-                {"result": {"header": HEADER, "watch_id": "1", "created": True, **denied}}, close=bool(denied)
-            )
+            ended = self.server.first if first else {}
+            self.answer({"result": {"header": HEADER, "watch_id": "1", "created": True, **ended}}, close=bool(ended))
             self.rfile.readline()
 
     def answer(self, message, *, close):
@@ -657,24 +657,37 @@ class GatewayHandler(socketserver.StreamRequestHandler):
 
 
 HEADER = {"cluster_id": "1", "revision": "5"}
+DENIED = {"canceled": True, "cancel_reason": "etcdserver: permission denied"}
+OVERTAKEN = {"header": {"cluster_id": "1", "raft_term": "2"}, "canceled": True, "compact_revision": "9"}
 
 
-def test_a_watch_that_is_denied_for_its_token_tries_a_new_one():
-    with Gateway() as gateway:
+@contextlib.contextmanager
+def watching(first):
+    """A watch of an etcd whose first stream ends with ``first``."""
+    with Gateway(first) as gateway:
         thread = threading.Thread(target=gateway.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         address = Endpoint("127.0.0.1", gateway.server_address[1])
         client = Client(Settings((address,), username="calico"))
         watch = EtcdWatch(client, [etcd_keys.of(Lease)], since=Revision(5))
-
-        events = watch.next(0)
+        yield gateway, watch
         watch.close()
         client.close()
         gateway.shutdown()
         thread.join()
 
+
+def test_a_watch_that_is_denied_for_its_token_tries_a_new_one():
+    with watching(DENIED) as (gateway, watch):
+        events = watch.next(0)
+
     assert events == ()
     assert gateway.watching == ["t1", "t2"]
+
+
+def test_a_watch_that_a_compaction_overtook_is_told_so_without_a_revision():
+    with watching(OVERTAKEN) as (_, watch), pytest.raises(Compacted, match="before revision 9"):
+        watch.next(1)
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------

@@ -245,7 +245,11 @@ GOLDENS = [
         ours(
             "CloudAddresses",
             "n1",
-            status={"prefixes": [{"cidr": "10.0.1.32/28", "interface": "eni-1"}], "capacity": {}},
+            status={
+                "prefixes": [{"cidr": "10.0.1.32/28", "interface": "eni-1"}],
+                "summary": "1 held",
+                "capacity": {},
+            },
         ),
     ),
     (
@@ -260,7 +264,7 @@ GOLDENS = [
             "CloudRoute",
             "10-65-1-0-26",
             spec={"cidr": "10.65.1.0/26", "node": "n1"},
-            status={"tables": [{"table": "rtb-1", "state": "programmed"}]},
+            status={"tables": [{"table": "rtb-1", "state": "programmed"}], "summary": "1 programmed"},
         ),
     ),
     (

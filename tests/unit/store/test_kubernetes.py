@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_interface, ip_network
@@ -14,8 +16,10 @@ from cloudnet.ipam.allocator import Allocator, Request
 from cloudnet.ipam.leases import ColdLeases
 from cloudnet.manifests import crds
 from cloudnet.model.addresses import Family, NodeName
-from cloudnet.model.cluster_policies import ClusterNetworkPolicy
+from cloudnet.model.cloud_addresses import CloudAddresses
+from cloudnet.model.cluster_policies import ClusterNetworkPolicy, ClusterTier
 from cloudnet.model.kubernetes import Pod
+from cloudnet.model.kubernetes_labels import LabelSelector
 from cloudnet.model.policies import GlobalNetworkPolicy, NetworkPolicy, PolicySpec, Profile
 from cloudnet.model.resources import (
     AllowedUse,
@@ -63,8 +67,9 @@ def older():
 def open_at():
     opened = []
 
-    def open_at(api, *, page=500, silent=90.0, **settings):
-        opened.append(KubernetesStore(Client(api.settings(**settings)), page=page, silent=silent))
+    def open_at(api, *, node="", page=500, silent=90.0, clock=time.monotonic, **settings):
+        client = Client(api.settings(**settings))
+        opened.append(KubernetesStore(client, node=node, page=page, silent=silent, clock=clock))
         return opened[-1]
 
     yield open_at
@@ -353,6 +358,42 @@ def test_of_a_kind_that_a_cluster_need_not_know_there_are_none(api, store):
         assert [event.value.meta.name for event in collect(watch, 1)] == ["a"]
 
 
+def test_an_agent_is_told_of_its_own_nodes_cloud_addresses_alone(api, open_at):
+    everybody, agent = open_at(api), open_at(api, node="n1")
+    for name in ("n1", "n2"):
+        everybody.create(CloudAddresses(Metadata(name)))
+
+    listed = agent.list(CloudAddresses)
+    watch = agent.watch([CloudAddresses], since=listed.revision)
+    for name in ("n2", "n1"):
+        change(everybody, CloudAddresses, name, lambda seen: replace(seen, detail="news"))
+    heard = collect(watch, 1)
+    watch.close()
+
+    assert [item.value.meta.name for item in listed.items] == ["n1"]
+    assert [event.value.meta.name for event in heard] == ["n1"]
+    assert len(everybody.list(CloudAddresses).items) == 2
+
+
+def test_a_kind_that_is_installed_later_is_listed_and_watched_from_then_on(api, open_at):
+    """What a cluster has is asked for every few minutes, and when a stream is opened anew."""
+    now = [0.0]
+    store = open_at(api, silent=0.3, clock=lambda: now[0])
+    policy = ClusterNetworkPolicy(Metadata("late"), ClusterTier.ADMIN, 1, namespaces=LabelSelector())
+    heard = queue.SimpleQueue()
+    with closing(Informer(store, [ClusterNetworkPolicy, Lease], heard.put)) as informer:
+        informer.start()
+        first = heard.get(timeout=SOON)
+        api.install(crds.policy_crds())
+        now[0] = 400.0
+        again = heard.get(timeout=SOON)
+        open_at(api).create(policy)
+        last = heard.get(timeout=SOON)
+
+    assert (first.synced, again.synced) == (True, True)
+    assert [event.value.meta.name for event in last.events] == ["late"]
+
+
 def test_what_breaks_the_schema_of_an_older_definition_names_the_field(api, store):
     definition = api.find("apiextensions.k8s.io/v1", "customresourcedefinitions", "ippools.projectcalico.org")
     spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -488,6 +529,37 @@ def test_a_verdict_on_a_nodes_network_is_shown_where_the_scheduler_looks(api, st
 
     ready, network = api.find("v1", "nodes", "n1")["status"]["conditions"]
     assert (network["status"], network["reason"]) == ("False", "RouteCreated")
+
+
+def test_the_capacity_for_native_addresses_is_shown_on_the_node_and_said_again_only_when_it_changes(api, store):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "annotations": {"other": "stays"}}})
+
+    def shown():
+        return api.find("v1", "nodes", "n1")["metadata"]["annotations"]
+
+    made = store.create(CloudAddresses(Metadata("n1"), capacity={Family.IPV6: 80, Family.IPV4: 110}))
+    first, patches = shown(), sum(seen.verb == "patch" for seen in api.seen)
+    made = store.update(replace(made.value, detail="other"), expected=made.revision)
+    again = sum(seen.verb == "patch" for seen in api.seen)
+    store.update(replace(made.value, capacity={Family.IPV4: 20}), expected=made.revision)
+    less = shown()
+    store.delete(CloudAddresses, "n1")
+
+    assert first == {"other": "stays", "cloudnet.io/native-capacity": "ipv4=110,ipv6=80"}
+    assert again == patches
+    assert less["cloudnet.io/native-capacity"] == "ipv4=20"
+    assert shown() == {"other": "stays"}
+
+
+def test_the_capacity_is_said_again_when_another_controller_said_something_else_meanwhile(api, store, open_at):
+    api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    other = open_at(api)
+
+    first = store.create(CloudAddresses(Metadata("n1"), capacity={Family.IPV4: 110}))
+    less = other.update(replace(first.value, capacity={Family.IPV4: 20}), expected=first.revision)
+    store.update(replace(less.value, capacity={Family.IPV4: 110}), expected=less.revision)
+
+    assert api.find("v1", "nodes", "n1")["metadata"]["annotations"] == {"cloudnet.io/native-capacity": "ipv4=110"}
 
 
 def test_a_verdict_on_a_node_that_is_gone_is_kept_all_the_same(store):

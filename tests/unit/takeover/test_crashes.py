@@ -32,6 +32,7 @@ from cloudnet.takeover import checks, detect, hostlocal, plan, read, run
 from cloudnet.takeover.facts import Held, Wanted
 from cloudnet.takeover.hands import Hands
 from cloudnet.takeover.journal import Journal, Phase
+from cloudnet.takeover.leavings import LeavingsMemory
 
 NODE = NodeName("n1")
 BLOCK = ip_network("10.244.1.0/29")
@@ -64,10 +65,10 @@ class Killed(BaseException):
 class World:
     """A node of kubenet with two pods, and hands that die after so many writes."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, store=None):
         self.folder, self.left = folder, SOON
         self.agent = (True, "")
-        self.store = MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.kernel = MemoryKernel(
             [
                 Link("eth0", 2, 1500, up=True, addresses=(ip_interface("10.0.0.11/24"),)),
@@ -83,7 +84,8 @@ class World:
         (self.place.configurations / FILE).write_text(json.dumps(LIST))
         for address, container in PODS.items():
             (self.books / address).write_bytes(f"{container}\r\neth0".encode())
-        self.store.create(Node(Metadata(NODE), (ip_interface("10.0.0.11/24"),), pod_cidrs=(BLOCK,)))
+        if store is None:
+            self.store.create(Node(Metadata(NODE), (ip_interface("10.0.0.11/24"),), pod_cidrs=(BLOCK,)))
 
     def hands(self):
         return Hands(
@@ -96,6 +98,7 @@ class World:
             agent=lambda: self.agent,
             clock=ManualClock(),
             remains=Nothing(),
+            leavings=LeavingsMemory(),
             networks=self.networks,
         )
 

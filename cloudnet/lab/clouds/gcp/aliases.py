@@ -46,7 +46,9 @@ def _ranges(project: Project, nic: Document) -> Mapping[str, Network]:
 
 
 def _taken(project: Project, but: Document) -> Iterator[Network]:
-    """Yield what interfaces hold: their own addresses, and the alias ranges of the others in the subnet."""
+    """Yield what interfaces hold, or are about to: their own addresses, alias ranges of the others in the subnet."""
+    for each in project.pending:
+        yield from map(ip_network, each.holds if each.failure is None else ())
     for _, machine in project.of("instances"):
         for nic in machine["networkInterfaces"]:
             if nic.get("subnetwork") == but.get("subnetwork") and nic["fingerprint"] != but["fingerprint"]:

@@ -204,6 +204,7 @@ class Calls:
         *,
         target_id: str = "",
         failure: Failure | None = None,
+        holds: tuple[str, ...] = (),
     ) -> Answer:
         wait = 0.0 if request.outsider else self.manners.operation_seconds
         operation = self.project.begin(
@@ -214,6 +215,7 @@ class Calls:
             target_id=target_id,
             request_id=request.query.get("requestId", ""),
             failure=failure,
+            holds=holds,
         )
         return dialect.good(operation)
 
@@ -330,7 +332,15 @@ class Calls:
         changed["fingerprint"] = fingerprint(changed)
         failure = Failure(400, self.manners.no_room, "IP space is exhausted.") if given is None else None
         effect = bound(machine["networkInterfaces"].__setitem__, at, changed)
-        return self._begin(request, "updateNetworkInterface", path, effect, target_id=machine["id"], failure=failure)
+        return self._begin(
+            request,
+            "updateNetworkInterface",
+            path,
+            effect,
+            target_id=machine["id"],
+            failure=failure,
+            holds=tuple(alias["ipCidrRange"] for alias in given or ()),
+        )
 
 
 _FIREWALL: Document = {"priority": 1000, "direction": "INGRESS", "disabled": False, "logConfig": {"enable": False}}

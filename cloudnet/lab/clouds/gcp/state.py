@@ -32,13 +32,14 @@ class Failure:
 
 @dataclass(slots=True)
 class Pending:
-    """A write that was accepted: when it ends, and what it does then."""
+    """A write that was accepted: when it ends, what it does then, and what it ``holds`` until then."""
 
     operation: str
     target: str
     ends_at: float
     effect: Callable[[], object]
     failure: Failure | None = None
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,6 +95,7 @@ class Project:
         target_id: str = "",
         request_id: str = "",
         failure: Failure | None = None,
+        holds: tuple[str, ...] = (),
     ) -> Document:
         """Accept a write and return its operation; the same again for a request id that was seen before."""
         number = self.number()
@@ -120,7 +122,7 @@ class Project:
             if f"/{part}s/" in scope:
                 shown[part] = URL + scope
         self.operations[name] = shown
-        self.pending.append(Pending(name, target, ends_at, effect, failure))
+        self.pending.append(Pending(name, target, ends_at, effect, failure, holds))
         return dict(shown)
 
     def fail(self, operation: str, failure: Failure) -> None:

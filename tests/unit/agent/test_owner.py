@@ -9,7 +9,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from cloudnet.agent import actions
-from cloudnet.agent.main import Agent, Stop, answer, unreadable_policies
+from cloudnet.agent.answers import answer
+from cloudnet.agent.enforcing import unreadable_policies
+from cloudnet.agent.owner import Agent, Stop
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput
@@ -135,7 +137,7 @@ def test_an_agent_with_such_a_policy_is_not_ready(agent):
 
 
 def test_an_unknown_verb_is_refused(agent):
-    with pytest.raises(BadInput, match="verb: expected paths, policy or status, found 'fly'"):
+    with pytest.raises(BadInput, match="verb: expected bgp, paths, policy or status, found 'fly'"):
         answer(CONFIG, agent, {"verb": "fly"})
 
 
