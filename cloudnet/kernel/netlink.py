@@ -91,11 +91,20 @@ class NetlinkKernel:
         names = {device.index: device.name for device in devices.read_all(self._socket)}
         found: dict[Network, Hop] = {}
         for family in Family:
-            for body in self._socket.dump(wire.RTM_GETROUTE, codec.ask_routes(family, table=LEARNED_TABLE)):
+            for body in self._dump_table(family, LEARNED_TABLE):
                 route = codec.read_learned(body, names)
                 if route is not None:
                     found.setdefault(*route)
         return found
+
+    def _dump_table(self, family: Family, table: int) -> Sequence[bytes]:
+        """Return a table's routes; Linux has no table before its first route."""
+        try:
+            return self._socket.dump(wire.RTM_GETROUTE, codec.ask_routes(family, table=table))
+        except KernelError as e:
+            if e.errno == errno.ENOENT:
+                return ()
+            raise
 
     def read(self) -> Mapping[Key, KernelObject]:
         found = devices.read_all(self._socket)
