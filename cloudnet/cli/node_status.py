@@ -15,7 +15,7 @@ from cloudnet.ipam import picture, report
 from cloudnet.model.resources import NodeCondition
 from cloudnet.store.api import NotFound
 
-_BETTER = ("native", "direct")  # paths without an encapsulation
+_BETTER = ("native", "direct", "bgp")  # paths without an encapsulation
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Here:
     gateways: Mapping[Family, Address] = field(default_factory=dict, hash=False)
     underlay_mtu: int = 1500
     vxlan_mtu: int = 1450
+    speaks_bgp: bool = False
 
     @property
     def forwards(self) -> bool:
@@ -94,9 +95,13 @@ def candidate(here: Here, there: There) -> Candidate:
     if mode is EncapMode.ALWAYS:
         return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation always")
     offered = _by_cloud(here, there, mode)
-    if offered.native or offered.reason is Reason.FORWARDING or there.learned is None:
+    if offered.native or offered.reason is Reason.FORWARDING:
         return offered
-    return _by_bgp(there, there.learned, mode)
+    if there.learned is not None:
+        return _by_bgp(there, there.learned, mode)
+    if here.speaks_bgp and offered.reason is Reason.NO_CLOUD:
+        return _none(Reason.NOT_LEARNED, f"no BGP peer tells of a way to {there.block}")
+    return offered
 
 
 def _by_cloud(here: Here, there: There, mode: EncapMode) -> Candidate:
