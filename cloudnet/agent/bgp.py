@@ -1,8 +1,8 @@
-"""Keeps BIRD told what this node says by BGP: a thread of its own between the store's events and BIRD.
+"""Keeps BIRD told what this node says by BGP; ``bgp_thread`` runs it between the store's events and BIRD.
 
 It writes BIRD's configuration when it changes, looks every few seconds how the sessions do, and starts a BIRD that
-died. BIRD goes on when the agent ends. What BIRD learns of the way to pods comes to the path manager through the
-kernel (``Kernel.learned``), not through here.
+died. What BIRD learns of the way to pods comes to the path manager through the kernel (``Kernel.learned``), not
+through here.
 
 That a peer does not answer is shown and counted, and no reason for this node not to be ready: the ground carries its
 packets. That BIRD is not there, or takes no configuration, is one.
@@ -11,25 +11,17 @@ packets. That BIRD is not there, or takes no configuration, is one.
 from __future__ import annotations
 
 import logging
-import queue
-import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeVar
 
 from cloudnet.agent.blocks import NO_BLOCKS, Blocks
 from cloudnet.agent.borrowed import Borrowed
 from cloudnet.bgp import plan, render
 from cloudnet.bgp.api import Bird, BirdUnreachable, Status
-from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.bgp.peers import wanted_secrets
-from cloudnet.bgp.picture import Picture, SecretKey
+from cloudnet.bgp.picture import Picture, ReadSecret
 from cloudnet.bgp.speaker import Session
-from cloudnet.clock import Clock
-from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.calico_bgp import BGPConfiguration, BGPPeer
@@ -37,10 +29,6 @@ from cloudnet.model.calico_bgp_filter import BGPFilter
 from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPPool, Node, Resource
 from cloudnet.routes.claims import counts, pool_of
 from cloudnet.store.api import Event, EventType
-from cloudnet.store.informer import Batch
-
-if TYPE_CHECKING:
-    from cloudnet.agent.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +38,9 @@ V = TypeVar("V")
 KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, BGPConfiguration, BGPPeer, BGPFilter)
 """What must be watched for this; strays come apart."""
 
-ReadSecret: TypeAlias = Callable[[SecretKey], str]
-"""Returns a password, or nothing where there is none."""
-
 _LOOK = 5.0  # seconds between two looks at the sessions, and at the passwords
 _RETRY_FIRST = 1.0  # seconds until the second try; doubles …
 _RETRY_LIMIT = 30.0  # … up to this
-_WORD = re.compile(r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,145 +240,3 @@ def _put(where: dict[K, V], key: K, value: V, *, gone: bool) -> None:
         where.pop(key, None)
     else:
         where[key] = value
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    events: tuple[Event[Resource], ...]
-    synced: bool
-    blocks: bool = False
-
-
-class BgpThread:
-    """Runs a keeper until it is closed; BIRD goes on."""
-
-    kinds = KINDS
-
-    def __init__(self, keeper: BgpKeeper, clock: Clock) -> None:
-        self._keeper, self._clock = keeper, clock
-        self._inbox: queue.SimpleQueue[_Heard | None] = queue.SimpleQueue()  # None: end
-        self._metrics: Metrics | None = None
-        self._thread = threading.Thread(target=self._run, name="bgp", daemon=True)
-        self._thread.start()
-
-    @property
-    def problem(self) -> str:
-        return self._keeper.problem
-
-    def hear(self, batch: Batch) -> None:
-        """Take events of any kind from any thread."""
-        ours = tuple(event for event in batch.events if isinstance(event.value, KINDS))
-        if ours or batch.synced:
-            self._inbox.put(_Heard(ours, batch.synced))
-
-    def hear_blocks(self, batch: Batch) -> None:
-        """Take blocks from any thread."""
-        self._inbox.put(_Heard(batch.events, batch.synced, blocks=True))
-
-    def answer(self) -> Mapping[str, object]:
-        """Return what the agent's socket says of BGP."""
-        keeper = self._keeper
-        return {
-            "problem": keeper.problem,
-            "warnings": list(keeper.warnings),
-            "sessions": [spell(peering) for peering in keeper.peerings],
-        }
-
-    def measure(self, metrics: Metrics) -> None:
-        """Tell these metrics what has been counted, and from now on whatever is."""
-        self._metrics = metrics
-        self._show(metrics)
-
-    def close(self) -> None:
-        self._inbox.put(None)
-        self._thread.join()
-
-    def _show(self, metrics: Metrics) -> None:
-        keeper = self._keeper
-        metrics.show_bgp(keeper.counts, keeper.peerings, problem=keeper.problem, not_done=len(keeper.warnings))
-
-    def _run(self) -> None:
-        wakeup = self._clock.now()
-        try:
-            while self._take(max(0.0, wakeup - self._clock.now())):
-                wakeup = self._keeper.work(self._clock.now())
-                if self._metrics is not None:
-                    self._show(self._metrics)
-        except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
-            self._keeper.stopped(error)
-            raise
-
-    def _take(self, timeout: float) -> bool:
-        """Hand on what was heard within ``timeout`` seconds; return whether to go on."""
-        try:
-            heard = self._inbox.get(timeout=timeout)
-            while heard is not None:
-                hear = self._keeper.hear_blocks if heard.blocks else self._keeper.hear
-                hear(heard.events, synced=heard.synced)
-                heard = self._inbox.get_nowait()
-        except queue.Empty:
-            return True  # everything that was there has been taken
-        return False
-
-
-class Silent:
-    """A node that speaks no BGP."""
-
-    kinds: tuple[type[Resource], ...] = ()
-    problem = ""
-
-    def hear(self, batch: Batch) -> None: ...
-
-    def hear_blocks(self, batch: Batch) -> None: ...
-
-    def answer(self) -> Mapping[str, object]:
-        return {}
-
-    def measure(self, metrics: Metrics) -> None: ...
-
-
-def spell(peering: Peering) -> dict[str, object]:
-    """Return a session as the socket spells it."""
-    session, status = peering.session, peering.status
-    return {
-        "peer": session.peer,
-        "address": str(session.address),
-        "port": session.port,
-        "as_number": session.as_number,
-        "origin": session.origin.value,
-        "state": peering.state,
-        "since": status.since if status else "",
-        "error": status.error if status else "",
-        "imported": status.imported if status else 0,
-        "exported": status.exported if status else 0,
-    }
-
-
-# --- with its doors -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def speaking(config: AgentConfig, clock: Clock) -> Iterator[BgpThread | Silent]:
-    """Keep BIRD told until the block ends, where this node speaks BGP."""
-    if not config.bgp:
-        yield Silent()
-        return
-    bird = BirdDaemon(config.bgp_folder, config.bgp_program)
-    keeper = BgpKeeper(NodeName(config.node), bird, secrets_in(Path(config.bgp_secrets)), log_path=bird.log)
-    with closing(BgpThread(keeper, clock)) as thread:
-        yield thread
-
-
-def secrets_in(folder: Path) -> ReadSecret:
-    """Return what reads passwords from files: ``FOLDER/SECRET/KEY``, as kubelets mount a Secret."""
-
-    def read(key: SecretKey) -> str:
-        if not all(_WORD.fullmatch(word) and ".." not in word for word in key):
-            return ""
-        try:
-            return (folder / key[0] / key[1]).read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as e:
-            log.debug("a password cannot be read secret=%s key=%s reason=%r", *key, type(e).__name__)
-            return ""
-
-    return read

@@ -7,8 +7,8 @@
                                            └─▶ snapshot ◀── Unix socket, /metrics, /healthz, /readyz
 
 Beside the owner run, each on threads of its own and told by the same informer: policy (``policy.py``), outgoing NAT
-(``nat.py``), BGP where it is on (``bgp.py``), the node's tunnel addresses (``tunnel.py``), and the CNI plugin's
-requests (``cni.py``).
+(``nat.py``), BGP where it is spoken (``bgp_thread.py``), the node's tunnel addresses (``tunnel.py``), and the CNI
+plugin's requests (``cni.py``).
 
 A store that is away, or locked, stops nothing: the loop goes on with what it knows. SIGTERM ends the program and
 leaves the data path as it is.
@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 
 from cloudnet.agent import (
     actions,
-    bgp,
+    bgp_thread,
     cni,
     fastpath,
     nat,
@@ -120,7 +120,7 @@ def run(config: AgentConfig) -> int:
         record = stack.enter_context(recording(opened, config.node))
         policing = stack.enter_context(enforcing(config, wanted, clock, at_own_node(record, config.node)))
         agent.ask_of_policy(policing)
-        agent.bgp = stack.enter_context(bgp.speaking(config, clock))
+        agent.bgp = stack.enter_context(bgp_thread.speaking(config, clock))
         hearers = (
             lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),

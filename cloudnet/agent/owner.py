@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from cloudnet.agent import actions
-from cloudnet.agent.bgp import BgpThread, Silent
+from cloudnet.agent.bgp_thread import BgpThread, Silent
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.policy import PolicyThread
 from cloudnet.clock import Clock

@@ -7,7 +7,6 @@ same files serves as well.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -57,10 +56,35 @@ class BirdDaemon:
     def sessions(self) -> Sequence[Status]:
         return answers.sessions(control.ask(self._socket, "show protocols all"))
 
-    def stop(self) -> None:
-        """End BIRD; it takes back what it announced, and its routes. That there is none is success."""
-        with contextlib.suppress(NotRunning):
+    def stop(self) -> bool:
+        """End BIRD: it takes back what it announced, and its routes. Return whether there was one.
+
+        One of another network namespace is left alone: programs in several may have been given one folder.
+
+        Raises:
+            BirdUnreachable: there is one that does not answer.
+        """
+        if not self._is_here():
+            return False
+        try:
             control.ask(self._socket, "down")
+        except NotRunning:
+            return False
+        return True
+
+    def remove_files(self) -> bool:
+        """Remove what was written for BIRD; return whether anything was."""
+        there = self._folder.is_dir()
+        if there:
+            shutil.rmtree(self._folder)
+        return there
+
+    def _is_here(self) -> bool:
+        try:
+            pid = int(self._process.read_text())
+            return Path(f"/proc/{pid}/ns/net").samefile("/proc/thread-self/ns/net")
+        except (OSError, ValueError):  # there is none
+            return False
 
     def _check(self, file: Path) -> None:
         """Let BIRD read a configuration without using it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -21,6 +21,9 @@ AS_NUMBER: Final = 64512  # Calico's default, the first private one (RFC 6996)
 
 SecretKey = tuple[str, str]
 """Name of a secret, and the key in it."""
+
+ReadSecret: TypeAlias = Callable[[SecretKey], str]
+"""Returns a password, or nothing where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

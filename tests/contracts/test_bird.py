@@ -1,0 +1,120 @@
+"""The twin and a real BIRD, in a network namespace of its own, keep the contract of ``cloudnet.testing.bird``."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import stat
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cloudnet.bgp.api import BirdUnreachable
+from cloudnet.bgp.daemon import BirdDaemon
+from cloudnet.errors import MissingTool
+from cloudnet.kernel import netns
+from cloudnet.testing.bird import OWN, PEERS, BirdContract, MemoryBirdWorld, text
+
+_numbers = itertools.count()
+
+
+class Inside:
+    """A door whose every word is said inside a network namespace."""
+
+    def __init__(self, namespace, door):
+        self._namespace, self._door = namespace, door
+
+    def __getattr__(self, name):
+        return lambda *arguments: netns.run_inside(self._namespace, partial(getattr(self._door, name), *arguments))
+
+
+class DaemonWorld:
+    """A host with one address, and Debian's BIRD."""
+
+    def __init__(self, namespace, folder):
+        self.namespace, self.folder = namespace, folder
+        lines = "link set lo up", f"address add {OWN}/32 dev lo", "link add eth0 type veth peer name other"
+        netns.execute(namespace, ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+        door = BirdDaemon(str(folder), "bird")
+        self.bird, self.log = Inside(namespace, door), door.log
+
+    @property
+    def pid(self):
+        return int((self.folder / "bird.pid").read_text())
+
+    def die(self):
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        gone(pid)
+
+    def end(self):
+        with contextlib.suppress(OSError, ValueError):
+            self.die()
+
+
+def gone(pid):
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    with netns.temporary(f"cn-bird-{os.getpid()}-{next(_numbers)}") as namespace:
+        world = DaemonWorld(namespace, tmp_path / "bird")
+        try:
+            yield world
+        finally:
+            world.end()
+
+
+class TestMemory(BirdContract):
+    @pytest.fixture
+    def world(self):
+        return MemoryBirdWorld()
+
+
+@pytest.mark.kernel
+class TestDaemon(BirdContract):
+    @pytest.fixture
+    def world(self, daemon):
+        return daemon
+
+    def test_what_may_hold_passwords_is_for_its_owner_alone(self, world):
+        world.bird.configure(text(world, *PEERS))
+
+        assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((world.folder / "bird.conf").stat().st_mode) == 0o600
+
+    def test_one_that_is_stopped_is_gone_and_leaves_files_that_can_be_removed(self, world):
+        world.bird.configure(text(world, *PEERS))
+        pid = world.pid
+
+        assert world.bird.stop()
+        gone(pid)
+
+        assert not world.bird.stop()
+        assert world.bird.remove_files()
+        assert not world.folder.exists()
+        assert not world.bird.remove_files()
+
+    def test_one_of_another_network_namespace_is_left_alone(self, world):
+        world.bird.configure(text(world, *PEERS))
+
+        assert not BirdDaemon(str(world.folder), "bird").stop()
+        assert len(world.bird.sessions()) == len(PEERS)
+
+    def test_where_somebody_else_starts_it_the_files_are_there_for_him(self, world):
+        waiting = Inside(world.namespace, BirdDaemon(str(world.folder), ""))
+
+        with pytest.raises(BirdUnreachable, match=r"start one with -c .*bird\.conf -s .*bird\.ctl"):
+            waiting.configure(text(world, *PEERS))
+
+    def test_a_program_that_is_missing_is_named_with_its_package(self, world):
+        with pytest.raises(MissingTool, match="no program 'birdie': apt-get install bird2"):
+            Inside(world.namespace, BirdDaemon(str(world.folder), "birdie")).configure(text(world, *PEERS))
