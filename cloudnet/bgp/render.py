@@ -263,7 +263,7 @@ def _session(speaker: Speaker, session: Session) -> Iterator[str]:
 def _options(speaker: Speaker, session: Session) -> Iterator[str]:
     yield f"multihop {session.ttl_security};" if session.ttl_security else "multihop;"
     yield f"ttl security {'on' if session.ttl_security else 'off'};"
-    yield f"strict bind {'on' if speaker.strict_bind else 'off'};"
+    yield f"strict bind {'on' if speaker.strict_bind and session.source is not None else 'off'};"
     yield f"passive {'on' if session.passive else 'off'};"
     yield "connect delay time 2;"
     yield "connect retry time 5;"
