@@ -48,7 +48,6 @@ from cloudnet.kernel.api import (
     MAIN_TABLE,
     OVERLAY_DEVICES,
     Change,
-    Hop,
     KernelObject,
     Remove,
     Route,
@@ -69,6 +68,7 @@ from cloudnet.routes.claims import pool_of
 from cloudnet.routes.fallback import Damping, State
 from cloudnet.routes.path import Candidate, Here, There
 from cloudnet.routes.probe import PacketKind, Prober
+from cloudnet.routes.ways import Ways
 from cloudnet.store.api import EventType
 
 
@@ -110,6 +110,7 @@ class Loop:
         self._refusals = Refusals()
         self._wishes = Wishes()
         self._read: KernelRead | None = None
+        self._learned = Ways()
         self._here: Here | None = None
         self._underlays: dict[Family, Underlay] = {}
         self._attached: tuple[Attached, ...] = ()
@@ -214,11 +215,19 @@ class Loop:
             self._destinations.adopt({v.destination: v for v in natives if isinstance(v, Route)})
         else:
             self.counts.repairs += differing
-        self._heard.touch(_differing(self._read.learned if self._read else {}, read.learned))
         self._read = read
+        self._learn(Ways(read.learned))
         self._heard.look_due = True
         self._read_due = float("inf")
         self._sysctls_due = True
+
+    def _learn(self, ways: Ways) -> None:
+        """Take in what BGP peers told; a prefix that is no block concerns whichever blocks lie in it."""
+        before, self._learned = self._learned, ways
+        differing = tuple(ways.differing(before))
+        self._heard.touch(differing)
+        if any(self._heard.blocks.owner(prefix) is None for prefix in differing):
+            self._heard.all_dirty = True
 
     def _applied(self, applied: Applied) -> None:
         failed = {id(failure.change): failure for failure in applied.failures}
@@ -379,14 +388,14 @@ class Loop:
         return self._record(block, None)
 
     def _settle_remote(self, block: Network, node: Node, now: float, wall: float) -> list[Action]:
-        assert self._here is not None and self._read is not None  # noqa: S101, PT018 - step() has seen to it
+        assert self._here is not None  # noqa: S101 - step() has seen to it
         there = There(
             block,
             node,
             self._heard.clouds.get(node.name),
             self._heard.routes.get(block),
             pool_of(block, self._heard.pools.values()),
-            learned=self._read.learned.get(block),
+            learned=self._learned.to(block),
             native=block in self._heard.natives,
         )
         offered = path.candidate(self._here, there)
@@ -499,11 +508,6 @@ class Loop:
         ours = cloud.tables if cloud else ()
         withdrawn = any(s.table in ours and s.state is RouteState.WITHDRAWING for s in route.tables)
         return withdrawn and Route(block, metric=NATIVE_METRIC, table=MAIN_TABLE).key in self._wishes.actual
-
-
-def _differing(before: Mapping[Network, Hop], after: Mapping[Network, Hop]) -> Iterator[Network]:
-    """Yield the blocks to which BGP peers tell another way than before, one for the first time, or none any more."""
-    return (block for block in before.keys() | after.keys() if before.get(block) != after.get(block))
 
 
 def _forgets_an_address(change: Change) -> bool:
