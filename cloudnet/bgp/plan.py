@@ -53,7 +53,7 @@ def plan(picture: Picture, secrets: Mapping[SecretKey, str]) -> Plan:
         sessions=spoken.sessions,
         filters=tuple(filters.read(picture.filters[name]) for name in names),
         inside=_merged([*(pool.cidr for pool in _pools(picture)), *picture.outside]),
-        passed_on=_merged(pool.cidr for pool in _pools(picture) if not pool.disable_bgp_export),
+        passed_on=_merged([*(p.cidr for p in _pools(picture) if not p.disable_bgp_export), *picture.outside]),
         ignored_interfaces=tuple(_interfaces(said, problems)),
         severity=_severity(said, problems),
     )

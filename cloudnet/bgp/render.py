@@ -72,9 +72,10 @@ def _parts(speaker: Speaker, log: str) -> Iterator[Iterable[str]]:
     yield _log(speaker.severity, log)
     yield (f"router id {speaker.router_id};", f"graceful restart wait {_RECOVERY};", "timeformat protocol iso long;")
     yield ("protocol device {", "  scan time 60;", "}")
-    yield _direct(speaker)
     for version in Family:
         yield _tables(speaker, version)
+    yield _direct(speaker)
+    for version in Family:
         yield _own(speaker.announcements, version)
         yield _gateways(speaker.sessions, version)
         yield _kernel(version)
@@ -99,8 +100,7 @@ def _log(severity: Severity, path: str) -> Iterator[str]:
 
 def _direct(speaker: Speaker) -> Iterator[str]:
     yield "protocol direct {"
-    yield "  ipv4;"
-    yield "  ipv6;"
+    yield from (f"  ipv{v.value} {{ import where !inside{v.value}(); }};" for v in Family)
     patterns = ", ".join(f'-"{pattern}"' for pattern in (*_NOBODYS, *speaker.ignored_interfaces))
     yield f'  interface {patterns}, "*";'
     yield "}"

@@ -1,6 +1,7 @@
 """Real agents with real BIRDs in namespaces of their own: blocks learned by BGP, and what becomes of packets.
 
-n1 and n2 share subnet 1, n3 has subnet 2; ``tor`` is the bridge within each and the router between both.
+n1 and n2 share subnet 1, n3 has subnet 2; ``tor`` is the bridge within each and the router between both. It speaks
+BGP only where a test starts a BIRD there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -21,14 +23,17 @@ import pytest
 
 from cloudnet.bgp import control
 from cloudnet.kernel import netns
+from cloudnet.model import calico
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.resources import BlockAffinity, Metadata, Node, Vtep
+from cloudnet.store import api
 from cloudnet.store.registry import open_store
 
 pytestmark = pytest.mark.lab
 
 SOON = 60.0  # seconds, for what has no promise about time
 SUBNETS = {1: 1, 2: 1, 3: 2}
+NAMES = ("tor", "n1", "n2", "n3")
 
 
 def block(k):
@@ -73,15 +78,39 @@ class Rig:
             inside = netns.command_inside(self.namespace(f"n{k}"), command)
             self.agents[k] = subprocess.Popen(inside, stdout=log, stderr=log)
 
+    def put(self, resource):
+        try:
+            self.store.create(resource)
+        except api.AlreadyExists:
+            seen = self.store.get(type(resource), resource.meta.name)
+            self.store.update(replace(resource, meta=seen.value.meta), expected=seen.revision)
+
+    def start_router(self, config):
+        """Start a BIRD on the router between the subnets, as its owner would."""
+        here = self.folder / "tor-bird"
+        here.mkdir()
+        (here / "bird.conf").write_text(config)
+        files = [
+            word
+            for flag, name in (("-c", "conf"), ("-s", "ctl"), ("-P", "pid"))
+            for word in (flag, f"{here}/bird.{name}")
+        ]
+        netns.execute(self.namespace("tor"), ["bird", *files])
+
+    def routes(self, name):
+        """Return the destinations that the host's BIRD put into its main table."""
+        shown = netns.execute(self.namespace(name), ["ip", "route", "show", "proto", "bird"])
+        return {line.split()[0] for line in shown.splitlines()}
+
     def stop(self, k, number=signal.SIGTERM):
         agent = self.agents.pop(k)
         agent.send_signal(number)
         return agent.wait(10)
 
-    def bird(self, k):
-        """Return the pid of the node's BIRD, or nothing where none runs."""
+    def bird(self, name):
+        """Return the pid of the BIRD of a node or router, or nothing where none runs."""
         with contextlib.suppress(OSError, ValueError):
-            pid = int((self.folder / f"n{k}-bird" / "bird.pid").read_text())
+            pid = int((self.folder / f"{name}-bird" / "bird.pid").read_text())
             if Path(f"/proc/{pid}/exe").readlink().name == "bird":
                 return pid
         return None
@@ -150,12 +179,12 @@ def rig(tmp_path):
     prefix = f"cnb{os.getpid()}"
     store_url = f"sqlite://{tmp_path}/store.sqlite"
     with contextlib.ExitStack() as stack:
-        for name in ("tor", "n1", "n2", "n3"):
+        for name in NAMES:
             stack.enter_context(netns.temporary(f"{prefix}-{name}"))
         store = open_store(store_url)
         stack.callback(store.close)
         rig = Rig(prefix, tmp_path, store, store_url)
-        stack.callback(lambda: [os.kill(pid, signal.SIGKILL) for k in SUBNETS if (pid := rig.bird(k))])
+        stack.callback(lambda: [os.kill(pid, signal.SIGKILL) for name in NAMES if (pid := rig.bird(name))])
         stack.callback(lambda: [rig.stop(k, signal.SIGKILL) for k in list(rig.agents)])
         netns.execute(rig.namespace("tor"), ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
         rig.ip("tor", "link set lo up")
@@ -205,11 +234,11 @@ def test_a_bird_that_dies_is_started_again_and_nothing_changes_meanwhile(rig):
         rig.start(k)
     by_bgp = ("bgp", "proven")
     rig.wait(lambda: rig.path(1, 2) == by_bgp and rig.path(2, 1) == by_bgp)
-    first, before = rig.bird(2), rig.changes()
+    first, before = rig.bird("n2"), rig.changes()
 
     flow = rig.flow(1, 2, 12)
     os.kill(first, signal.SIGKILL)
-    rig.wait(lambda: rig.bird(2) not in {None, first})
+    rig.wait(lambda: rig.bird("n2") not in {None, first})
     rig.wait(lambda: rig.sessions(2)[address(1)]["state"] == "Established")
     assert lost(flow) == 0
     assert rig.changes() == before
@@ -232,3 +261,80 @@ def test_a_path_by_bgp_that_swallows_packets_is_left_within_a_second(rig):
         rig.swallow(2, no_more=True)
         rig.wait(lambda: rig.path(1, 2) == ("bgp", "proven"))
     assert min(seconds) < 1.0
+
+
+def document(kind, name, **spec):
+    return calico.parse(
+        {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    )
+
+
+ROUTER = """\
+router id 10.0.1.1;
+protocol device {}
+protocol kernel { ipv4 { export all; }; }
+"""
+NEIGHBOUR = """\
+protocol bgp n%(k)d {
+  local %(own)s as 65000;
+  neighbor %(address)s as 6500%(k)d;
+  password "two words";
+  ipv4 { import all; export all; };
+}
+"""
+
+
+def test_a_router_learns_pods_and_services_leads_nodes_to_each_other_and_hears_no_more_than_a_filter_lets_out(rig):
+    own = {k: f"10.0.{SUBNETS[k]}.1" for k in (1, 3)}
+    rig.start_router(ROUTER + "".join(NEIGHBOUR % {"k": k, "own": own[k], "address": address(k)} for k in own))
+    (rig.folder / "secrets" / "bgp").mkdir(parents=True)
+    (rig.folder / "secrets" / "bgp" / "password").write_text("two words\n")
+    password = {"secretKeyRef": {"name": "bgp", "key": "password"}}
+    services = [{"cidr": "10.96.0.0/12"}]
+    rig.put(document("BGPConfiguration", "default", nodeToNodeMeshEnabled=False, serviceClusterIPs=services))
+    elsewhere = {"action": "Reject", "cidr": "198.51.100.0/24", "matchOperator": "In"}
+    rig.put(document("BGPFilter", "out", exportV4=[elsewhere]))
+    for k, router in own.items():
+        peer = {"node": f"n{k}", "peerIP": router, "asNumber": 65000, "password": password, "filters": ["out"]}
+        rig.put(document("BGPPeer", f"tor-{k}", **peer))
+        rig.put(replace(next(resources(k)), as_number=65000 + k))
+        rig.start(k, "--bgp-secrets", str(rig.folder / "secrets"))
+
+    rig.wait(lambda: rig.path(1, 3) == ("bgp", "proven") and rig.path(3, 1) == ("bgp", "proven"))
+    assert rig.routes("tor") == {str(block(1)), str(block(3)), "10.96.0.0/12"}
+    rig.wait(lambda: rig.sessions(1)[own[1]]["exported"] == 2)  # the block, and the range of services
+    assert lost(rig.flow(1, 3, 1)) == 0
+
+    rejected = {"action": "Reject", "cidr": str(block(1)), "matchOperator": "Equal"}
+    rig.put(document("BGPFilter", "out", exportV4=[elsewhere, rejected]))
+    rig.wait(lambda: rig.path(3, 1) == ("vxlan", "not-learned"))
+    assert rig.routes("tor") == {str(block(3)), "10.96.0.0/12"}
+    assert lost(rig.flow(1, 3, 1)) == 0
+
+
+def test_by_a_route_reflector_nodes_learn_each_others_blocks_of_both_families(rig):
+    six = {k: ip_network(f"fd00:65:{k}::/122") for k in SUBNETS}
+    rig.ip("tor", *(f"address add fd00:{subnet}::1/64 dev br{subnet} nodad" for subnet in (1, 2)))
+    netns.execute(rig.namespace("tor"), ["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    for k, subnet in SUBNETS.items():
+        own = f"fd00:{subnet}::1{k}/64"
+        rig.ip(f"n{k}", f"address add {own} dev eth0 nodad", f"route add default via fd00:{subnet}::1")
+        ends = Vtep(ip_address(f"10.65.{k}.0"), ""), Vtep(six[k].network_address, "")
+        labels, cluster_id = ({"reflects": "yes"}, ip_address("1.0.0.1")) if k == 3 else ({}, None)
+        addresses = ip_interface(f"{address(k)}/24"), ip_interface(own)
+        rig.store.delete(Node, f"n{k}")
+        rig.put(Node(Metadata(f"n{k}", labels=labels), addresses, ends, route_reflector=cluster_id))
+        rig.put(BlockAffinity(Metadata(f"n{k}-six"), NodeName(f"n{k}"), six[k]))
+    rig.put(document("BGPConfiguration", "default", nodeToNodeMeshEnabled=False))
+    rig.put(document("BGPPeer", "reflectors", nodeSelector="!has(reflects)", peerSelector="has(reflects)"))
+    for k in SUBNETS:
+        rig.start(k)
+
+    def by_bgp(k, to):
+        paths = rig.paths(k)
+        return all(paths.get(str(each)) == ("bgp", "proven") for each in (block(to), six[to]))
+
+    rig.wait(lambda: rig.path(1, 2) and rig.path(2, 1) and by_bgp(1, 2) and by_bgp(2, 1))
+    assert set(rig.sessions(1)) == {address(3), "fd00:2::13"}
+    assert len(rig.sessions(3)) == 4
+    assert lost(rig.flow(1, 2, 1)) == 0

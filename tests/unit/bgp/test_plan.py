@@ -74,6 +74,7 @@ def test_ranges_are_merged_and_a_pool_of_load_balancers_is_none_of_pods():
     speaker = said(pools=pools, outside=frozenset({ip_network("192.168.1.0/24"), ip_network("fd00::/64")}))
 
     assert [str(one) for one in speaker.inside] == ["10.65.0.0/16", "192.168.1.0/24", "fd00::/64"]
+    assert speaker.passed_on == speaker.inside
 
 
 def test_the_word_for_one_node_counts_over_that_for_all_field_by_field():
