@@ -11,11 +11,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
 
 from cloudnet.agent.bgp import KINDS, BgpKeeper, Peering
+from cloudnet.bgp import render
 from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.bgp.passwords import passwords_in
+from cloudnet.bgp.speaker import Speaker
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from cloudnet.agent.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+_NOBODY: Final = IPv4Address("127.0.0.1")  # a router id of one that speaks with nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,12 @@ def speaking(config: AgentConfig, clock: Clock) -> Iterator[BgpThread | Silent]:
 
 def _end_earlier(bird: BirdDaemon) -> None:
     try:
-        if bird.stop():
+        if clear(bird):
             log.info("this node speaks no BGP any more: ended BIRD")
     except CloudnetError as e:
-        log.warning("this node speaks no BGP any more, but its BIRD does not end: %s", e)
+        log.warning("this node speaks no BGP any more, but what its BIRD left behind stays: %s", e)
+
+
+def clear(bird: BirdDaemon) -> bool:
+    """Leave the host as if no BIRD had run there; return whether one had."""
+    return bird.clear(render.render(Speaker(_NOBODY), log=bird.log))

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,17 +24,19 @@ from cloudnet.errors import MissingTool
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 20.0  # seconds for BIRD to read its configuration
+_POLL: Final = 0.05  # seconds
 _BIN: Final = "/usr/sbin:/usr/local/sbin"  # where Debian and others put it, and PATH often does not look
 
 
 class BirdDaemon:
-    """The door. Its files are in one folder: ``bird.conf``, ``bird.ctl``, ``bird.pid``, ``bird.log``."""
+    """The door. Its files are in one folder: ``bird.conf``, ``bird.ctl``, ``bird.pid``, ``bird.log``, ``netns``."""
 
     def __init__(self, folder: str, program: str) -> None:
         """Open the door; an empty ``program``: somebody else starts BIRD."""
         self._folder, self._program = Path(folder), program
         self._file, self._socket = self._folder / "bird.conf", self._folder / "bird.ctl"
         self._process = self._folder / "bird.pid"  # BIRD removes it when it ends in order
+        self._place = self._folder / "netns"  # whose BIRD this is
 
     @property
     def log(self) -> str:
@@ -44,6 +47,7 @@ class BirdDaemon:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(new, text)
+            _write(self._place, _place())
             self._check(new)
             new.replace(self._file)
         except OSError as e:
@@ -51,40 +55,48 @@ class BirdDaemon:
         try:
             control.ask(self._socket, "configure")
         except NotRunning:
-            self._start()
+            self._start(recover=self._process.exists())
 
     def sessions(self) -> Sequence[Status]:
         return answers.sessions(control.ask(self._socket, "show protocols all"))
 
-    def stop(self) -> bool:
-        """End BIRD: it takes back what it announced, and its routes. Return whether there was one.
+    def clear(self, nothing: str) -> bool:
+        """End BIRD, and take away its files and routes, also those that one that was killed left behind.
 
-        One of another network namespace is left alone: programs in several may have been given one folder.
+        ``nothing`` is a configuration that says nothing. Returns whether there was anything of this network
+        namespace: programs in several may have been given one folder.
 
         Raises:
-            BirdUnreachable: there is one that does not answer.
+            BirdUnreachable: BIRD does not end.
+            MissingTool: the program is gone that would have to take the routes away.
         """
         if not self._is_here():
             return False
+        if not self._end() and self._process.exists():
+            _write(self._file, nothing)
+            self._start(recover=False)  # what it finds in the kernel of one before, and does not know, it removes
+            self._end()
+        shutil.rmtree(self._folder)
+        return True
+
+    def _is_here(self) -> bool:
+        try:
+            return self._place.read_text() == _place()
+        except OSError:
+            return False
+
+    def _end(self) -> bool:
+        """End BIRD in order: it takes back what it announced, and its routes. Return whether there was one."""
         try:
             control.ask(self._socket, "down")
         except NotRunning:
             return False
+        deadline = time.monotonic() + _PATIENCE
+        while self._socket.exists():  # the last that BIRD removes
+            if time.monotonic() > deadline:
+                raise BirdUnreachable(f"BIRD at {self._socket} does not end within {_PATIENCE:.0f} s")
+            time.sleep(_POLL)
         return True
-
-    def remove_files(self) -> bool:
-        """Remove what was written for BIRD; return whether anything was."""
-        there = self._folder.is_dir()
-        if there:
-            shutil.rmtree(self._folder)
-        return there
-
-    def _is_here(self) -> bool:
-        try:
-            pid = int(self._process.read_text())
-            return Path(f"/proc/{pid}/ns/net").samefile("/proc/thread-self/ns/net")
-        except (OSError, ValueError):  # there is none
-            return False
 
     def _check(self, file: Path) -> None:
         """Let BIRD read a configuration without using it."""
@@ -93,11 +105,10 @@ class BirdDaemon:
         except NotRunning:
             self._run("-p", "-c", str(file))
 
-    def _start(self) -> None:
-        died = self._process.exists()
+    def _start(self, *, recover: bool) -> None:
         files = ("-c", str(self._file), "-s", str(self._socket), "-P", str(self._process))
-        self._run(*files, *(("-R",) if died else ()))
-        log.info("started BIRD socket=%s recovers=%s", self._socket, "yes" if died else "no")
+        self._run(*files, *(("-R",) if recover else ()))
+        log.info("started BIRD socket=%s recovers=%s", self._socket, "yes" if recover else "no")
 
     def _run(self, *arguments: str) -> None:
         if not self._program:
@@ -124,3 +135,9 @@ def _write(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, 0o600)
         file.write(text)
+
+
+def _place() -> str:
+    """Return which network namespace this thread is in."""
+    found = Path("/proc/thread-self/ns/net").stat()
+    return f"{found.st_dev}:{found.st_ino}"

@@ -91,22 +91,32 @@ class TestDaemon(BirdContract):
         assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((world.folder / "bird.conf").stat().st_mode) == 0o600
 
-    def test_one_that_is_stopped_is_gone_and_leaves_files_that_can_be_removed(self, world):
+    def test_one_that_is_cleared_away_ends_and_leaves_no_file(self, world):
         world.bird.configure(text(world, *PEERS))
         pid = world.pid
 
-        assert world.bird.stop()
+        assert world.bird.clear(text(world))
         gone(pid)
 
-        assert not world.bird.stop()
-        assert world.bird.remove_files()
         assert not world.folder.exists()
-        assert not world.bird.remove_files()
+        assert not world.bird.clear(text(world))
+
+    def test_routes_that_one_left_behind_when_it_was_killed_are_cleared_away_too(self, world):
+        world.bird.configure(text(world, *PEERS))
+        for table in ("main", "4794"):
+            route = f"route add 10.65.9.0/26 dev lo proto bird metric 32 table {table}"
+            netns.execute(world.namespace, ["ip", *route.split()])
+        world.die()
+
+        assert world.bird.clear(text(world))
+
+        left = netns.execute(world.namespace, ["ip", "route", "show", "table", "all", "proto", "bird"])
+        assert (left, world.folder.exists()) == ("", False)
 
     def test_one_of_another_network_namespace_is_left_alone(self, world):
         world.bird.configure(text(world, *PEERS))
 
-        assert not BirdDaemon(str(world.folder), "bird").stop()
+        assert not BirdDaemon(str(world.folder), "bird").clear(text(world))
         assert len(world.bird.sessions()) == len(PEERS)
 
     def test_where_somebody_else_starts_it_the_files_are_there_for_him(self, world):

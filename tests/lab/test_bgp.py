@@ -67,16 +67,28 @@ class Rig:
     def ip(self, name, *lines):
         netns.execute(self.namespace(name), ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
 
-    def start(self, k, *more):
+    def command(self, k, *more):
         here = self.folder / f"n{k}"
         command = [
             sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", self.store_url,
             "--state", f"{here}-state", "--socket", f"{here}.sock", "--metrics", "127.0.0.1:9091",
             "--cni-socket", "", "--bgp", "--bgp-folder", f"{here}-bird", *more,
         ]  # fmt: skip
+        return netns.command_inside(self.namespace(f"n{k}"), command)
+
+    def start(self, k, *more):
         with (self.folder / f"n{k}.log").open("ab") as log:
-            inside = netns.command_inside(self.namespace(f"n{k}"), command)
-            self.agents[k] = subprocess.Popen(inside, stdout=log, stderr=log)
+            self.agents[k] = subprocess.Popen(self.command(k, *more), stdout=log, stderr=log)
+
+    def run(self, k, *more):
+        places = ("--bin-dir", str(self.folder / "bin"), "--conf-dir", str(self.folder / "net.d"))
+        command = self.command(k, "--cni-state", str(self.folder / "cni"), *places, *more)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def learned(self, k):
+        """Return the routes of the table that BIRD learns into; nothing where there is no such table."""
+        show = ["ip", "route", "show", "table", "all", "proto", "bird"]
+        return netns.execute(self.namespace(f"n{k}"), show)
 
     def put(self, resource):
         try:
@@ -261,6 +273,27 @@ def test_a_path_by_bgp_that_swallows_packets_is_left_within_a_second(rig):
         rig.swallow(2, no_more=True)
         rig.wait(lambda: rig.path(1, 2) == ("bgp", "proven"))
     assert min(seconds) < 1.0
+
+
+def test_where_bgp_is_no_longer_spoken_or_the_agent_taken_away_bird_ends_and_leaves_nothing(rig):
+    folders = {k: rig.folder / f"n{k}-bird" for k in (1, 2)}
+    for k in folders:
+        rig.start(k)
+    rig.wait(lambda: rig.path(1, 2) == ("bgp", "proven") and rig.path(2, 1) == ("bgp", "proven"))
+    rig.stop(1)
+    rig.stop(2)
+    os.kill(rig.bird("n2"), signal.SIGKILL)
+    left = [rig.learned(k) for k in folders]
+
+    rig.start(1, "--no-bgp")
+    rig.wait(lambda: rig.path(1, 2) == ("vxlan", "no-cloud"))
+    done = rig.run(2, "--uninstall")
+
+    assert done.returncode == 0, done.stderr
+    assert str(folders[2]) in done.stdout
+    assert [bool(routes) for routes in left] == [True, True]
+    assert [rig.learned(k) for k in folders] == ["", ""]
+    assert not any(folder.exists() for folder in folders.values())
 
 
 def document(kind, name, **spec):
