@@ -143,6 +143,11 @@ class AgentConfig:
         str, Says("outgoing NAT only on this device; a + at the end stands for anything; empty is every device")
     ] = ""
 
+    @property
+    def on_kubernetes(self) -> bool:
+        """Whether the store is Kubernetes itself, whose kubelets make Nodes and Pods."""
+        return self.store.startswith("kubernetes:")
+
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:

@@ -226,6 +226,7 @@ def build_site(
         not_ready=not_ready,
         impaired=impaired,
         prefix=config.interface_prefix,
+        on_kubernetes=config.on_kubernetes,
         new_mac=new_mac,
         record=record,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 
 from cloudnet.agent.policy import PolicyKeeper, PolicyThread
 from cloudnet.agent.policy_log import PolicyLog
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
+from cloudnet.kernel import connections
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.nflog import NflogSocket
 from cloudnet.kernel.nft_library import NftLibrary
@@ -18,6 +21,8 @@ from cloudnet.policy import convert
 from cloudnet.policy.options import Options
 from cloudnet.store import records
 from cloudnet.store.informer import Informer
+
+_IPVS = "kube-ipvs0"
 
 
 @contextmanager
@@ -32,6 +37,8 @@ def enforcing(config: AgentConfig, wanted: Options, clock: Clock, tell: Tell) ->
         lambda: NftLibrary(allow_host_network=config.allow_host_network),
         lambda: addresses_of_interfaces(config),
         resync=config.resync_seconds,
+        forget=partial(connections.forget, allow_host_network=config.allow_host_network),
+        bypassed=lambda: bypassed_by(name for _, name in socket.if_nameindex()),
         tell=tell,
     )
     with closing(PolicyThread(keeper, clock)) as thread:
@@ -40,6 +47,20 @@ def enforcing(config: AgentConfig, wanted: Options, clock: Clock, tell: Tell) ->
             return
         with closing(PolicyLog(lambda: NflogSocket(wanted.log_group), thread.names)):
             yield thread
+
+
+def bypassed_by(devices: Iterable[str]) -> str:
+    """Return who on a host with such devices sends packets past policy; nothing where nobody does. Pure.
+
+    IPVS takes a packet for a service in at the node and sends it on as the node's own, which may always speak to its
+    pods (Kubernetes ``pkg/proxy/ipvs/proxier.go``: its device has all services' addresses).
+    """
+    if _IPVS not in devices:
+        return ""
+    return (
+        f"kube-proxy runs in IPVS mode here (device {_IPVS}): who reaches pods of this node by a service meets no "
+        "ingress policy; let kube-proxy run in its nftables or iptables mode, and remove the device"
+    )
 
 
 def addresses_of_interfaces(config: AgentConfig) -> Mapping[Address, str]:

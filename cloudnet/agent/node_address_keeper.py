@@ -178,7 +178,7 @@ def made(config: AgentConfig, store: Store, own: Callable[[], Node | None], tell
         links=lambda: links_of_host(config),
         reach=source_address,
         tell=tell,
-        registers=not config.store.startswith("kubernetes:"),  # there the kubelet makes it
+        registers=not config.on_kubernetes,  # there the kubelet makes it
     )
 
 

@@ -3,8 +3,9 @@
     store ── informer ──▶ queue ─▶ feed ─▶ calculation ─▶ compiler ─▶ one transaction ─▶ kernel
     CNI ADD ── gate ─────▶ queue ─▶ the same; the answer waits for the transaction
 
-A node without endpoints has no table. When the kernel refuses a change, the old rules stay in force; a policy that is
-to blame is named, in the log and in readiness, and everything else goes in.
+With a pod goes what conntrack knows of its addresses: packets of known connections pass all rules, and the next pod
+may get the address. A node without endpoints has no table. When the kernel refuses a change, the old rules stay in
+force; a policy that is to blame is named, in the log and in readiness, and everything else goes in.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from cloudnet.agent.local_pods import LocalPods
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import CloudnetError
+from cloudnet.kernel.api import KernelError
+from cloudnet.kernel.connections import Forget
 from cloudnet.kernel.nft import Nft
 from cloudnet.model import cluster_events as events
 from cloudnet.model.addresses import Address, NodeName
@@ -105,13 +109,20 @@ class PolicyKeeper:
         addresses: Addresses,
         *,
         resync: float,
+        forget: Forget = lambda _addresses: None,
+        bypassed: Callable[[], str] = str,
         tell: Tell = lambda _reason, _note: None,
     ) -> None:
         """Keep a node's policy; ``resync``: how often the kernel is read again, in seconds.
 
-        ``tell`` hears what people should see at the node.
+        ``forget`` is asked for the addresses that pods leave; ``bypassed`` says what on this host goes past policy,
+        if anything does; ``tell`` hears what people should see at the node.
         """
-        self._tell = tell
+        self._tell, self._forget, self._bypassed = tell, forget, bypassed
+        self._bypass = ""  # as said last
+        self._pods = LocalPods(node)
+        self._left: frozenset[Address] = frozenset()  # addresses with connections that are to be forgotten
+        self._remembers = ""  # why that could not be done, said once
         self.counts = Counts()
         self.problem = ""  # why policy is not as it should be; any thread may ask
         self.traffic: tuple[Count, ...] = ()  # as last read; replaced whole
@@ -138,7 +149,10 @@ class PolicyKeeper:
         """Take in what the store delivered."""
         for event in events:
             meta = event.value.meta
-            if event.type is EventType.DELETED:
+            gone = event.type is EventType.DELETED
+            if isinstance(event.value, WorkloadEndpoint) and not self._pods.heard(event.value, gone=gone):
+                continue
+            if gone:
                 self._feed.remove(type(event.value), meta.name, meta.namespace)
                 continue
             for problem in self._feed.put(event.value):
@@ -149,9 +163,11 @@ class PolicyKeeper:
         """Take an endpoint in, or let it go; ``work`` answers when the kernel has it."""
         meta = asked.endpoint.meta
         if asked.leaves:
+            self._pods.dismissed(asked.endpoint)
             self._feed.remove(WorkloadEndpoint, meta.name, meta.namespace)
             asked.answer.set_result(None)
         else:
+            self._pods.admitted(asked.endpoint)
             self._feed.put(asked.endpoint)
             self._waiting.append(asked)
 
@@ -161,6 +177,7 @@ class PolicyKeeper:
             return now + self._resync
         try:
             self._settle(now)
+            self._forget_connections()
         except CloudnetError as e:
             self._failed(str(e), now)
         self._answer()
@@ -203,6 +220,20 @@ class PolicyKeeper:
         self._told, self._pause = "", 0.0
         self._due = now + self._resync if repairing or not self._due else self._due
 
+    def _forget_connections(self) -> None:
+        """Forget what the pods that went had open, once their rules are gone, and before their heirs are admitted."""
+        self._left |= self._pods.take_left()
+        if not self._left:
+            return
+        try:
+            self._forget(self._left)
+        except KernelError as e:
+            if str(e) != self._remembers:
+                log.warning("connections of pods that went are known on, past their heirs' policy reason=%r", str(e))
+            self._remembers = str(e)
+        else:
+            self._left, self._remembers = frozenset(), ""
+
     def _begin(self) -> Enforcer | None:
         """Open the door when the node has its first endpoint; what a former agent left is taken over."""
         if not any(isinstance(change, EndpointChanged) for change in self._undone):
@@ -215,9 +246,19 @@ class PolicyKeeper:
         self._undone = []
         self._enforcer = enforcer
         log.info("policy is in force")
+        self._look_around()
         return enforcer
 
+    def _look_around(self) -> None:
+        """Say once what goes past policy here: it cannot be mended by us, and would be found out by nobody."""
+        found = self._bypassed()
+        if found and found != self._bypass:
+            log.warning("%s", found)
+            self._tell(events.POLICY_BYPASSED, found)
+        self._bypass = found
+
     def _repair(self, enforcer: Enforcer) -> None:
+        self._look_around()
         enforcer.take(self._named())
         if enforcer.resync():
             self.counts.repairs += 1

@@ -18,6 +18,7 @@ from cloudnet.cni.annotations import Wishes, wishes
 from cloudnet.cni.identity import Identity
 from cloudnet.cni.netconf import address
 from cloudnet.cni.site import Request, Site
+from cloudnet.cni.whose import pod_of
 from cloudnet.cni.wire import CniError, Code, Device, Result
 from cloudnet.errors import BadInput, CloudnetError
 from cloudnet.kernel.pods import EVERYWHERE, InterfaceTaken, LinkTaken, PodLink
@@ -75,7 +76,7 @@ class _Adding:
     def __init__(self, site: Site, request: Request, identity: Identity) -> None:
         self.site, self.request, self.identity = site, request, identity
         conf, known = request.conf, identity.orchestrator == KUBERNETES
-        self.pod: Pod | None = site.cluster.pod(identity.namespace, identity.pod) if known else None
+        self.pod: Pod | None = pod_of(site, identity, request.environment)
         self.namespace: Namespace | None = site.cluster.namespace(identity.namespace) if known else None
         self.wishes: Wishes = wishes(
             conf,
@@ -154,11 +155,14 @@ class _Adding:
         raise CniError(Code.TRY_AGAIN, f"endpoint {self.identity.name!r} is written by somebody else all the time")
 
     def _clear_the_place(self) -> Stored[WorkloadEndpoint] | None:
-        """Deal with the endpoint that has our name: of this container after a crash, or of the pod's last one."""
+        """Deal with the endpoint that has our name: of this container after a crash, or of the pod's last one.
+
+        Of a pod that was made anew meanwhile it may be, too: hence the second look, after the endpoint was seen.
+        """
         identity, site = self.identity, self.site
-        try:
-            seen = site.store.get(WorkloadEndpoint, identity.name, identity.namespace)
-        except NotFound:
+        seen = self._in_our_place()
+        self.pod = pod_of(site, identity, self.request.environment)
+        if seen is None:
             return None
         if seen.value.container_id != identity.owner.container:
             site.pods.cut(identity.link)  # its own DEL releases what it had
@@ -167,6 +171,12 @@ class _Adding:
         site.pods.cut(identity.link)
         release.release(site, identity, self.source)
         return None
+
+    def _in_our_place(self) -> Stored[WorkloadEndpoint] | None:
+        try:
+            return self.site.store.get(WorkloadEndpoint, self.identity.name, self.identity.namespace)
+        except NotFound:
+            return None
 
     def _refuse_a_living_twin(self) -> None:
         end = self.site.pods.find(self.identity.link)
@@ -194,6 +204,7 @@ class _Adding:
                     service_account=account,
                 ),
                 annotations={NETWORK: identity.owner.network},
+                uid=pod.meta.uid if pod and self.site.on_kubernetes else "",  # there a pod is its endpoint
             ),
             node=self.site.node,
             orchestrator=identity.orchestrator,

@@ -69,6 +69,7 @@ class Site:
     """This node. ``mtu`` is that of pods, 0 while nobody knows.
 
     ``not_ready`` says why no pod can be added now, ``impaired`` what pods that run already may have to do without.
+    ``on_kubernetes`` is whether the store is Kubernetes itself, so that its Pods are the kubelet's, by uid too.
     """
 
     node: NodeName
@@ -83,6 +84,7 @@ class Site:
     not_ready: Callable[[], str] = str
     impaired: Callable[[], str] = str
     prefix: str = "cali"
+    on_kubernetes: bool = False
     new_mac: Callable[[], str] = field(default=lambda: "")
     locks: Locks = field(default_factory=Locks)
     record: Record = ignore

@@ -470,7 +470,6 @@ class Loop:
     def _fault(self, outcome: WriteOutcome) -> str:
         """Return why the store could not be written; nothing where it was, or somebody else was faster."""
         if outcome.error is None:
-            self.nodes.told(outcome.write.value)
             return ""
         return "" if isinstance(outcome.error, words.RACES) else str(outcome.error)
 
@@ -666,7 +665,7 @@ class Loop:
             new = merged(value, old.value if old else None)
             if old is None:
                 yield Put(new)
-            elif new != old.value or self.nodes.is_reborn(new):
+            elif new != old.value:
                 yield Put(new, old.revision)
         known = {(type(value), value.meta.name) for value in wanted}
         kinds: list[type[Resource]] = [NodeCondition, AgentReport, *([CloudNode] if machines else [])]

@@ -68,7 +68,6 @@ class Nodes:
         self._changed = True
         self._touched: set[NodeName] = set()  # nodes of which the store may have something to learn
         self._left: set[NodeName] = set()  # nodes that went; what others wrote of them goes, too
-        self._reborn: set[NodeName] = set()  # nodes whose new Node has not been told our verdict
 
     # --- what is heard --------------------------------------------------------------------------------------
 
@@ -84,13 +83,10 @@ class Nodes:
             self._unknown.discard(name)
             self._shut.discard(name)
             self._left.add(name)
-            self._reborn.discard(name)
             self._forget_claims()
             return old is not None
         elsewhere = old is None or (old.addresses, old.provider_id) != (value.addresses, value.provider_id)
         reborn = name in self._left or (old is not None and old.meta.uid != value.meta.uid)
-        if reborn:
-            self._reborn.add(name)
         self._left.discard(name)
         self._nodes[name] = value
         if elsewhere or reborn:
@@ -343,16 +339,7 @@ class Nodes:
             else:
                 reason, message = "AgentNotReady", report.message or "the agent has not laid the VXLAN ground yet"
             ready = report is not None and report.ready
-            yield NodeCondition(Metadata(name), ready, reason, message, wall)
-
-    def is_reborn(self, condition: Resource) -> bool:
-        """Tell whether a verdict must be written although it is the same: its Node is another one."""
-        return isinstance(condition, NodeCondition) and condition.meta.name in self._reborn
-
-    def told(self, condition: Resource) -> None:
-        """Take note that a verdict was written."""
-        if isinstance(condition, NodeCondition):
-            self._reborn.discard(NodeName(condition.meta.name))
+            yield NodeCondition(Metadata(name), ready, reason, message, wall, self.uid(name))
 
     def leave_unknown(self) -> None:
         """Take the nodes of which there are but reports for gone: they went while nobody led."""
@@ -370,12 +357,16 @@ class Nodes:
 
 
 def merged(value: Resource, old: Resource | None) -> Resource:
-    """Return what to write over ``old``: its metadata stay, and ``since`` while the verdict does."""
+    """Return what to write over ``old``: its metadata stay, and ``since`` while the verdict does.
+
+    A verdict that does not say of which Node it is (a definition from before there was such a field) stays as it is.
+    """
     if old is None:
         return value
     if isinstance(value, NodeCondition) and isinstance(old, NodeCondition):
         same = (value.ready, value.reason) == (old.ready, old.reason)
-        return replace(value, meta=old.meta, since=old.since if same else value.since)
+        new = replace(value, meta=old.meta, since=old.since if same else value.since)
+        return old if replace(new, node_uid="") == old else new
     if isinstance(value, CloudNode):
         return replace(value, meta=old.meta)
     return value

@@ -1,7 +1,8 @@
 """One rtnetlink socket: many requests in one system call, each with its own outcome; dumps; multicast groups.
 
-It knows framing and errors, not what messages mean. A socket belongs to one network namespace for ever, the one that
-its opening thread was in; it says which, so that nobody has to trust the thread that uses it later.
+It knows framing and errors, not what messages mean, so other netlink protocols whose requests go one by one speak
+through it, too. A socket belongs to one network namespace for ever, the one that its opening thread was in; it says
+which, so that nobody has to trust the thread that uses it later.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ class Refusal:
 
 
 class Socket:
-    """A socket of NETLINK_ROUTE in the calling thread's namespace. Use it from one thread at a time."""
+    """A socket in the calling thread's namespace, of NETLINK_ROUTE at first. Use it from one thread at a time."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self._socket.bind((0, 0))
             for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
@@ -65,13 +66,13 @@ class Socket:
         self._sequence = 0
 
     @classmethod
-    def within(cls, namespace: netns.Namespace) -> Self:
+    def within(cls, namespace: netns.Namespace, protocol: int = socket.NETLINK_ROUTE) -> Self:
         """Open a socket that is proven to be in a network namespace.
 
         Raises:
             HostNamespace: the calling thread is in another one, so the socket would be; it is closed again.
         """
-        opened = cls()
+        opened = cls(protocol)
         if opened.namespace != namespace:
             opened.close()
             raise HostNamespace("the netlink socket is in another network namespace than its thread: nothing done")

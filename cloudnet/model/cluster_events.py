@@ -213,6 +213,16 @@ POLICY_IN_FORCE: Final = Reason(
     "nothing to do",
 )
 
+POLICY_BYPASSED: Final = Reason(
+    "PolicyBypassed",
+    Severity.WARNING,
+    Reporter.AGENT,
+    "Node",
+    "EnforcePolicy",
+    "another program of the node sends packets to its pods past policy",
+    "the sentence names the program and how to let it run",
+)
+
 ALL: Final = (
     ROUTE_REFUSED,
     ROUTE_CONFLICT,
@@ -228,4 +238,5 @@ ALL: Final = (
     POLICY_REFUSED,
     POLICY_NOT_IN_FORCE,
     POLICY_IN_FORCE,
+    POLICY_BYPASSED,
 )

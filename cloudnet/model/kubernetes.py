@@ -19,6 +19,8 @@ from cloudnet.model.workloads import EndpointPort
 
 API_VERSION: Final = "v1"
 
+_MIRROR = "kubernetes.io/config.mirror"  # annotation of a static pod's mirror: the hash that its kubelet calls it by
+
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
@@ -54,6 +56,13 @@ class Pod:
     def finished(self) -> bool:
         """Whether all its containers have ended for good, so that its addresses may be somebody else's."""
         return self.phase in {"Succeeded", "Failed"}
+
+    def is_known_as(self, uid: str) -> bool:
+        """Whether a kubelet means this pod: by its uid, or as the static pod that it mirrors.
+
+        A static pod's own uid is a hash of its file (Kubernetes ``pkg/kubelet/types/pod_update.go``).
+        """
+        return uid in {self.meta.uid, self.meta.annotations.get(_MIRROR)}
 
 
 # --- the spelling -------------------------------------------------------------------------------------------

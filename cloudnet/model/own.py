@@ -276,6 +276,7 @@ class _NodeConditionStatus(msgspec.Struct, omit_defaults=True, gc=False):
     reason: str
     message: str = ""
     since: float | None = None
+    node_uid: str = msgspec.field(default="", name="nodeUID")
 
 
 class NodeConditionDocument(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -290,14 +291,21 @@ class NodeConditionDocument(msgspec.Struct, rename="camel", omit_defaults=True):
 def read_node_condition(document: NodeConditionDocument) -> NodeCondition:
     status = document.status
     return NodeCondition(
-        wire.metadata(document.metadata), status.ready, status.reason, status.message, status.since or 0.0
+        meta=wire.metadata(document.metadata),
+        ready=status.ready,
+        reason=status.reason,
+        message=status.message,
+        since=status.since or 0.0,
+        node_uid=status.node_uid,
     )
 
 
 def write_node_condition(condition: NodeCondition) -> NodeConditionDocument:
     return NodeConditionDocument(
         metadata=wire.meta(condition.meta),
-        status=_NodeConditionStatus(condition.ready, condition.reason, condition.message, condition.since or None),
+        status=_NodeConditionStatus(
+            condition.ready, condition.reason, condition.message, condition.since or None, condition.node_uid
+        ),
         api_version=API_VERSION,
         kind="NodeCondition",
     )

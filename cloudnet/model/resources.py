@@ -412,10 +412,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NodeCondition:
-    """The one owner's verdict on a node's network; named like the node, written by the controller."""
+    """The one owner's verdict on a node's network; named like the node, written by the controller.
+
+    ``node_uid`` says of which Node: one that is made anew under the name has not been told yet.
+    """
 
     meta: Metadata
     ready: bool
     reason: str
     message: str = ""
     since: float = 0.0
+    node_uid: str = ""

@@ -124,6 +124,8 @@ class Objects:
         """Make a borrowed object say that a value is there."""
 
         def edit(raw: bytes) -> Json:
+            if value.meta.uid not in {"", kubernetes_forms.uid(raw)}:
+                raise records.other_uid(target.form.kind.name, target.name, target.namespace)
             if target.form.read(target.spot.collection, raw) is not None:
                 raise records.already_exists(target.form.kind.name, target.name, target.namespace)
             return target.form.write(value, raw)

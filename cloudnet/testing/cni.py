@@ -97,13 +97,13 @@ class StoredCluster:
 class CniNode:
     """One node, what it has given out, and the means to take things from it. ``problem`` is why it is not ready.
 
-    ``impairment`` is what its pods have to do without.
+    ``impairment`` is what its pods have to do without. The store is in memory, or Kubernetes when one is given.
     """
 
-    def __init__(self, journal: Path, stack: ExitStack) -> None:
+    def __init__(self, journal: Path, stack: ExitStack, kubernetes: Store | None = None) -> None:
         self._stack = stack
         self.data = MemoryData()
-        self.store = Guard(MemoryStore(self.data))
+        self.store = Guard(kubernetes or MemoryStore(self.data))
         self.pods = MemoryPods()
         self.gate = Notes()
         self.clock = ManualClock()
@@ -122,6 +122,7 @@ class CniNode:
             mtu=lambda: 1400,
             not_ready=lambda: self.problem or self.store.problem,
             impaired=lambda: self.impairment,
+            on_kubernetes=kubernetes is not None,
             new_mac=lambda: "02:00:00:00:00:01",
         )
         self.handler = Handler(self.site)

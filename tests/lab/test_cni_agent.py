@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from cloudnet.cni import install
 from cloudnet.kernel import netns
 from cloudnet.model.kubernetes import Namespace, Pod
+from cloudnet.model.policies import GlobalNetworkPolicy, PolicySpec, PolicyType
 from cloudnet.model.resources import IPAMBlock, IPPool, Metadata, Node, Vtep
 from cloudnet.model.workloads import WorkloadEndpoint
 from cloudnet.store.registry import open_store
@@ -372,6 +373,43 @@ def test_a_pod_of_kubernetes_has_its_labels_and_its_last_container_takes_nothing
     assert (endpoint.container_id, endpoint.meta.labels["app"]) == ("new", "web")
     host.call("DEL", pods[1], container="new", args=POD)
     assert host.left() == NOTHING
+
+
+def test_who_spoke_to_a_pod_does_not_go_on_with_its_heir_that_lets_nobody_in(host, pods):
+    """Packets of known connections pass all rules; UDP has no end that anybody would notice."""
+    host.store.create(Pod(Metadata("vault", "shop", labels={"app": "vault"})))
+    closed = PolicySpec(selector="app == 'vault'", types=(PolicyType.INGRESS,))
+    host.store.create(GlobalNetworkPolicy(Metadata("closed"), closed))
+    fixed = {"policy": {"type": "k8s"}, "ipam": {"addresses": ["10.65.0.9"]}}
+    vault = POD.replace("web", "vault")
+    (own,) = addresses(host.call("ADD", pods[0], container="client")[1])
+    host.call("ADD", pods[1], container="c1", args=POD, **fixed)
+    with udp(pods[0], own) as client:
+        with udp(pods[1], "10.65.0.9") as server:
+            assert heard(client, server) == heard(server, client) == b"hello"
+        host.call("DEL", pods[1], container="c1", args=POD, **fixed)
+        assert host.call("ADD", pods[1], container="c2", args=vault, **fixed)[0] == 0
+
+        with udp(pods[1], "10.65.0.9") as heir:
+            assert heard(client, heir) is None
+            assert heard(heir, client) == heard(client, heir) == b"hello", "its own connections are answered"
+
+
+@contextmanager
+def udp(pod, address):
+    with closing(netns.open_socket(pod, socket.AF_INET, socket.SOCK_DGRAM)) as opened:
+        opened.bind((address, 4000))
+        opened.settimeout(1)
+        yield opened
+
+
+def heard(one, other):
+    """Return what arrives at one socket of what another says."""
+    one.sendto(b"hello", other.getsockname())
+    try:
+        return other.recv(100)
+    except TimeoutError:
+        return None
 
 
 @contextmanager

@@ -127,10 +127,15 @@ class ApiServer:
 
     def renew(self, document: Json) -> Json:
         """Create an object in place of its namesake, if there is one."""
-        type_, meta = self._type_of(document), document["metadata"]
-        with self.objects.changed, contextlib.suppress(Refusal):
-            self.api.delete(type_, meta.get("namespace", ""), meta["name"], {})
+        with contextlib.suppress(Refusal):
+            self.delete(document)
         return self.create(document)
+
+    def delete(self, document: Json) -> None:
+        """Delete an object, by the name in it."""
+        type_, meta = self._type_of(document), document["metadata"]
+        with self.objects.changed:
+            self.api.delete(type_, meta.get("namespace", ""), meta["name"], {})
 
     def replace(self, document: Json) -> Json:
         """Write an object over its namesake, as ``kubectl replace`` does; what a definition defines stays."""

@@ -4,8 +4,10 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from cloudnet.agent.enforcing import bypassed_by
 from cloudnet.agent.policy import Admission, NotInForce, PolicyKeeper, PolicyThread
 from cloudnet.clock import SystemClock
+from cloudnet.kernel.api import KernelError
 from cloudnet.kernel.nft import Traffic
 from cloudnet.kernel.nft_memory import MemoryNft
 from cloudnet.model.policies import GlobalNetworkPolicy, HostEndpoint, PolicySpec
@@ -22,7 +24,7 @@ def keeper(nft, *, addresses=None):
     return PolicyKeeper(NODE, Options(), lambda: nft, lambda: addresses or {}, resync=90.0)
 
 
-def pod(name="w1", interface="cali1", node=NODE):
+def pod(name="w1", interface="cali1", node=NODE, container=""):
     return WorkloadEndpoint(
         Metadata(name, "default", labels={"app": "web"}),
         node=node,
@@ -32,6 +34,7 @@ def pod(name="w1", interface="cali1", node=NODE):
         networks=(ip_network("10.0.0.1/32"),),
         profiles=("kns.default",),
         interface=interface,
+        container_id=container,
     )
 
 
@@ -85,6 +88,81 @@ def test_a_pod_that_is_dismissed_has_no_way_any_more():
     assert ways(nft) == {"cali2"}
 
 
+def forgetful_keeper(nft):
+    """Return a keeper, and a list of what it forgot, with the ways that were left in the kernel by then."""
+    forgotten = []
+
+    def forget(addresses):
+        forgotten.append((set(map(str, addresses)), ways(nft)))
+
+    return PolicyKeeper(NODE, Options(), lambda: nft, dict, resync=90.0, forget=forget), forgotten
+
+
+def test_with_a_pod_goes_what_it_had_open_after_its_ways():
+    nft = MemoryNft()
+    kept, forgotten = forgetful_keeper(nft)
+    kept.hear(put(pod(), pod("w2", "cali2")), synced=True)
+    kept.work(0.0)
+    assert forgotten == []
+
+    kept.hear([Event(EventType.DELETED, pod(), 3)], synced=False)
+    kept.work(1.0)
+    kept.work(2.0)
+
+    assert forgotten == [({"10.0.0.1"}, {"cali2"})]
+
+
+def test_what_a_pod_had_open_is_forgotten_before_its_heir_is_admitted_even_one_of_the_same_name():
+    nft = MemoryNft()
+    kept, forgotten = forgetful_keeper(nft)
+    kept.hear(put(pod()), synced=True)
+    kept.work(0.0)
+    heir = Admission(pod(), leaves=False)
+    answered = []
+    heir.answer.add_done_callback(lambda _: answered.append(len(forgotten)))
+
+    kept.admit(Admission(pod(), leaves=True))
+    kept.admit(heir)
+    kept.work(1.0)
+
+    assert answered == [1]
+    assert forgotten == [({"10.0.0.1"}, {"cali1"})]
+
+
+def test_connections_that_cannot_be_forgotten_hold_up_nobody_and_are_tried_again(caplog):
+    nft = MemoryNft()
+    refusals = [KernelError("no such subsystem"), KernelError("no such subsystem"), None]
+
+    def forget(addresses):
+        if (refusal := refusals.pop(0)) is not None:
+            raise refusal
+
+    kept = PolicyKeeper(NODE, Options(), lambda: nft, dict, resync=90.0, forget=forget)
+    kept.hear(put(pod(), pod("w2", "cali2")), synced=True)
+    kept.work(0.0)
+    kept.hear([Event(EventType.DELETED, pod(), 3)], synced=False)
+
+    for now in (1.0, 2.0, 3.0, 4.0):
+        kept.work(now)
+
+    assert refusals == []
+    assert kept.problem == ""
+    assert caplog.text.count("no such subsystem") == 1
+
+
+def test_news_of_the_last_sandbox_takes_no_rules_from_the_one_that_was_admitted():
+    nft = MemoryNft()
+    kept = keeper(nft)
+    kept.hear(put(pod(container="old")), synced=True)
+    kept.admit(Admission(pod(container="new"), leaves=False))
+    kept.work(0.0)
+
+    kept.hear([Event(EventType.DELETED, pod(container="old"), 3)], synced=False)
+    kept.work(1.0)
+
+    assert ways(nft) == {"cali1"}
+
+
 def test_a_kernel_in_trouble_is_told_to_the_waiting_pod_and_in_readiness_and_tried_again():
     nft = MemoryNft()
     nft.refuse = lambda _: "no memory"
@@ -125,12 +203,32 @@ def test_a_policy_that_the_kernel_refuses_keeps_its_pods_out_and_is_named():
     assert not kept.is_out_of_force
 
 
-def told_keeper(nft):
+def told_keeper(nft, bypassed=str):
     told = []
-    kept = PolicyKeeper(
-        NODE, Options(), lambda: nft, dict, resync=90.0, tell=lambda reason, note: told.append((reason.name, note))
-    )
+
+    def tell(reason, note):
+        told.append((reason.name, note))
+
+    kept = PolicyKeeper(NODE, Options(), lambda: nft, dict, resync=90.0, bypassed=bypassed, tell=tell)
     return kept, told
+
+
+def test_a_service_proxy_that_goes_past_policy_is_told_at_the_node_once():
+    devices = ["lo", "kube-ipvs0"]
+    kept, told = told_keeper(MemoryNft(), lambda: bypassed_by(devices))
+    kept.hear(put(pod()), synced=True)
+    due = 0.0
+    for _ in range(3):
+        due = kept.work(due)
+    assert [reason for reason, _ in told] == ["PolicyBypassed"]
+    assert "IPVS mode" in told[0][1]
+
+    devices.pop()
+    due = kept.work(due)
+    devices.append("kube-ipvs0")
+    kept.work(due)
+
+    assert [reason for reason, _ in told] == ["PolicyBypassed"] * 2
 
 
 def test_a_policy_that_the_kernel_refuses_is_told_at_the_node_once():

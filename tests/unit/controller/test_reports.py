@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cloudnet.model.resources import AgentReport, Node, NodeCondition
 
 
@@ -70,8 +72,47 @@ def test_a_node_that_is_made_anew_in_one_moment_is_told_its_verdict_once_more(cl
     cluster.run(1000)
 
     assert after.revision > before.revision
-    assert after.value == before.value
+    assert verdict(after) == verdict(before)
     assert cluster.store.get(NodeCondition, "n1").revision == after.revision, "once"
+
+
+def verdict(stored):
+    return replace(stored.value, node_uid="")
+
+
+def test_a_node_that_is_made_anew_while_nobody_leads_is_told_its_verdict_once_more(cluster):
+    cluster.join(1)
+    cluster.report(1)
+    cluster.run()
+    before = cluster.store.get(NodeCondition, "n1")
+
+    cluster.store.delete(Node, "n1")
+    cluster.node(1)
+    cluster.report(1)
+    cluster.restart()
+    cluster.run()
+    after = cluster.store.get(NodeCondition, "n1")
+    cluster.restart()
+    cluster.run()
+
+    assert after.revision > before.revision
+    assert verdict(after) == verdict(before)
+    assert after.value.node_uid == cluster.get_node(1).meta.uid
+    assert cluster.store.get(NodeCondition, "n1").revision == after.revision, "once"
+
+
+def test_a_verdict_that_cannot_say_of_which_node_it_is_is_written_once(cluster):
+    """An older definition drops the field; what is another verdict all the time would be written all the time."""
+    cluster.join(1)
+    cluster.report(1)
+    cluster.run()
+    stored = cluster.store.get(NodeCondition, "n1")
+    dropped = cluster.store.update(verdict(stored), expected=stored.revision)
+
+    cluster.restart()
+    cluster.run()
+
+    assert cluster.store.get(NodeCondition, "n1") == dropped
 
 
 def test_a_node_that_comes_back_keeps_what_its_agent_reports(cluster):

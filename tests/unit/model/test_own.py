@@ -100,8 +100,18 @@ def test_a_route_is_spelt_with_intent_in_spec_and_findings_in_status():
         ),
         (Lease(Metadata("controller"), "me", 2.5, 3), {"spec": {"holder": "me", "duration": 2.5, "renewals": 3}}),
         (
-            NodeCondition(Metadata("n1"), ready=False, reason="silent", message="no report", since=1.0),
-            {"status": {"ready": False, "reason": "silent", "message": "no report", "since": 1.0}},
+            NodeCondition(
+                Metadata("n1"), ready=False, reason="silent", message="no report", since=1.0, node_uid="u-1"
+            ),
+            {
+                "status": {
+                    "ready": False,
+                    "reason": "silent",
+                    "message": "no report",
+                    "since": 1.0,
+                    "nodeUID": "u-1",
+                }
+            },
         ),
     ],
     ids=lambda case: type(case).__name__ if not isinstance(case, dict) else "",
