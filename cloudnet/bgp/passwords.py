@@ -14,9 +14,8 @@ from cloudnet.bgp.picture import ReadSecret, SecretKey
 
 log = logging.getLogger(__name__)
 
-_WORD: Final = re.compile(
-    r"[A-Za-z0-9]([-_.A-Za-z0-9]{0,251}[A-Za-z0-9])?"
-)  # of secrets and keys; no way out of FOLDER
+_WORD: Final = re.compile(r"(?!\.\.?$)[-._A-Za-z0-9]{1,253}")
+"""Names of secrets and keys, as Kubernetes takes them; none leads out of the folder."""
 
 
 def passwords_in(folder: str) -> ReadSecret:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudnet.bgp.api import BirdUnreachable
+from cloudnet.bgp.api import BirdRefused, BirdUnreachable
 from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.errors import MissingTool
 from cloudnet.kernel import netns
@@ -90,6 +90,14 @@ class TestDaemon(BirdContract):
 
         assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((world.folder / "bird.conf").stat().st_mode) == 0o600
+
+    def test_what_is_refused_is_not_what_the_next_one_would_read(self, world):
+        world.bird.configure(text(world, *PEERS))
+
+        with pytest.raises(BirdRefused):
+            world.bird.configure("nonsense;")
+
+        assert (world.folder / "bird.conf").read_text() == text(world, *PEERS)
 
     def test_one_that_is_cleared_away_ends_and_leaves_no_file(self, world):
         world.bird.configure(text(world, *PEERS))

@@ -1038,3 +1038,15 @@ def test_an_agent_that_restarts_goes_on_by_bgp_without_a_gap():
 
     assert again.path(block(2)).kind is PathKind.BGP
     assert first.kernel.history[mark:] == []
+
+
+def test_a_way_by_bgp_may_leave_by_another_device_than_the_nodes_own_address_is_on():
+    kernel = a_kernel()
+    kernel.add_link(Link("eth1", 3, 1500, up=True, addresses=(ip_interface("10.9.0.11/24"),)))
+    host = speaking(kernel=kernel)
+
+    learns(host, block(2), Hop(ip_address("10.9.0.1"), "eth1"))
+
+    assert host.path(block(2)).kind is PathKind.BGP
+    assert holds(host, Route(block(2), "eth1", ip_address("10.9.0.1"), metric=512))
+    assert holds(host, Route(block(2), "eth1", ip_address("10.9.0.1"), metric=512, table=4793))

@@ -163,6 +163,16 @@ def test_bgp_sessions_are_shown_as_calicoctl_shows_them(agent, tmp_path, url):
     ]  # fmt: skip
 
 
+def test_a_path_by_bgp_is_native_enough(agent, tmp_path, url):
+    path = {"block": "10.65.1.0/26", "node": "n2", "kind": "bgp", "reason": "proven"}
+    agent(ANSWERS | {"paths": {"node": "n1", "paths": [path]}})
+
+    said = status(tmp_path, url).stdout
+
+    assert fields(said)["paths bgp"] == "1"
+    assert "not native" not in said
+
+
 def test_a_problem_of_bgp_stands_in_its_place(agent, tmp_path, url):
     agent(ANSWERS | {"bgp": {**SESSIONS, "problem": "BGP is not as it should be: no BIRD listens", "sessions": []}})
 
