@@ -13,30 +13,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-from cloudnet.agent.blocks import NO_BLOCKS, Blocks
-from cloudnet.agent.borrowed import Borrowed
+from cloudnet.agent.bgp_heard import BgpHeard
 from cloudnet.bgp import plan, render
 from cloudnet.bgp.api import Bird, BirdUnreachable, Status
 from cloudnet.bgp.peers import wanted_secrets
-from cloudnet.bgp.picture import Picture, ReadSecret
-from cloudnet.bgp.speaker import Session
+from cloudnet.bgp.picture import ReadSecret, SecretKey
+from cloudnet.bgp.speaker import Session, Speaker
 from cloudnet.errors import CloudnetError
 from cloudnet.model.addresses import NodeName
-from cloudnet.model.calico_bgp import BGPConfiguration, BGPPeer
-from cloudnet.model.calico_bgp_filter import BGPFilter
-from cloudnet.model.resources import BlockAffinity, IPAMBlock, IPPool, Node, Resource
-from cloudnet.routes.claims import counts, pool_of
-from cloudnet.store.api import Event, EventType
+from cloudnet.model.resources import Resource
+from cloudnet.store.api import Event
 
 log = logging.getLogger(__name__)
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-KINDS: tuple[type[Resource], ...] = (Node, IPPool, BlockAffinity, BGPConfiguration, BGPPeer, BGPFilter)
-"""What must be watched for this; strays come apart."""
 
 _LOOK = 5.0  # seconds between two looks at the sessions, and at the passwords
 _RETRY_FIRST = 1.0  # seconds until the second try; doubles …
@@ -82,14 +71,11 @@ class BgpKeeper:
         self.problem = ""  # why BIRD does not do what it should; any thread may ask, here and below
         self.warnings: tuple[str, ...] = ()  # what of the resources is not done, and why
         self.peerings: tuple[Peering, ...] = ()
-        self._name, self._bird, self._read_secret, self._log_path = node, bird, read_secret, log_path
-        self._nodes: dict[NodeName, Node] = {}
-        self._pools: dict[str, IPPool] = {}
-        self._blocks, self._borrowed = Blocks(), Borrowed()
-        self._configurations: dict[str, BGPConfiguration] = {}
-        self._peers: dict[str, BGPPeer] = {}
-        self._filters: dict[str, BGPFilter] = {}
-        self._synced = self._strays_known = False
+        self._bird, self._read_secret, self._log_path = bird, read_secret, log_path
+        self._heard = BgpHeard(node)
+        self._stale = True  # something is different from what BIRD was told
+        self._passwords: Mapping[SecretKey, str] = {}
+        self._keys: frozenset[SecretKey] = frozenset()  # of the passwords that sessions need
         self._text = ""  # what BIRD was told last
         self._sessions: tuple[Session, ...] = ()
         self._told = ""
@@ -98,47 +84,25 @@ class BgpKeeper:
 
     def hear(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
         """Take in what the store delivered."""
-        for event in events:
-            self._take(event.value, gone=event.type is EventType.DELETED)
-        self._synced = self._synced or synced
-        self._heard()
+        if self._heard.resources(events, synced=synced):
+            self._wake()
 
     def hear_blocks(self, events: Iterable[Event[Resource]], *, synced: bool) -> None:
         """Take in blocks, of which only the strays matter."""
-        for event in events:
-            if isinstance(event.value, IPAMBlock):
-                self._borrowed.heard(event.value, gone=event.type is EventType.DELETED)
-        self._strays_known = self._strays_known or synced
-        self._heard()
+        if self._heard.blocks(events, synced=synced):
+            self._wake()
 
-    def _heard(self) -> None:
+    def _wake(self) -> None:
+        self._stale = True
         if not self._pause:  # a BIRD that just failed is not asked again for every event
             self._due = 0.0
-
-    def _take(self, value: Resource, *, gone: bool) -> None:
-        match value:
-            case Node():
-                _put(self._nodes, value.name, value, gone=gone)
-                cidrs = NO_BLOCKS if gone else frozenset(value.pod_cidrs)
-                self._blocks.claim(("node", value.name), value.name, cidrs)
-            case BlockAffinity():
-                blocks = frozenset({value.cidr}) if counts(value) and not gone else NO_BLOCKS
-                self._blocks.claim(("affinity", value.meta.name), value.node, blocks)
-            case IPPool():
-                _put(self._pools, value.meta.name, value, gone=gone)
-            case BGPConfiguration():
-                _put(self._configurations, value.meta.name, value, gone=gone)
-            case BGPPeer():
-                _put(self._peers, value.meta.name, value, gone=gone)
-            case BGPFilter():
-                _put(self._filters, value.meta.name, value, gone=gone)
 
     def work(self, now: float) -> float:
         """Do what is due; return when to work again if nothing is heard before.
 
         Before all is known BIRD is left as it is: the sessions of an earlier run go on.
         """
-        if not (self._synced and self._strays_known and self._name in self._nodes):
+        if not self._heard.is_complete:
             return now + _LOOK
         if now < self._due:
             return self._due
@@ -152,33 +116,28 @@ class BgpKeeper:
         return self._due
 
     def _settle(self) -> None:
-        """Tell BIRD what changed."""
-        picture = self._picture()
-        secrets = {key: found for key in wanted_secrets(picture) if (found := self._read_secret(key))}
-        wanted = plan.plan(picture, secrets)
+        """Tell BIRD what changed; where nothing did, nothing is planned: there may be a thousand sessions."""
+        if self._text and not self._stale and self._read(self._keys) == self._passwords:
+            return
+        picture = self._heard.picture()
+        self._keys = wanted_secrets(picture)
+        self._passwords = self._read(self._keys)
+        wanted = plan.plan(picture, self._passwords)
         self._warn(wanted.problems)
-        text = render.render(wanted.speaker, log=self._log_path)
+        self._say(wanted.speaker)
+        self._stale = False
+
+    def _read(self, keys: Iterable[SecretKey]) -> Mapping[SecretKey, str]:
+        return {key: found for key in keys if (found := self._read_secret(key))}
+
+    def _say(self, speaker: Speaker) -> None:
+        text = render.render(speaker, log=self._log_path)
         if text == self._text:
             return
         self._bird.configure(text)
-        self._text, self._sessions = text, wanted.speaker.sessions
+        self._text, self._sessions = text, speaker.sessions
         self.counts.changes += 1
-        log.info("told BIRD sessions=%d announcements=%d", len(self._sessions), len(wanted.speaker.announcements))
-
-    def _picture(self) -> Picture:
-        pools = tuple(self._pools.values())
-        mine = {block for block in self._blocks.of(self._name) if self._blocks.owner(block) == self._name}
-        strays = {stray for stray in self._borrowed.of(self._name) if self._blocks.owner(stray) is None}
-        return Picture(
-            node=self._nodes[self._name],
-            nodes=self._nodes,
-            pools=pools,
-            blocks=frozenset(mine | strays),
-            outside=frozenset(block for block in self._blocks if pool_of(block, pools) is None),
-            configurations=self._configurations,
-            peers=self._peers,
-            filters=self._filters,
-        )
+        log.info("told BIRD sessions=%d announcements=%d", len(speaker.sessions), len(speaker.announcements))
 
     def _look(self) -> None:
         """See how the sessions do. One that BIRD could not even begin with is begun again by telling it the same.
@@ -233,10 +192,3 @@ class BgpKeeper:
     def stopped(self, error: Exception) -> None:
         """Note that the thread is lost."""
         self.problem = f"the BGP thread stopped: {error}"
-
-
-def _put(where: dict[K, V], key: K, value: V, *, gone: bool) -> None:
-    if gone:
-        where.pop(key, None)
-    else:
-        where[key] = value

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from cloudnet.agent.bgp import KINDS, BgpKeeper, Peering
+from cloudnet.agent.bgp import BgpKeeper, Peering
+from cloudnet.agent.bgp_heard import KINDS
 from cloudnet.bgp import render
 from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.bgp.passwords import passwords_in

@@ -20,13 +20,14 @@ class MemoryBird:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.startable = True
+        self.refusal = ""  # what it says to whatever it is told
         self.asked = 0
         self._running = False
         self._known: dict[str, Status] = {}
 
     def configure(self, text: str) -> None:
-        if "router id" not in text:
-            raise BirdRefused("BIRD refuses 'configure': syntax error")
+        if self.refusal or "router id" not in text:
+            raise BirdRefused(f"BIRD refuses 'configure': {self.refusal or 'syntax error'}")
         if not self.startable and not self._running:
             raise BirdUnreachable("no BIRD listens, and none can be started")
         self._running = True

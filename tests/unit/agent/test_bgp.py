@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from cloudnet.agent.bgp import BgpKeeper
 from cloudnet.agent.bgp_thread import KINDS, BgpThread, Silent, speaking, spell
 from cloudnet.agent.metrics import Metrics
-from cloudnet.bgp.api import BirdRefused, Status
+from cloudnet.bgp.api import Status
 from cloudnet.bgp.memory import MemoryBird
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
@@ -113,13 +113,41 @@ def test_what_changes_is_told_at_once_and_what_does_not_is_not_told_again(keeper
     assert [SESSION in text for text in bird.told] == [True, True, True, False]
 
 
+def test_news_that_change_nothing_here_cost_nothing(keeper, bird):
+    due = begin(keeper)
+    asked = bird.asked
+    block = made(12)
+
+    keeper.hear(put(*CLUSTER), synced=True)
+    keeper.hear_blocks(put(block, replace(block, sequence_number=7)), synced=True)
+
+    assert keeper.work(1.0) == due
+    assert bird.asked == asked
+
+
+def test_what_bird_refused_is_planned_again(keeper, bird, secrets):
+    begin(keeper)
+    bird.refusal = "too long"
+    keeper.hear(put(peer()), synced=True)
+    again = keeper.work(1.0)
+    bird.refusal = ""
+
+    keeper.work(again)
+
+    assert keeper.problem == ""
+    assert "Global_10_0_1_1" in bird.told[-1]
+
+
+def made(k):
+    """Return a node's block without a pod."""
+    owner = Affinity(NodeName(f"n{k}"))
+    return blocks.new(ip_network(f"10.65.{k}.0/26"), owner, now=datetime(2025, 1, 1, tzinfo=UTC), sequence=1)
+
+
 def test_an_address_from_anothers_block_is_announced_where_it_is(keeper, bird):
     begin(keeper)
-    made = blocks.new(
-        ip_network("10.65.12.0/26"), Affinity(NodeName("n12")), now=datetime(2025, 1, 1, tzinfo=UTC), sequence=1
-    )
     lent = replace(
-        made,
+        made(12),
         allocations=tuple(0 if n == 7 else None for n in range(64)),
         unallocated=tuple(n for n in range(64) if n != 7),
         attributes=(AllocationAttribute(handle="h", owner={"node": "n11"}),),
@@ -207,15 +235,11 @@ def test_where_bird_cannot_be_started_it_is_tried_ever_more_slowly_and_told_once
 
 def test_a_refusal_is_a_problem_and_what_was_said_before_stays(keeper, bird):
     begin(keeper)
-
-    def refuse(_text):
-        raise BirdRefused("BIRD refuses 'configure': syntax error")
-
-    bird.configure = refuse
+    bird.refusal = "too long"
     keeper.hear(put(peer()), synced=True)
     keeper.work(1.0)
 
-    assert keeper.problem == "BGP is not as it should be: BIRD refuses 'configure': syntax error"
+    assert keeper.problem == "BGP is not as it should be: BIRD refuses 'configure': too long"
     assert [one.session.peer for one in keeper.peerings] == ["node 'n12'"]
 
 
@@ -276,8 +300,8 @@ def test_the_thread_takes_what_is_heard_and_answers_and_counts(keeper, bird):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_of_ours_shows(keeper, bird):
-    bird.configure = None  # a programming error
+def test_a_fault_of_ours_shows(bird):
+    keeper = BgpKeeper(NodeName("n11"), bird, lambda _key: "", log_path='"')  # which no configuration can hold
     thread = BgpThread(keeper, SystemClock())
     thread.hear(Batch(put(*CLUSTER), synced=True))
     thread.hear_blocks(Batch((), synced=True))
