@@ -54,6 +54,7 @@ def plan(picture: Picture, secrets: Mapping[SecretKey, str]) -> Plan:
         filters=tuple(filters.read(picture.filters[name]) for name in names),
         inside=_merged([*(pool.cidr for pool in _pools(picture)), *picture.outside]),
         passed_on=_merged([*(p.cidr for p in _pools(picture) if not p.disable_bgp_export), *picture.outside]),
+        services=_merged(_service_ranges(said)),
         ignored_interfaces=tuple(_interfaces(said, problems)),
         severity=_severity(said, problems),
     )
@@ -98,18 +99,20 @@ def _kept_back(block: Network, pools: Iterable[IPPool]) -> bool:
 
 
 def _services(picture: Picture, said: BGPConfigurationSpec, problems: list[str]) -> Iterator[Network]:
-    if EXCLUDED in picture.node.meta.labels:
-        return
-    ranges = [*said.service_cluster_ips, *said.service_external_ips]
-    if said.service_load_balancer_aggregation != "Disabled":
-        ranges += said.service_load_balancer_ips
-    elif said.service_load_balancer_ips:
+    if said.service_load_balancer_aggregation == "Disabled" and said.service_load_balancer_ips:
         problems.append(
             "BGPConfiguration: single addresses of load balancers are not announced: "
             "leave spec.serviceLoadBalancerAggregation Enabled"
         )
-    for one in ranges:
-        yield ip_network(one.cidr)
+    if EXCLUDED not in picture.node.meta.labels:
+        yield from _service_ranges(said)
+
+
+def _service_ranges(said: BGPConfigurationSpec) -> Iterator[Network]:
+    ranges = [*said.service_cluster_ips, *said.service_external_ips]
+    if said.service_load_balancer_aggregation != "Disabled":
+        ranges += said.service_load_balancer_ips
+    return (ip_network(one.cidr) for one in ranges)
 
 
 def _communities(said: BGPConfigurationSpec, problems: list[str]) -> Iterator[tuple[Network, tuple[Community, ...]]]:

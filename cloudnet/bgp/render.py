@@ -114,6 +114,7 @@ def _tables(speaker: Speaker, version: Family) -> Iterator[str]:
     yield f"ipv{v} table pods{v};"
     yield f"function inside{v}() {{ return {_in_any(speaker.inside, version)}; }}"
     yield f"function passed_on{v}() {{ return {_in_any(speaker.passed_on, version)}; }}"
+    yield f"function services{v}() {{ return {_in_any(speaker.services, version)}; }}"
     # Others' blocks with one number more: routers outside prefer what the node itself says.
     yield f"function announce{v}(bool away; int number) {{"
     yield f'  if proto = "own{v}" then accept;'
@@ -159,7 +160,7 @@ def _kernel(version: Family) -> Iterator[str]:
     yield "  merge paths;"
     yield f"  ipv{v} {{"
     yield f"    import where krt_source != {ROUTE_PROTOCOL} && !inside{v}();"
-    yield f'    export where (source = RTS_BGP && !inside{v}()) || proto = "reach{v}";'
+    yield f'    export where (source = RTS_BGP && !inside{v}() && !services{v}()) || proto = "reach{v}";'
     yield "  };"
     yield "}"
     yield f"protocol pipe to_pods{v} {{"

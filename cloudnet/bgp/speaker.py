@@ -128,7 +128,8 @@ class Speaker:
 
     ``inside`` are the prefixes of pods of the whole cluster: what peers say of them goes to cloudnet, which decides
     about the way there, and all else to the host's own routes. ``passed_on`` are those of which other nodes' routes
-    are told to peers. Both without overlaps, in order.
+    are told to peers. ``services`` are the ranges of services, which no host is to route: kube-proxy knows the way.
+    All without overlaps, in order.
     """
 
     router_id: IPv4Address
@@ -140,5 +141,6 @@ class Speaker:
     filters: tuple[Filter, ...] = ()
     inside: tuple[Network, ...] = ()
     passed_on: tuple[Network, ...] = ()
+    services: tuple[Network, ...] = ()
     ignored_interfaces: tuple[str, ...] = ()
     severity: Severity = Severity.INFO

@@ -100,10 +100,13 @@ def test_every_node_announces_the_ranges_of_services():
     ]  # fmt: skip
 
 
-def test_a_node_that_is_excluded_from_load_balancers_announces_no_services():
+def test_a_node_that_is_excluded_from_load_balancers_announces_no_services_and_routes_none():
     excluded = replace(NODE, meta=Metadata("n1", labels={plan.EXCLUDED: ""}))
 
-    assert prefixes(said(settings(serviceClusterIPs=[{"cidr": "10.96.0.0/12"}]), node=excluded)) == ["10.65.1.0/26"]
+    speaker = said(settings(serviceClusterIPs=[{"cidr": "10.96.0.0/12"}]), node=excluded)
+
+    assert prefixes(speaker) == ["10.65.1.0/26"]
+    assert speaker.services == (ip_network("10.96.0.0/12"),)
 
 
 def test_communities_stand_at_what_lies_in_a_prefix_by_number_or_by_name():

@@ -120,6 +120,14 @@ def test_without_prefixes_nothing_is_inside():
     assert "function inside4() { return net ~ [ 10.65.0.0/16+ ]; }" in told(inside=(ip_network("10.65.0.0/16"),))
 
 
+def test_what_goes_into_the_hosts_own_routes_is_neither_of_pods_nor_of_services():
+    lines = told(inside=(ip_network("10.65.0.0/16"),), services=(ip_network("10.96.0.0/12"),))
+
+    export = 'export where (source = RTS_BGP && !inside4() && !services4()) || proto = "reach4";'
+    assert export in [line.strip() for line in lines]
+    assert "function services4() { return net ~ [ 10.96.0.0/12+ ]; }" in lines
+
+
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
@@ -292,6 +300,7 @@ def speakers(draw):
         filters=known,
         inside=draw(prefixes),
         passed_on=draw(prefixes),
+        services=draw(prefixes),
         ignored_interfaces=tuple(draw(st.lists(st.from_regex(r"[A-Za-z0-9_.*-]{1,15}", fullmatch=True), max_size=2))),
         severity=draw(st.sampled_from(Severity)),
     )
