@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from cloudnet.model.addresses import Network, NodeName, TableId
 from cloudnet.model.calico import cidr_name
-from cloudnet.model.resources import Cause, CloudRoute, Metadata, Resource, RouteState, TableStatus
+from cloudnet.model.resources import Cause, CloudRoute, Metadata, NextHop, Resource, RouteState, TableStatus
 from cloudnet.routes.aggregate import key
 from cloudnet.store.api import Revision, Stored
 
@@ -88,6 +88,12 @@ class Ledger:
 
     def route(self, k: int) -> Stored[CloudRoute] | None:
         return self._routes.get(k)
+
+    def last_hop(self, k: int) -> NextHop | None:
+        """Return the next hop that a block has, in whichever table."""
+        stored = self._routes.get(k)
+        hops = (s.next_hop for s in stored.value.tables if s.next_hop is not None) if stored else iter(())
+        return next(hops, None)
 
     def tables(self) -> Iterable[TableId]:
         """Return the tables that the ledger speaks of, whether or not they still exist."""

@@ -29,8 +29,9 @@ from cloudnet.config import ControllerConfig
 from cloudnet.controller import books, carry, carry_pools, lease
 from cloudnet.controller.actions import Action, Changed, Input, Leading, Level, Say, Tell, WriteStore
 from cloudnet.controller.addresses import Collector
-from cloudnet.controller.loop import KINDS, Loop, Options, Status
+from cloudnet.controller.loop import KINDS, Loop
 from cloudnet.controller.metrics import Metrics
+from cloudnet.controller.options import Options
 from cloudnet.controller.pool_actions import (
     AddInterface,
     AddressesRead,
@@ -49,6 +50,7 @@ from cloudnet.controller.pool_actions import (
     WriteLedger,
 )
 from cloudnet.controller.pools import PoolOptions, Pools
+from cloudnet.controller.status import Status
 from cloudnet.controller.tables import growing
 from cloudnet.errors import BadInput
 from cloudnet.keeping import keeping

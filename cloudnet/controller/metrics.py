@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cloudnet.controller.loop import Status
 from cloudnet.controller.pools import PoolStatus
+from cloudnet.controller.status import Status
 from cloudnet.ipam import report
 from cloudnet.ipam.picture import Picture
 from cloudnet.ipam.sweep import Swept

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from cloudnet.controller import words
-from cloudnet.controller.tables import Trouble, growing
+from cloudnet.controller.tables import NEVER, Trouble, growing
 from cloudnet.ipam import native
 from cloudnet.model.addresses import Family, Network, NodeName, SubnetId, TableId
 from cloudnet.model.resources import (
@@ -36,7 +36,6 @@ from cloudnet.routes.plan import Wish
 K = TypeVar("K")
 V = TypeVar("V")
 
-NEVER = float("inf")
 EVERYBODY = 1 << 62  # newer than any revision
 
 

@@ -48,7 +48,7 @@ from cloudnet.controller.pool_actions import (
     WriteLedger,
 )
 from cloudnet.controller.sight import Sight
-from cloudnet.controller.tables import Trouble, growing
+from cloudnet.controller.tables import NEVER, Trouble, growing
 from cloudnet.model.addresses import InterfaceId, Network, NodeName, SubnetId, family, order
 from cloudnet.model.cloud_addresses import CloudAddresses, PrefixState
 from cloudnet.model.cluster_events import ClusterEvent
@@ -66,8 +66,6 @@ from cloudnet.provider.errors import (
     Unsupported,
 )
 from cloudnet.store.api import Event, Stored
-
-NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

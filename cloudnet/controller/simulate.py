@@ -13,7 +13,8 @@ from cloudnet.addresses.plan import Settings
 from cloudnet.clock import ManualClock
 from cloudnet.controller import books, carry, carry_pools
 from cloudnet.controller.actions import Action, Changed, Leading, Say, Tell, WriteStore
-from cloudnet.controller.loop import KINDS, Loop, Options
+from cloudnet.controller.loop import KINDS, Loop
+from cloudnet.controller.options import Options
 from cloudnet.controller.pool_actions import CloudAction as PoolCloudAction
 from cloudnet.controller.pool_actions import PoolAction, StoreAction
 from cloudnet.controller.pools import Pools

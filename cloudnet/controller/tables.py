@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cloudnet.model.addresses import Family, TableId, family
 from cloudnet.model.resources import Cause
 from cloudnet.provider.api import RouteChange, RouteTable, TableRoute, Verb
 from cloudnet.routes.aggregate import key
 from cloudnet.routes.plan import Refusal, Standing
+
+NEVER: Final = float("inf")
+"""A moment that does not come, in monotonic seconds."""
 
 VERIFY_SECONDS = 60.0  # EC2 shows a write within seconds; longer than this and it was lost
 
@@ -50,7 +54,7 @@ class Table:
     busy: bool = False
     stale: bool = True  # something changed that a plan has not seen
     used: Mapping[Family, int] = field(default_factory=dict)
-    retry_at: float = float("inf")  # when the next refusal may be tried again
+    retry_at: float = NEVER  # when the next refusal may be tried again
 
     @property
     def id(self) -> TableId:
@@ -133,7 +137,7 @@ class Table:
         self.queue = deque(queue)
         self.stale = False
         waits = (t.until for t in (*self.refused.values(), *self.closed.values()) if t.until > now)
-        self.retry_at = min(waits, default=float("inf"))
+        self.retry_at = min(waits, default=NEVER)
 
     def forget(self, wanted: Collection[int]) -> None:
         """Forget refusals of destinations that nobody is interested in any more."""

@@ -26,8 +26,9 @@ from cloudnet.agent.reporter import Reporter
 from cloudnet.clock import SystemClock
 from cloudnet.config import AgentConfig
 from cloudnet.controller.lease import Keeper
-from cloudnet.controller.loop import KINDS, Loop, Options
+from cloudnet.controller.loop import KINDS, Loop
 from cloudnet.controller.main import Controller, Inbox, Stop, telling
+from cloudnet.controller.options import Options
 from cloudnet.kernel.api import Gateway, Link
 from cloudnet.kernel.memory import MemoryKernel
 from cloudnet.model.addresses import Family, NodeName

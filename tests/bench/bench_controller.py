@@ -13,7 +13,8 @@ from ipaddress import IPv4Network, ip_address, ip_interface
 
 from cloudnet.clock import ManualClock
 from cloudnet.controller.actions import Changed, InstancesRead, Leading, TablesRead, WriteOutcome, WriteStore, Written
-from cloudnet.controller.loop import Loop, Options
+from cloudnet.controller.loop import Loop
+from cloudnet.controller.options import Options
 from cloudnet.controller.simulate import Simulation
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.resources import BlockAffinity, CloudRoute, Metadata, Node, Resource, RouteState

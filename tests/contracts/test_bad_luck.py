@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.manifests import crds
 from cloudnet.model.resources import AgentReport, CloudRoute, IPPool, Lease, Metadata, RouteState
 from cloudnet.store.api import StoreError, change

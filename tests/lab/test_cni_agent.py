@@ -53,6 +53,19 @@ class Host:
     def ip(self, *words):
         return netns.execute(self.name, ["ip", *words])
 
+    def boot(self):
+        """Make the node's network as a kernel that has just started has it, or has it again."""
+        netns.remove(self.name)
+        netns.create(self.name)
+        for line in (
+            "link add eth0 type veth peer name eth0-peer",
+            "link set eth0-peer up",
+            "link set eth0 up",
+            "address add 10.0.0.11/24 dev eth0",
+            "route add default via 10.0.0.1",
+        ):
+            self.ip(*line.split())
+
     def start(self):
         flags = {"node": "n1", "store": self.url, "socket": self.folder / "agent.sock", "cni-socket": self.socket}
         flags["state"] = self.folder / "state"
@@ -113,15 +126,8 @@ def host(tmp_path):
     made = Host(tmp_path)
     with ExitStack() as stack:
         stack.callback(made.store.close)
-        stack.enter_context(netns.temporary(made.name))
-        for line in (
-            "link add eth0 type veth peer name eth0-peer",
-            "link set eth0-peer up",
-            "link set eth0 up",
-            "address add 10.0.0.11/24 dev eth0",
-            "route add default via 10.0.0.1",
-        ):
-            made.ip(*line.split())
+        stack.callback(netns.remove, made.name)
+        made.boot()
         stack.callback(made.stop)
         made.start()
         yield made
@@ -202,6 +208,37 @@ def test_a_killed_agent_leaves_pods_talking_and_the_next_one_repairs_their_route
         ping(pods[0], address)
     for pod in pods:
         host.call("DEL", pod, container=pod, ipam=BOTH)
+    assert host.left() == NOTHING
+
+
+@pytest.mark.parametrize("first", ["ADD", "DEL"])
+def test_after_a_reboot_pods_have_their_networks_anew_and_nothing_is_left_of_before(host, pods, first):
+    """The kernel has forgotten all, disks have not; a kubelet clears away and starts pods in no certain order."""
+    pod = {name: POD.replace("web", name) for name in ("web", "db")}
+    host.store.create(Pod(Metadata("db", "shop")))
+    for place, name in zip(pods, pod, strict=True):
+        host.call("ADD", place, container=f"{name}-old", args=pod[name])
+    host.stop(signal.SIGKILL)
+    for place in pods:
+        netns.remove(place)
+        netns.create(place)
+    host.boot()
+    host.start()
+
+    results = []
+    for command in (first, "DEL" if first == "ADD" else "ADD"):
+        for place, name in zip(pods, pod, strict=True):
+            if command == "ADD":
+                results.append(host.call("ADD", place, container=f"{name}-new", args=pod[name])[1])
+            else:
+                gone = host.call("DEL", "/run/netns/of-before", container=f"{name}-old", args=pod[name])
+                assert gone == (0, {})
+
+    for place, other in zip(pods, reversed(results), strict=True):
+        ping(place, *addresses(other))
+    assert sorted(host.left()[2]) == ["net.db-new", "net.web-new"]
+    for place, name in zip(pods, pod, strict=True):
+        host.call("DEL", place, container=f"{name}-new", args=pod[name])
     assert host.left() == NOTHING
 
 

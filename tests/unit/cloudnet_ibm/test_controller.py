@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.controller.simulate import Simulation
 from cloudnet.lab.clouds.conditions import Conditions
 from cloudnet.model.resources import BlockAffinity, Cause, CloudNode, CloudRoute, Metadata, RouteState

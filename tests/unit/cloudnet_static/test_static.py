@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from cloudnet.clock import ManualClock
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.controller.simulate import Simulation
 from cloudnet.errors import BadInput
 from cloudnet.model.addresses import Family, TableId

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from cloudnet.clock import ManualClock
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.controller.simulate import Simulation
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.calico import affinity_name, cidr_name

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from cloudnet.controller import events
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.model import cluster_events
 from cloudnet.model.addresses import NodeName, TableId
 from cloudnet.model.cloud_addresses import CloudAddresses

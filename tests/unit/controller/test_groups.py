@@ -6,7 +6,7 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from cloudnet.controller.loop import Options
+from cloudnet.controller.options import Options
 from cloudnet.model.addresses import Family
 from cloudnet.model.calico import cidr_name
 from cloudnet.model.resources import CloudNode, CloudRoute, EncapMode, IPPool, Metadata, NextHop, Node

@@ -13,8 +13,9 @@ import pytest
 from cloudnet.clock import SystemClock
 from cloudnet.config import ControllerConfig
 from cloudnet.controller.lease import NAME, Keeper
-from cloudnet.controller.loop import KINDS, Loop, Options
+from cloudnet.controller.loop import KINDS, Loop
 from cloudnet.controller.main import Controller, Stop, options
+from cloudnet.controller.options import Options
 from cloudnet.manifests import crds
 from cloudnet.model.addresses import Family, NodeName
 from cloudnet.model.cluster_events import ignore
