@@ -7,6 +7,7 @@ same files serves as well.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -43,6 +44,7 @@ class BirdDaemon:
         return str(self._folder / "bird.log")
 
     def configure(self, text: str) -> None:
+        self._refuse_anothers()
         new = self._folder / "bird.conf.new"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,8 +65,8 @@ class BirdDaemon:
     def clear(self, nothing: str) -> bool:
         """End BIRD, and take away its files and routes, also those that one that was killed left behind.
 
-        ``nothing`` is a configuration that says nothing. Returns whether there was anything of this network
-        namespace: programs in several may have been given one folder.
+        One that somebody else starts is not ended: it is told ``nothing``, a configuration that says nothing. Returns
+        whether there was anything of this network namespace: programs in several may have been given one folder.
 
         Raises:
             BirdUnreachable: BIRD does not end.
@@ -72,12 +74,32 @@ class BirdDaemon:
         """
         if not self._is_here():
             return False
+        if not self._program:
+            self._hush(nothing)
+            return True
         if not self._end() and self._process.exists():
             _write(self._file, nothing)
             self._start(recover=False)  # what it finds in the kernel of one before, and does not know, it removes
             self._end()
         shutil.rmtree(self._folder)
         return True
+
+    def _refuse_anothers(self) -> None:
+        if not self._place.exists() or self._is_here():
+            return
+        with contextlib.suppress(NotRunning):
+            control.ask(self._socket, "show status")
+            raise BirdUnreachable(
+                f"the BIRD of {self._folder} is in another network namespace: "
+                "give each agent a folder of its own by the setting bgp_folder"
+            )
+
+    def _hush(self, nothing: str) -> None:
+        """Let a BIRD that somebody else starts say nothing; he ends it himself."""
+        _write(self._file, nothing)
+        self._place.unlink()
+        with contextlib.suppress(NotRunning):
+            control.ask(self._socket, "configure")
 
     def _is_here(self) -> bool:
         try:
@@ -99,11 +121,12 @@ class BirdDaemon:
         return True
 
     def _check(self, file: Path) -> None:
-        """Let BIRD read a configuration without using it."""
+        """Let BIRD read a configuration without using it; one that somebody else has yet to start reads it then."""
         try:
             control.ask(self._socket, f'configure check "{file}"')
         except NotRunning:
-            self._run("-p", "-c", str(file))
+            if self._program:
+                self._run("-p", "-c", str(file))
 
     def _start(self, *, recover: bool) -> None:
         files = ("-c", str(self._file), "-s", str(self._socket), "-P", str(self._process))

@@ -17,7 +17,7 @@ from cloudnet.bgp.api import BirdRefused, BirdUnreachable
 from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.errors import MissingTool
 from cloudnet.kernel import netns
-from cloudnet.testing.bird import OWN, PEERS, BirdContract, MemoryBirdWorld, text
+from cloudnet.testing.bird import NAMES, OWN, PEERS, BirdContract, MemoryBirdWorld, text
 
 _numbers = itertools.count()
 
@@ -124,14 +124,26 @@ class TestDaemon(BirdContract):
     def test_one_of_another_network_namespace_is_left_alone(self, world):
         world.bird.configure(text(world, *PEERS))
 
-        assert not BirdDaemon(str(world.folder), "bird").clear(text(world))
+        outside = BirdDaemon(str(world.folder), "bird")
+        with pytest.raises(BirdUnreachable, match="is in another network namespace: give each agent a folder"):
+            outside.configure(text(world))
+        assert not outside.clear(text(world))
         assert len(world.bird.sessions()) == len(PEERS)
 
-    def test_where_somebody_else_starts_it_the_files_are_there_for_him(self, world):
-        waiting = Inside(world.namespace, BirdDaemon(str(world.folder), ""))
-
+    def test_where_somebody_else_starts_it_his_is_told_and_never_ended(self, world):
+        others = Inside(world.namespace, BirdDaemon(str(world.folder), ""))
         with pytest.raises(BirdUnreachable, match=r"start one with -c .*bird\.conf -s .*bird\.ctl"):
-            waiting.configure(text(world, *PEERS))
+            others.configure(text(world, *PEERS))
+        files = [f"-c{world.folder}/bird.conf", f"-s{world.folder}/bird.ctl", f"-P{world.folder}/bird.pid"]
+        netns.execute(world.namespace, ["bird", *files])
+
+        others.configure(text(world, *PEERS[:1]))
+        told = [status.name for status in others.sessions()]
+        cleared = others.clear(text(world)), others.clear(text(world))
+
+        assert told == [NAMES[0]]
+        assert cleared == (True, False)
+        assert others.sessions() == ()
 
     def test_a_program_that_is_missing_is_named_with_its_package(self, world):
         with pytest.raises(MissingTool, match="no program 'birdie': apt-get install bird2"):
