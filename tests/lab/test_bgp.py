@@ -305,13 +305,15 @@ def document(kind, name, **spec):
 ROUTER = """\
 router id 10.0.1.1;
 protocol device {}
-protocol kernel { ipv4 { export all; }; }
+protocol kernel { ipv4 { export where source = RTS_BGP; }; }
+protocol static { ipv4; route 203.0.113.0/24 blackhole; }
 """
 NEIGHBOUR = """\
 protocol bgp n%(k)d {
   local %(own)s as 65000;
-  neighbor %(address)s as 6500%(k)d;
+  neighbor %(address)s as 65001;
   password "two words";
+  ttl security on;
   ipv4 { import all; export all; };
 }
 """
@@ -329,12 +331,13 @@ def test_a_router_learns_pods_and_services_leads_nodes_to_each_other_and_hears_n
     rig.put(document("BGPFilter", "out", exportV4=[elsewhere]))
     for k, router in own.items():
         peer = {"node": f"n{k}", "peerIP": router, "asNumber": 65000, "password": password, "filters": ["out"]}
-        rig.put(document("BGPPeer", f"tor-{k}", **peer))
-        rig.put(replace(next(resources(k)), as_number=65000 + k))
+        rig.put(document("BGPPeer", f"tor-{k}", **peer, ttlSecurity=1, numAllowedLocalASNumbers=1))
+        rig.put(replace(next(resources(k)), as_number=65001))
         rig.start(k, "--bgp-secrets", str(rig.folder / "secrets"))
 
     rig.wait(lambda: rig.path(1, 3) == ("bgp", "proven") and rig.path(3, 1) == ("bgp", "proven"))
     assert rig.routes("tor") == {str(block(1)), str(block(3)), "10.96.0.0/12"}
+    assert rig.routes("n1") == {"203.0.113.0/24"}  # what lies outside of the cluster, and nothing of pods
     rig.wait(lambda: rig.sessions(1)[own[1]]["exported"] == 2)  # the block, and the range of services
     assert lost(rig.flow(1, 3, 1)) == 0
 
