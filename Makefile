@@ -11,7 +11,7 @@ ifneq ($(SPECS),)
 export CLOUDNET_SPECS := $(abspath $(SPECS))
 endif
 
-.PHONY: help demo test unit bench fuzz lint format reference setup clean
+.PHONY: help demo test unit bench fuzz soak lint format reference setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench: setup  ## measure the promises: build/bench/SUITE.json; SUITE=heart
 
 fuzz: setup  ## throw odd input at the doors, each for a while; ARGS="SECONDS SEED"
 	@for program in tests/fuzz/fuzz_*.py; do echo $$program; $(PYTHON) $$program $(ARGS) || exit 1; done
+
+soak: setup  ## a lab that lives with faults for a while; ARGS="SECONDS SEED STORE"
+	@scripts/host
+	@$(PYTHON) tests/soak/soak.py $(ARGS)
 
 lint: setup  ## ruff, mypy, import contracts
 	@$(PYTHON) -m ruff check .

@@ -268,7 +268,7 @@ class Lab:
             nodes.remove_namespace(namespace)
         self.cloud.sync()
         self._in_cluster(lambda found: found.leave(record))
-        self._edit(lambda s: replace(s, nodes=tuple(r for r in s.nodes if r.name != name)))
+        self._edit(lambda s: _without(s, name))
 
     def add_block(self, node: str) -> Network:
         """Give a node another block, as IPAM does when one is full."""
@@ -488,6 +488,16 @@ class Lab:
 
     def _edit_node(self, name: str, change: Callable[[NodeRecord], NodeRecord]) -> None:
         self._edit(lambda s: replace(s, nodes=tuple(change(r) if r.name == name else r for r in s.nodes)))
+
+
+def _without(lab: LabState, node: str) -> LabState:
+    """Return what a lab remembers when a node and its agent are gone."""
+    role = views.agent_role(node)
+    return replace(
+        lab,
+        nodes=tuple(record for record in lab.nodes if record.name != node),
+        processes={name: process for name, process in lab.processes.items() if name != role},
+    )
 
 
 def _unanswered(cluster: Cluster) -> str:

@@ -93,7 +93,7 @@ class Region:
                 eni.instance, eni.attachment_id, eni.status = None, None, "available"
 
     def release(self, interface: str) -> None:
-        """Give the prefixes of an interface that is about to be deleted back to its subnet."""
+        """Give what an interface has, that is about to be deleted, back to its subnet."""
         if interface in self._backend.enis:
             _release(self._backend.enis[interface])
 
@@ -106,7 +106,10 @@ def _take(eni: Any, cidrs: Iterable[Network]) -> None:
 
 
 def _release(eni: Any) -> None:
+    """Give all that an interface has back to its subnet; moto itself keeps the addresses for ever."""
     _take(eni, [ip_network(p["Ipv4Prefix"]) for p in _prefixes(eni, Family.IPV4)])
+    for own in eni.private_ip_addresses:
+        eni.subnet.del_subnet_ip(own["PrivateIpAddress"])
 
 
 def _prefixes(eni: Any, version: Family) -> list[Any]:

@@ -229,6 +229,16 @@ def test_a_terminated_machine_takes_its_interface_along_and_leaves_a_black_hole(
     assert code == "InvalidNetworkInterfaceID.NotFound"
 
 
+def test_a_terminated_machine_leaves_its_address_to_the_next_one(outsider, net):
+    first = outsider.describe_instances(InstanceIds=[net.instance])["Reservations"][0]["Instances"][0]
+    where = {"SubnetId": first["SubnetId"], "PrivateIpAddress": first["PrivateIpAddress"]}
+    outsider.terminate_instances(InstanceIds=[net.instance])
+
+    next_ = outsider.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, **where)["Instances"][0]
+
+    assert next_["PrivateIpAddress"] == first["PrivateIpAddress"]
+
+
 @pytest.mark.parametrize("by", ["instance", "interface"])
 def test_the_check_of_instance_and_primary_interface_is_one(account, net, by):
     off = {"SourceDestCheck": {"Value": False}}
