@@ -121,7 +121,9 @@ class Metrics:
             "What BGP resources ask for and is not done; the log says why.",
             registry=registry,
         )
-        self.bgp_ready = Gauge("cloudnet_bgp_ready", "1 when BIRD does what it should.", registry=registry)
+        self.bgp_ready = Gauge(
+            "cloudnet_bgp_ready", "1 when BIRD does what it should, or nothing is asked of it.", registry=registry
+        )
         self._bgp = BgpCounts()
         self._policy = PolicyCounts()
         self._shown: set[tuple[str, str]] = set()

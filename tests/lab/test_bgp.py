@@ -29,7 +29,7 @@ from cloudnet.model.resources import BlockAffinity, Metadata, Node, Vtep
 from cloudnet.store import api
 from cloudnet.store.registry import open_store
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 SOON = 60.0  # seconds, for what has no promise about time
 SUBNETS = {1: 1, 2: 1, 3: 2}

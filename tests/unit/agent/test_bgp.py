@@ -318,5 +318,7 @@ def test_a_node_that_speaks_no_bgp_watches_none_of_its_kinds_and_is_never_a_prob
         assert (silent.kinds, silent.problem, silent.answer()) == ((), "", {})
         silent.hear(Batch(put(node(11)), synced=True))
         silent.hear_blocks(Batch((), synced=True))
+        silent.measure(Metrics(registry := CollectorRegistry(), store_age=lambda: 0.0))
+        assert registry.get_sample_value("cloudnet_bgp_ready") == 1
     assert not Path(config.bgp_folder).exists()
     assert BgpThread.kinds == KINDS
