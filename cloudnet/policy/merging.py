@@ -1,9 +1,9 @@
 """Many simple rules as one look-up: a verdict map from peer, protocol and port to what the first of them says.
 
 A rule is simple if it asks only for its peer (by nets, or by one selector), a protocol and destination ports. A run
-of simple rules is cut into boxes that do not overlap, by the peer's address first: between two neighbouring ends of
-prefixes, every address has the same rules. Then, for each of these, by protocol and port. In each box the first rule
-decides, so the map says exactly what the rules say in their order, and a packet pays for one look-up.
+of simple rules is cut into boxes that do not overlap: by the peer's address first (``boxes``), then in each by
+protocol and port. There the first rule decides, so the map says exactly what the rules say in their order, and a
+packet pays for one look-up.
 
 Protocols with ports and others are kept in maps of their own: a key with a port cannot be read from a packet without.
 So are boxes of one point, of an address and a port: the kernel finds these by a hash, and puts one in without copying
@@ -15,7 +15,8 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -23,6 +24,7 @@ from typing import Final, TypeAlias
 
 from cloudnet.model.addresses import Family, Network
 from cloudnet.policy import members
+from cloudnet.policy.boxes import Box, Recut, recut, within
 from cloudnet.policy.matching import merge_ranges
 from cloudnet.policy.members import Span, Spans
 from cloudnet.policy.rules import ANYONE, WITH_PORTS, Action, Direction, Peer, Rule, SetId
@@ -118,14 +120,14 @@ Maps: TypeAlias = dict[MapKind, dict[str, str]]
 class Merged:
     """What a run came to the last time, so that a change of one rule costs what that rule does.
 
-    ``cut``: for each family the boxes by address, as the text that their elements begin with, and the indexes of the
-    rules in them; ``boxes_of``: for each family and rule, where its boxes are in there; ``maps``: what each holds.
+    ``boxes`` by address, of each family; ``pieces``: of each combination of rules that some box has, by protocol and
+    port; ``used``: how many boxes have it; ``maps``: what each holds.
     """
 
-    run: tuple[Simple, ...]
-    cut: dict[Family, list[tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
-    boxes_of: dict[Family, dict[int, list[int]]] = field(default_factory=dict)
+    run: tuple[Simple, ...] = ()
+    boxes: dict[Family, list[Box]] = field(default_factory=dict)
     pieces: dict[tuple[int, ...], _Pieces] = field(default_factory=dict)
+    used: Counter[tuple[int, ...]] = field(default_factory=Counter)
     maps: dict[Family, Maps] = field(default_factory=dict)
 
 
@@ -154,33 +156,64 @@ def merge(run: Sequence[Simple], direction: Direction, name: str, memory: dict[s
 
 
 def _again(run: tuple[Simple, ...], before: Merged | None) -> Merged:
-    """Merge a run, building on what it was before if all peers are the same."""
-    if before is None or not _same_peers(run, before.run):
-        before = None
-        changed: frozenset[int] = frozenset(range(len(run)))
-    else:
-        changed = frozenset(i for i, (now, was) in enumerate(zip(run, before.run, strict=True)) if now != was)
-    merged = Merged(run)
+    """Merge a run, building on what it was before if it has as many rules; anew on nothing."""
+    if before is None or len(before.run) != len(run):
+        before = Merged()
+    merged = Merged(run, pieces=dict(before.pieces), used=before.used.copy())
+    differ = [index for index, (now, was) in enumerate(zip(run, before.run, strict=False)) if now != was]
+    said = frozenset(index for index in differ if not _say_the_same(run[index], before.run[index]))
     for family in Family:
-        cut = merged.cut[family] = before.cut[family] if before else _boxes(run, family)
-        boxes_of = merged.boxes_of[family] = before.boxes_of[family] if before else _by_rule(cut)
-        places = sorted({place for index in changed for place in boxes_of.get(index, ())})
-        touched = [cut[place] for place in places]
-        for _, chosen in touched:
-            if chosen not in merged.pieces:
-                merged.pieces[chosen] = _pieces([run[index] for index in chosen])
-        fresh = _maps([(text, merged.pieces[chosen]) for text, chosen in touched])
-        if before:
-            old = _maps([(text, before.pieces[chosen]) for text, chosen in touched])
-            fresh = {kind: _exchange(before.maps[family][kind], old[kind], fresh[kind]) for kind in MapKind}
-        merged.maps[family] = fresh
-    if before:
-        merged.pieces = before.pieces | merged.pieces
+        moved = [(index, _moved(run[index], before.run[index], family)) for index in differ]
+        merged.maps[family] = _merge_family(merged, before, family, moved, said)
     return merged
+
+
+def _merge_family(
+    merged: Merged,
+    before: Merged,
+    family: Family,
+    moved: Sequence[tuple[int, frozenset[Span]]],
+    said: frozenset[int],
+) -> Maps:
+    """Return what the maps of one family hold.
+
+    ``moved``: of each rule that differs, where its peers do; ``said``: the rules that differ in something else.
+    """
+    spans = [entry.spans(family) for entry in merged.run]
+    now = recut(before.boxes.get(family, []), moved, spans)
+    merged.boxes[family] = now.boxes
+    others = _boxes_of(said, now, spans)
+    merged.used.update(box.rules for box in now.new)
+    merged.used.subtract(box.rules for box in now.gone)
+    for rules in {box.rules for box in itertools.chain(now.new, others)}:
+        if rules not in merged.pieces or not said.isdisjoint(rules):
+            merged.pieces[rules] = _pieces([merged.run[index] for index in rules])
+    old = _maps(_parts(family, itertools.chain(now.gone, others), before.pieces))
+    fresh = _maps(_parts(family, itertools.chain(now.new, others), merged.pieces))
+    for rules in {box.rules for box in now.gone}:
+        if not merged.used[rules]:
+            del merged.used[rules], merged.pieces[rules]
+    known = before.maps.get(family) or _maps(())
+    return {kind: _exchange(known[kind], old[kind], fresh[kind]) for kind in MapKind}
+
+
+def _boxes_of(rules: Iterable[int], now: Recut, spans: Sequence[Sequence[Span]]) -> set[Box]:
+    """Return the boxes that these rules are in, without the new ones."""
+    found = {box for index in rules for span in spans[index] for box in within(now.boxes, span)}
+    return found.difference(now.new) if found else found
+
+
+def _parts(
+    family: Family, boxes: Iterable[Box], pieces: Mapping[tuple[int, ...], _Pieces]
+) -> Iterator[tuple[str, _Pieces]]:
+    """Yield what the elements of each box begin with, and what comes behind."""
+    return ((f"{_span(family, (box.first, box.last))} . ", pieces[box.rules]) for box in boxes)
 
 
 def _exchange(elements: dict[str, str], old: dict[str, str], fresh: dict[str, str]) -> dict[str, str]:
     """Return the elements with ``fresh`` ones where ``old`` ones were."""
+    if not elements:
+        return fresh
     if not old and not fresh:
         return elements
     changed = dict(elements)
@@ -189,24 +222,16 @@ def _exchange(elements: dict[str, str], old: dict[str, str], fresh: dict[str, st
     return changed | fresh
 
 
-def _by_rule(cut: Sequence[tuple[str, tuple[int, ...]]]) -> dict[int, list[int]]:
-    """Return, for each rule, where the boxes are that it is in."""
-    places: dict[int, list[int]] = {}
-    for place, (_, chosen) in enumerate(cut):
-        for index in chosen:
-            places.setdefault(index, []).append(place)
-    return places
+def _say_the_same(now: Simple, was: Simple) -> bool:
+    """Tell whether two rules differ in their peers at most."""
+    return now.verdict == was.verdict and (now.rule is was.rule or now.rule == was.rule)
 
 
-def _same_peers(run: Sequence[Simple], other: Sequence[Simple]) -> bool:
-    return len(run) == len(other) and all(
-        now.peers is was.peers and now.rule.family == was.rule.family for now, was in zip(run, other, strict=True)
-    )
-
-
-def _boxes(run: Sequence[Simple], family: Family) -> list[tuple[str, tuple[int, ...]]]:
-    cut = _cut([entry.spans(family) for entry in run])
-    return [(f"{_span(family, span)} . ", chosen) for span, chosen in cut]
+def _moved(now: Simple, was: Simple, family: Family) -> frozenset[Span]:
+    """Return where peers are that only one of two rules has."""
+    if now.peers is was.peers and now.rule.family == was.rule.family:
+        return frozenset()
+    return frozenset(now.spans(family)).symmetric_difference(was.spans(family))
 
 
 def _is_too_big(run: Sequence[Simple]) -> bool:
@@ -221,29 +246,6 @@ def _is_too_big(run: Sequence[Simple]) -> bool:
 
 def _ports_in(entry: Simple) -> int:
     return max(1, len(entry.rule.destination.ports))
-
-
-# --- by address ----------------------------------------------------------------------------------------------
-
-
-def _cut(spans: Sequence[Sequence[Span]]) -> Iterator[tuple[Span, tuple[int, ...]]]:
-    """Yield spans that do not overlap, in order, each with the indexes of those that cover it, lowest first."""
-    events = sorted(
-        itertools.chain.from_iterable(
-            itertools.chain(((first, index) for first, _ in of), ((last + 1, ~index) for _, last in of))
-            for index, of in enumerate(spans)
-        )
-    )  # where, and the index of what begins there, or ~index of what has ended
-    active: set[int] = set()
-    begin = 0
-    for where, index in events:
-        if active and where > begin:
-            yield (begin, where - 1), tuple(sorted(active)) if len(active) > 1 else tuple(active)
-        if index < 0:
-            active.discard(~index)
-        else:
-            active.add(index)
-        begin = where
 
 
 # --- by protocol and port --------------------------------------------------------------------------------------

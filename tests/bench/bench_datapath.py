@@ -5,7 +5,10 @@ ping, which the kernel answers without any program and which begins anew in the 
 
 Two labs of two nodes in two subnets stand side by side. One has agents; in the other the same routes, and the same
 kind of VXLAN device, were typed with ``ip`` and ``bridge``, and no program of ours runs on its nodes. They take
-turns, and medians are compared.
+turns, and medians are compared. Their fabrics must do the same work: source checks cost there, too.
+
+Uplinks of a lab hand on what comes in packet by packet, as it left the fabric. Network cards put the packets of a
+stream together first (GRO): throughput is measured a second time with uplinks that do so.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from cloudnet.kernel import netns
+from cloudnet.lab import fabric, spec
 from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec
 from cloudnet.lab.views import LabNode
@@ -40,6 +45,8 @@ LEAST = 0.97
 DEVICES = 3  # of a node that take the fast path: the pod's, the uplink and the overlay's
 _PATIENCE = 30.0  # seconds
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -51,25 +58,47 @@ class Figures:
 
 
 def measure() -> list[dict[str, object]]:
-    """Return the rows, in about three minutes."""
-    with lab("benchb", agents=False) as hand:
+    """Return the rows, in about five minutes."""
+    return [*measure_with_native_paths(), *measure_vxlan_alone()]
+
+
+def measure_with_native_paths() -> list[dict[str, object]]:
+    with lab("bencha", agents=False) as hand, lab("benchb", agents=True) as ours:
         wire_natively(hand)
-        with lab("bencha", agents=True) as ours:
-            ours.wait_native()
-            wait_fast_path(ours)
-            native = rows("native path", *take_turns(ours, hand))
-            wire_vxlan(hand)
-            switch_to_vxlan(ours)
-            fallen_back = rows("VXLAN of a node with native paths", *take_turns(ours, hand))
-        with lab("benchc", agents=False) as ours:
-            start_with_vxlan(ours)
-            wait_fast_path(ours)
-            return [*native, *rows("VXLAN", *take_turns(ours, hand)), *fallen_back]
+        ours.wait_native()
+        wait_fast_path(ours)
+        native = rows("native path", *take_turns(ours, hand, figures))
+        wire_vxlan(hand)
+        switch_to_vxlan(ours)
+        path = "VXLAN of a node with native paths"
+        fallen_back = rows(path, *take_turns(ours, hand, figures))
+        return [*native, *fallen_back, *rows_put_together(path, ours, hand)]
+
+
+def measure_vxlan_alone() -> list[dict[str, object]]:
+    """Return the rows of a cluster that never asks for a native path, where a controller has nothing to do."""
+    with (
+        lab("benchc", agents=False, controller=False) as hand,
+        lab("benchd", agents=False, controller=False) as ours,
+    ):
+        wire_vxlan(hand)
+        start_with_vxlan(ours)
+        wait_fast_path(ours)
+        return [*rows("VXLAN", *take_turns(ours, hand, figures)), *rows_put_together("VXLAN", ours, hand)]
+
+
+def rows_put_together(path: str, ours: Lab, hand: Lab) -> list[dict[str, object]]:
+    """Return the throughput once more, with uplinks that put packets together."""
+    for one in (ours, hand):
+        put_together(one)
+    found = take_turns(ours, hand, throughput)
+    return [throughput_row(f"{path}, uplinks that put packets together", *found)]
 
 
 @contextmanager
-def lab(name: str, *, agents: bool) -> Iterator[Lab]:
-    built = Lab.up(LabSpec(f"{name}{os.getpid() % 1000}", nodes=2, subnets=2, pods=1, agents=agents))
+def lab(name: str, *, agents: bool, controller: bool = True) -> Iterator[Lab]:
+    wanted = LabSpec(f"{name}{os.getpid() % 1000}", nodes=2, subnets=2, pods=1, agents=agents, controller=controller)
+    built = Lab.up(wanted)
     try:
         yield built
     finally:
@@ -168,15 +197,50 @@ def wait(done: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+# --- what lies between --------------------------------------------------------------------------------------
+
+
+def put_together(of: Lab) -> None:
+    """Let uplinks put a stream's packets together (GRO), as network cards do.
+
+    A veth does so only where its other end sends packets one by one (``veth_skb_is_eligible_for_gro``).
+    """
+    for node in of.nodes():
+        run(node, "ethtool -K eth0 gro on")
+        netns.execute(of.namespace("cloud"), f"ethtool -K {spec.port_name(node.name)} tso off".split())
+
+
+def require_one_fabric(ours: Lab, hand: Lab) -> None:
+    """Make sure that both fabrics check the same sources: one that does costs a stream a tenth.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    checks = [guarded(of) for of in (ours, hand)]
+    if checks[0] != checks[1]:
+        raise RuntimeError(f"the fabrics check different ports, {checks[0]} and {checks[1]}: nothing to compare")
+
+
+def guarded(of: Lab) -> list[str]:
+    """Return the ports of a lab whose sources its fabric checks."""
+    told = netns.execute(of.namespace("cloud"), ["nft", "-j", "list", "set", "bridge", fabric.TABLE, "guarded"])
+    return sorted(next(found["set"].get("elem", []) for found in json.loads(told)["nftables"] if "set" in found))
+
+
 # --- measuring ----------------------------------------------------------------------------------------------
 
 
-def take_turns(ours: Lab, hand: Lab) -> tuple[list[Figures], list[Figures]]:
-    taken: tuple[list[Figures], list[Figures]] = ([], [])
+def take_turns(ours: Lab, hand: Lab, measure: Callable[[Lab], T]) -> tuple[list[T], list[T]]:
+    require_one_fabric(ours, hand)
+    taken: tuple[list[T], list[T]] = ([], [])
     for turn in range(TURNS):
         for side, of in sorted(enumerate((ours, hand)), reverse=bool(turn % 2)):
-            taken[side].append(Figures(throughput(of), request(of), ping(of, PINGS)))
+            taken[side].append(measure(of))
     return taken
+
+
+def figures(of: Lab) -> Figures:
+    return Figures(throughput(of), request(of), ping(of, PINGS))
 
 
 def throughput(of: Lab) -> float:
@@ -221,15 +285,10 @@ def ping(of: Lab, count: int) -> float:
 
 
 def rows(path: str, ours: list[Figures], hand: list[Figures]) -> list[dict[str, object]]:
-    mine, theirs = (statistics.median(turn.throughput for turn in side) for side in (ours, hand))
     asked, wired_asked = (statistics.median(turn.request for turn in side) for side in (ours, hand))
     pinged, wired_pinged = (statistics.median(turn.ping for turn in side) for side in (ours, hand))
     return [
-        row(
-            f"pod to pod over the {path}: throughput",
-            mine / theirs,
-            f"{mine / 1e9:.2f} and {theirs / 1e9:.2f} Gbit/s",
-        ),
+        throughput_row(path, [turn.throughput for turn in ours], [turn.throughput for turn in hand]),
         row(
             f"pod to pod over the {path}: latency, a TCP request and its answer",
             wired_asked / asked,
@@ -241,6 +300,13 @@ def rows(path: str, ours: list[Figures], hand: list[Figures]) -> list[dict[str, 
             f"{pinged * 1e6:.0f} and {wired_pinged * 1e6:.0f} µs",
         ),
     ]
+
+
+def throughput_row(path: str, ours: list[float], hand: list[float]) -> dict[str, object]:
+    mine, theirs = statistics.median(ours), statistics.median(hand)
+    return row(
+        f"pod to pod over the {path}: throughput", mine / theirs, f"{mine / 1e9:.2f} and {theirs / 1e9:.2f} Gbit/s"
+    )
 
 
 def row(name: str, ratio: float, beside: str) -> dict[str, object]:
