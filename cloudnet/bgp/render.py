@@ -4,7 +4,7 @@ Only addresses, numbers and names made here go into the text as they are. The re
 in quotes, inside which BIRD knows no escape: what cannot stand there is left out of a description, and a password
 with it never comes so far (``peers``).
 
-    peers ──▶ master ──pipe──▶ pods ──kernel──▶ table 4794, which only the agent reads
+    peers ──▶ master ──pipe──▶ pods ──kernel──▶ table 4795, which only the agent reads
                 │ ◀── own: what is announced
                 ├──kernel──▶ the main table: what lies outside of the cluster
                 └──◀ host's own routes and connected networks, to find the way to next hops

@@ -23,7 +23,7 @@ Calico's 80 nor BIRD's 12, so that each program knows its own routes on a shared
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
 
-LEARNED_TABLE = 4794
+LEARNED_TABLE = 4795
 """Where BIRD puts what peers say of the way to pods (``cloudnet.bgp``): no rule leads there, only we read it."""
 
 OVERLAY_DEVICES: Mapping[Family, str] = MappingProxyType(

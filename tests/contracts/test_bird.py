@@ -111,7 +111,7 @@ class TestDaemon(BirdContract):
 
     def test_routes_that_one_left_behind_when_it_was_killed_are_cleared_away_too(self, world):
         world.bird.configure(text(world, *PEERS))
-        for table in ("main", "4794"):
+        for table in ("main", "4795"):
             route = f"route add 10.65.9.0/26 dev lo proto bird metric 32 table {table}"
             netns.execute(world.namespace, ["ip", *route.split()])
         world.die()

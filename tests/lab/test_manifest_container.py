@@ -363,7 +363,7 @@ def test_agents_speak_bgp_with_just_the_rights_that_are_printed_for_it_and_leave
         wait(lambda each=each: "after=bgp reason=proven" in each.log(), "probes prove the path that BIRD learned")
 
     node.stop("agent")  # and with the container its BIRD
-    left = netns.execute(node.namespace, ["ip", "route", "show", "table", "4794"])
+    left = netns.execute(node.namespace, ["ip", "route", "show", "table", "4795"])
     bgp_cluster.start("n1")
     wait(lambda: "recovers=yes" in node.log(), "BIRD goes on")
     wait(lambda: node.ready("agent", 9091), "the agent is ready again")
