@@ -118,6 +118,14 @@ class AgentConfig:
     fast_path: Annotated[
         bool, Says("let established connections of pods bypass netfilter on this node, where the kernel can (6.6)")
     ] = True
+    bgp: Annotated[
+        bool, Says("speak BGP by BIRD, as BGPConfiguration and BGPPeers say: by default with every other node")
+    ] = False
+    bgp_folder: Annotated[str, Says("folder for BIRD's configuration, control socket and log")] = "/run/cloudnet/bird"
+    bgp_program: Annotated[str, Says("program to start BIRD with; empty: somebody else starts it")] = "bird"
+    bgp_secrets: Annotated[str, Says("folder with the passwords of BGP sessions, a file FOLDER/SECRET/KEY each")] = (
+        "/etc/cloudnet/secrets"
+    )
     nat_outgoing_exclusions: Annotated[
         str,
         Says(

@@ -7,10 +7,10 @@ outcome comes back as an input. ``PathChanged`` has no outcome.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from cloudnet.kernel.api import Change, Failure, Gateway, KernelObject, Key, Link
+from cloudnet.kernel.api import Change, Failure, Gateway, Hop, KernelObject, Key, Link
 from cloudnet.model.addresses import Address, Network
 from cloudnet.model.paths import Path
 from cloudnet.model.resources import AgentReport, Resource
@@ -38,11 +38,12 @@ class BlocksChanged:
 
 @dataclass(frozen=True, slots=True)
 class KernelRead:
-    """A fresh look at the kernel."""
+    """A fresh look at the kernel; ``learned`` is empty where this node speaks no BGP."""
 
     links: Mapping[str, Link]
     gateways: Sequence[Gateway]
     objects: Mapping[Key, KernelObject]
+    learned: Mapping[Network, Hop] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the agent says on its Unix socket: paths, its state, what policy has let through. Pure."""
+"""What the agent says on its Unix socket: paths, its state, what policy has let through, BGP sessions. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def answer(config: AgentConfig, agent: Agent, request: Mapping[str, object]) -> 
             }
         case "policy":
             return {"node": config.node, "counts": [asdict(count) for count in agent.policy_traffic()]}
-    raise BadInput(f"expected paths, policy or status, found {request.get('verb')!r}", path="verb")
+        case "bgp":
+            return {"node": config.node, **agent.bgp.answer()}
+    raise BadInput(f"expected bgp, paths, policy or status, found {request.get('verb')!r}", path="verb")
 
 
 def spell(path: Path) -> dict[str, object]:

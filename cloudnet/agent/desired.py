@@ -96,6 +96,6 @@ def native_route(block: Network, offered: Candidate, underlay: Underlay) -> Rout
 
 
 def _native(block: Network, offered: Candidate, underlay: Underlay, table: int) -> Route:
-    gateway = offered.next_hop
-    onlink = not any(gateway in address.network for address in underlay.link.addresses)
-    return Route(block, underlay.link.name, gateway, metric=NATIVE_METRIC, table=table, onlink=onlink)
+    gateway, device = offered.next_hop, offered.device or underlay.link.name
+    onlink = device == underlay.link.name and not any(gateway in a.network for a in underlay.link.addresses)
+    return Route(block, device, gateway, metric=NATIVE_METRIC, table=table, onlink=onlink)

@@ -94,8 +94,8 @@ class Destinations:
         known = self._known.get(block)
         if known is None:
             return self._begin(block, offered, underlay, now)
-        same_way = (known.offered.kind, known.offered.next_hop) == (offered.kind, offered.next_hop)
-        if same_way and known.node.addresses == node.addresses:
+        before, after = ((way.kind, way.next_hop, way.device) for way in (known.offered, offered))
+        if before == after and known.node.addresses == node.addresses:
             return known.fallback
         self._prober.forget(block)
         return fallback.advance(known.fallback, fallback.Event.ROUTE_LOST, now, self._damping)

@@ -68,6 +68,7 @@ from cloudnet.routes.claims import pool_of
 from cloudnet.routes.fallback import Damping, State
 from cloudnet.routes.path import Candidate, Here, There
 from cloudnet.routes.probe import PacketKind, Prober
+from cloudnet.routes.ways import Ways
 from cloudnet.store.api import EventType
 
 
@@ -109,6 +110,7 @@ class Loop:
         self._refusals = Refusals()
         self._wishes = Wishes()
         self._read: KernelRead | None = None
+        self._learned = Ways()
         self._here: Here | None = None
         self._underlays: dict[Family, Underlay] = {}
         self._attached: tuple[Attached, ...] = ()
@@ -214,9 +216,18 @@ class Loop:
         else:
             self.counts.repairs += differing
         self._read = read
+        self._learn(Ways(read.learned))
         self._heard.look_due = True
         self._read_due = float("inf")
         self._sysctls_due = True
+
+    def _learn(self, ways: Ways) -> None:
+        """Take in what BGP peers told; a prefix that is no block concerns whichever blocks lie in it."""
+        before, self._learned = self._learned, ways
+        differing = tuple(ways.differing(before))
+        self._heard.touch(differing)
+        if any(self._heard.blocks.owner(prefix) is None for prefix in differing):
+            self._heard.all_dirty = True
 
     def _applied(self, applied: Applied) -> None:
         failed = {id(failure.change): failure for failure in applied.failures}
@@ -384,6 +395,7 @@ class Loop:
             self._heard.clouds.get(node.name),
             self._heard.routes.get(block),
             pool_of(block, self._heard.pools.values()),
+            learned=self._learned.to(block),
             native=block in self._heard.natives,
         )
         offered = path.candidate(self._here, there)

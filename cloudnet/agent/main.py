@@ -7,7 +7,8 @@
                                            └─▶ snapshot ◀── Unix socket, /metrics, /healthz, /readyz
 
 Beside the owner run, each on threads of its own and told by the same informer: policy (``policy.py``), outgoing NAT
-(``nat.py``), the node's tunnel addresses (``tunnel.py``), and the CNI plugin's requests (``cni.py``).
+(``nat.py``), BGP where it is spoken (``bgp_thread.py``), the node's tunnel addresses (``tunnel.py``), and the CNI
+plugin's requests (``cni.py``).
 
 A store that is away, or locked, stops nothing: the loop goes on with what it knows. SIGTERM ends the program and
 leaves the data path as it is.
@@ -24,6 +25,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 
 from cloudnet.agent import (
     actions,
+    bgp_thread,
     cni,
     fastpath,
     nat,
@@ -61,7 +63,7 @@ from cloudnet.kernel.nft_library import NftLibrary
 from cloudnet.kernel.pods import Pods
 from cloudnet.model.addresses import Address, NodeName
 from cloudnet.model.cluster_events import Record, at_own_node
-from cloudnet.model.resources import IPAMBlock
+from cloudnet.model.resources import IPAMBlock, Resource
 from cloudnet.policy import feed
 from cloudnet.policy.selectors import Matches
 from cloudnet.routes import borrowed
@@ -118,23 +120,24 @@ def run(config: AgentConfig) -> int:
         record = stack.enter_context(recording(opened, config.node))
         policing = stack.enter_context(enforcing(config, wanted, clock, at_own_node(record, config.node)))
         agent.ask_of_policy(policing)
+        agent.bgp = stack.enter_context(bgp_thread.speaking(config, clock))
         hearers = (
             lambda batch: store.hear(batch.events, synced=batch.synced),
             lambda batch: cluster.hear(batch.events, synced=batch.synced),
             lambda batch: leases.heard(batch.events, synced=batch.synced),
             lambda batch: outgoing.hear(batch.events, synced=batch.synced),
             lambda batch: policing.hear(batch.events, synced=batch.synced),
+            agent.bgp.hear,
         )
-        informer = hear_resources(store, inbox, stack, hearers, LastKnown(last_known.path(config.state), clock))
-        agent.store_problem = lambda: informer.problem
-        agent.unreadable = lambda: tuple(unreadable_policies(informer))
-        hear_blocks(store, inbox, stack)
+        kept = LastKnown(last_known.path(config.state), clock)
+        ask_of_store(agent, hear_resources(store, inbox, stack, hearers, kept, also=agent.bgp.kinds))
+        hear_blocks(store, inbox, stack, agent.bgp.hear_blocks)
         own = node_address_keeper.made(config, store, cluster.own, at_own_node(record, config.node))
         stack.enter_context(keeping_own_address(own, agent, clock))
         stack.enter_context(keeping("tunnel", tunnel_keeper(config, store, clock, cluster).look))
         stack.enter_context(watching(kernel, inbox))
         stack.enter_context(stopping_on_signals(lambda: inbox.put(Stop())))  # SimpleQueue.put is reentrant
-        measured: list[Measuring] = [outgoing, policing]
+        measured: list[Measuring] = [outgoing, policing, agent.bgp]
         if has_fast_path:
             measured.append(stack.enter_context(fastpath.keeping(fast_path_keeper(config, cluster), clock)))
         stack.enter_context(measuring(config, agent, clock, measured))
@@ -150,6 +153,12 @@ def takes_fast_path(config: AgentConfig, found: Features) -> bool:
     if config.fast_path and not found.fast_path:
         log.info("established connections go the ordinary way reason=%r", features.REMEDIES["fast_path"])
     return config.fast_path and found.fast_path
+
+
+def ask_of_store(agent: Agent, informer: Informer) -> None:
+    """Ask this informer how the store fares."""
+    agent.store_problem = lambda: informer.problem
+    agent.unreadable = lambda: tuple(unreadable_policies(informer))
 
 
 def keeping_own_address(keeper: NodeAddressKeeper, agent: Agent, clock: Clock) -> AbstractContextManager[None]:
@@ -212,8 +221,13 @@ def hear_resources(
     stack: ExitStack,
     hearers: Sequence[Callable[[Batch], None]],
     kept: LastKnown,
+    *,
+    also: Sequence[type[Resource]] = (),
 ) -> Informer:
-    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread."""
+    """Tell the inbox and all hearers of the store's resources until the stack closes; on the informer's thread.
+
+    ``also``: kinds that not every agent needs.
+    """
 
     def deliver(batch: Batch) -> None:
         for hear in hearers:
@@ -222,18 +236,19 @@ def hear_resources(
         if mine or batch.synced:
             inbox.put(actions.ResourcesChanged(mine, batch.synced))
 
-    kinds = tuple({*KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS})
+    kinds = tuple({*KINDS, *cni.KINDS, *feed.KINDS, *guard.KINDS, *also})
     return stack.enter_context(Informer(store, kinds, deliver, last_known=kept))
 
 
-def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack) -> None:
-    """Tell the inbox of addresses that are not where their block is, until the stack closes.
+def hear_blocks(store: Store, inbox: Inbox, stack: ExitStack, hear: Callable[[Batch], None]) -> None:
+    """Tell the inbox, and ``hear``, of addresses that are not where their block is, until the stack closes.
 
     By an informer of its own: there are thousands of blocks, they change with every pod, and the ground needs none.
     """
 
     def deliver(batch: Batch) -> None:
         inbox.put(actions.BlocksChanged(batch.events, batch.synced))
+        hear(batch)
 
     stack.enter_context(Informer(store, (IPAMBlock,), deliver, views={IPAMBlock: borrowed.lean}))
 

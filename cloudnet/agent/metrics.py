@@ -8,6 +8,8 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudnet.agent.actions import PathChanged
+from cloudnet.agent.bgp import Counts as BgpCounts
+from cloudnet.agent.bgp import Peering
 from cloudnet.agent.nat import Counts
 from cloudnet.agent.policy import Counts as PolicyCounts
 from cloudnet.policy.statistics import Count
@@ -104,6 +106,25 @@ class Metrics:
             "Devices between which established connections bypass netfilter.",
             registry=registry,
         )
+        self.bgp_sessions = Gauge(
+            "cloudnet_bgp_sessions", "BGP sessions of this node by state.", ["state"], registry=registry
+        )
+        self.bgp_routes = Gauge(
+            "cloudnet_bgp_routes", "Routes of a session.", ["address", "direction"], registry=registry
+        )
+        self.bgp_changes = Counter(
+            "cloudnet_bgp_changes", "Times that BIRD was told something new.", registry=registry
+        )
+        self.bgp_failures = Counter("cloudnet_bgp_failures", "Times that BIRD did not do as told.", registry=registry)
+        self.bgp_not_done = Gauge(
+            "cloudnet_bgp_not_done",
+            "What BGP resources ask for and is not done; the log says why.",
+            registry=registry,
+        )
+        self.bgp_ready = Gauge(
+            "cloudnet_bgp_ready", "1 when BIRD does what it should, or nothing is asked of it.", registry=registry
+        )
+        self._bgp = BgpCounts()
         self._policy = PolicyCounts()
         self._shown: set[tuple[str, str]] = set()
         self._repairs = 0
@@ -147,6 +168,21 @@ class Metrics:
             labels = (one.kind, one.namespace, one.name, one.direction, one.action, str(one.staged).lower())
             self.policy_packets.labels(*labels).set(one.traffic.packets)
             self.policy_bytes.labels(*labels).set(one.traffic.bytes)
+
+    def show_bgp(self, counts: BgpCounts, peerings: Iterable[Peering], *, problem: str, not_done: int) -> None:
+        """Publish what the BGP thread counts, and how the sessions are."""
+        seen = replace(counts)
+        self.bgp_changes.inc(seen.changes - self._bgp.changes)
+        self.bgp_failures.inc(seen.failures - self._bgp.failures)
+        self.bgp_ready.set(not problem)
+        self.bgp_not_done.set(not_done)
+        self._bgp = seen
+        self.bgp_sessions.clear()
+        self.bgp_routes.clear()
+        for peering in peerings:
+            self.bgp_sessions.labels(peering.state).inc()
+            for direction, number in peering.routes.items():
+                self.bgp_routes.labels(str(peering.session.address), direction).set(number)
 
     def show_nat(self, counts: Counts, *, problem: str) -> None:
         """Publish what the NAT thread counts."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from cloudnet.agent import actions
+from cloudnet.agent.bgp_thread import BgpThread, Silent
 from cloudnet.agent.loop import Loop
 from cloudnet.agent.policy import PolicyThread
 from cloudnet.clock import Clock
@@ -94,9 +95,11 @@ class Agent:
         self.policy_problem: Callable[[], str] = str
         self.policy_out_of_force: Callable[[], str] = str  # a part of the former: no policy can be changed
         self.policy_traffic: Callable[[], Sequence[Count]] = tuple
+        self.bgp: BgpThread | Silent = Silent()
         self.laid = threading.Event()  # the ground is in the kernel, for the first time
         self.metrics: Metrics | None = None  # comes later: its library takes longer to import than the ground to lay
         self._loop = Loop(config)
+        self._speaks_bgp = config.bgp
         self._kernel, self._sockets, self._reporter, self._clock = kernel, sockets, reporter, clock
         self._sysctl_problems: set[str] = set()
 
@@ -117,7 +120,7 @@ class Agent:
     def not_ready(self) -> str:
         """Return what is missing, or nothing; any thread may ask."""
         unreadable = "; ".join(self.unreadable())
-        return self.cannot_add() or self.nat_problem() or self.policy_problem() or unreadable
+        return self.cannot_add() or self.nat_problem() or self.policy_problem() or self.bgp.problem or unreadable
 
     def cannot_add(self) -> str:
         """Return why no pod can be added now, or nothing; any thread may ask."""
@@ -193,7 +196,9 @@ class Agent:
 
     def _read(self) -> actions.Input:
         try:
-            return actions.KernelRead(self._kernel.links(), tuple(self._kernel.gateways()), self._kernel.read())
+            learned = self._kernel.learned() if self._speaks_bgp else {}
+            links, gateways = self._kernel.links(), tuple(self._kernel.gateways())
+            return actions.KernelRead(links, gateways, self._kernel.read(), learned)
         except KernelError as e:
             log.warning("cannot read the kernel, trying again reason=%r", str(e))
             return actions.ReadFailed()

@@ -34,7 +34,7 @@ def here(config: AgentConfig, node: Node, cloud: CloudNode | None, found: Mappin
     gateways = {version: under.gateway for version, under in found.items() if under.gateway is not None}
     underlay_mtu = min(under.link.mtu for under in found.values())
     vxlan_mtu = min(desired.vxlan_mtu(config, version, under.link.mtu) for version, under in found.items())
-    return Here(node, cloud, gateways, underlay_mtu, vxlan_mtu)
+    return Here(node, cloud, gateways, underlay_mtu, vxlan_mtu, speaks_bgp=config.bgp)
 
 
 def no_ground(name: NodeName, node: Node | None) -> str:

@@ -1,8 +1,8 @@
 """``cloudnet agent --uninstall``: leave the host as it was before the first agent came.
 
-What carries our mark goes: routes, rules, overlay devices, nftables tables, the CNI program and configuration, our
-files. Settings of the host go back to what the first agent found. Nothing is touched that is not ours, and nothing
-while somebody needs it: a running agent, or pods, which would lose their network.
+What carries our mark goes: routes, rules, overlay devices, nftables tables, the CNI program and configuration, BIRD,
+our files. Settings of the host go back to what the first agent found. Nothing is touched that is not ours, and
+nothing while somebody needs it: a running agent, or pods, which would lose their network.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from cloudnet.agent.bgp_thread import clear
+from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.cni import install
 from cloudnet.cni.install import Place
 from cloudnet.config import AgentConfig
@@ -94,6 +96,7 @@ def run(config: AgentConfig, place: Place, *, force: bool) -> Removed:
 
     Raises:
         StillNeeded: an agent runs, or pods have links and nobody forces.
+        BirdError: BIRD does not end.
         KernelError: the kernel refused; what is gone already stays gone, and the next try goes on.
     """
     allowed = config.allow_host_network
@@ -110,13 +113,14 @@ def run(config: AgentConfig, place: Place, *, force: bool) -> Removed:
                 f"{len(links)} pods have their network from here ({shown}): drain the node first, or say --force"
             )
         before = _remembered(_settings_file(config))
+        bird = [config.bgp_folder] if clear(BirdDaemon(config.bgp_folder, config.bgp_program)) else []
         outcome = install.uninstall(place)  # first: no pod may start any more
         cut = tuple(name for name in links if pods.cut(name))
         pods.settle(_PATIENCE)
         count = remove_objects(kernel)
         tables = tuple(remove_tables(nft))
     put_back = settings.restore(before, allow_host=allowed)
-    files = (*map(str, outcome.changed), *_remove_files(config))
+    files = (*map(str, outcome.changed), *bird, *_remove_files(config))
     return Removed(cut, count, tables, put_back, files, tuple(outcome.warnings))
 
 

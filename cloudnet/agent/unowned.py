@@ -15,7 +15,7 @@ from cloudnet.kernel.api import KernelObject, Route, Rule
 from cloudnet.model.addresses import Network, family
 from cloudnet.routes.path import Here
 
-TABLE = 4794  # 4793 is the probes', 4800 and up those of further interfaces
+TABLE = 4794  # 4793 is the probes', 4795 BIRD's, 4800 and up those of further interfaces
 _FROM_POOLS = 104  # behind the rules for further interfaces, before the main table's 32766
 
 

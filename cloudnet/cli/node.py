@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cloudnet.cli import ask, diags, exits, node_status, output, settings
+from cloudnet.cli import ask, bgp_sessions, diags, exits, node_status, output, settings
 from cloudnet.cli.diags import Bounds, Bundle, Piece
 from cloudnet.cli.node_status import NodeStatus
 
@@ -38,7 +38,7 @@ def status(
     store: Where = "",
     form: output.Output = output.Format.TABLE,
 ) -> None:
-    """Show how this node does: its agent, its paths and why they are not native, its addresses, policy and versions.
+    """Show how this node does: its agent, its paths and why they are not native, addresses, policy, BGP, versions.
 
     Exit code 0: the agent is ready; 1: it is not; 6: it does not answer.
     """
@@ -48,6 +48,8 @@ def status(
         output.print_json(found)
     else:
         output.print_fields(node_status.words(found))
+        if found.bgp is not None:
+            bgp_sessions.show(found.bgp.sessions or ())
     if not found.ready:
         raise typer.Exit(exits.UNAVAILABLE if found.unreachable else exits.FAILED)
 
@@ -84,7 +86,7 @@ def collect(
 
 def _pieces(socket: str, store: str, *, logs: list[Path]) -> Iterator[Piece]:
     yield Piece("status.json", lambda _: output.as_json(_read(socket, store, name=platform.node())))
-    for verb in ("status", "paths", "policy"):
+    for verb in ("status", "paths", "policy", "bgp"):
         yield Piece(f"agent/{verb}.json", partial(_agent, socket, verb))
     yield from diags.of_settings(_settings_files(), os.environ)
     yield from diags.of_host(diags.run)

@@ -1,4 +1,4 @@
-"""How one node does, in plain words: its agent, its paths and why they are not native, its addresses, its policy."""
+"""How one node does, in plain words: its agent, its paths and why they are not native, addresses, policy, BGP."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from cloudnet.cli import ask, routes
+from cloudnet.cli import ask, bgp_sessions, routes
 from cloudnet.cli.ask import AgentUnreachable
+from cloudnet.cli.bgp_sessions import Sessions
 from cloudnet.errors import CloudnetError
 from cloudnet.ipam import picture, report
 from cloudnet.model.resources import NodeCondition
 from cloudnet.store.api import NotFound
 
-_BETTER = ("native", "direct")  # paths without an encapsulation
+_BETTER = ("native", "direct", "bgp")  # paths without an encapsulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class NodeStatus:
     why: Mapping[str, int] = field(default_factory=dict)
     addresses: Addresses | None = None
     policy: Policy | None = None
+    bgp: Sessions | None = None
     condition: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -79,11 +81,13 @@ def read(socket: str, store: str, *, name: str, versions: Mapping[str, str]) -> 
     agent: dict[str, object] | None = None
     rows: tuple[routes.PathRow, ...] = ()
     policy: Policy | None = None
+    bgp: Sessions | None = None
     unreachable = False
     try:
         agent = msgspec.json.decode(ask.agent(socket, "status"), type=dict[str, object])
         rows = routes.read_paths(socket).paths
         policy = _policy(ask.agent(socket, "policy"))
+        bgp = bgp_sessions.read(ask.agent(socket, "bgp"))
     except CloudnetError as error:
         errors["agent"] = str(error)
         unreachable = isinstance(error, AgentUnreachable)
@@ -99,6 +103,7 @@ def read(socket: str, store: str, *, name: str, versions: Mapping[str, str]) -> 
         why=dict(sorted(Counter(row.reason for row in rows if row.kind not in _BETTER).items())),
         addresses=addresses,
         policy=policy,
+        bgp=bgp,
         condition=condition,
         versions=versions,
         errors=errors,
@@ -151,6 +156,8 @@ def words(status: NodeStatus) -> dict[str, object]:
     if status.policy is not None:
         decided = ", ".join(f"{number} {verdict}" for verdict, number in status.policy.decided.items())
         fields["policy"] = f"{status.policy.policies} in force; {decided or 'nothing decided yet'}"
+    if status.bgp is not None:
+        fields |= bgp_sessions.words(status.bgp)
     if status.condition:
         fields["network, says the controller"] = status.condition
     fields |= {f"{name} version": version for name, version in status.versions.items()}

@@ -18,14 +18,14 @@ KINDS: Mapping[str, str] = {
     PathKind.DIRECT.value: "straight to the node, inside its subnet",
     PathKind.VXLAN.value: "in a VXLAN tunnel from node to node",
     PathKind.IPIP.value: "in an IP-in-IP tunnel from node to node",
-    PathKind.BGP.value: "as BGP says",
+    PathKind.BGP.value: "by a router that BGP peers name",
     PathKind.NONE.value: "not at all",
 }
 
 REASONS: Mapping[str, str] = {
-    Reason.PROVEN.value: "the cloud route is programmed and probes come back over it",
+    Reason.PROVEN.value: "a way without encapsulation is there, and probes come back over it",
     Reason.PENDING.value: "the cloud route is not there yet",
-    Reason.PROVING.value: "the cloud route is there; probes have yet to show that packets follow it",
+    Reason.PROVING.value: "the route is there; probes have yet to show that packets follow it",
     Reason.QUOTA.value: "the cloud's route table is full: raise the quota, or give the nodes fewer, larger blocks",
     Reason.PERMISSION.value: "the cloud denies the call: look which permission the detail names",
     Reason.THROTTLED.value: "the cloud wants fewer calls; the route follows by itself",
@@ -34,11 +34,12 @@ REASONS: Mapping[str, str] = {
     Reason.UNSUPPORTED.value: "the cloud cannot route this",
     Reason.BLACK_HOLED.value: "the cloud says that the route leads nowhere: is the instance running?",
     Reason.WITHDRAWING.value: "the cloud route is about to be removed",
-    Reason.PROBES_LOST.value: "the cloud says that the route is fine, but packets over it are lost",
+    Reason.PROBES_LOST.value: "cloud or BGP says that the route is fine, but packets over it are lost",
     Reason.HELD.value: "the native path broke not long ago; it waits out its hold-down",
     Reason.FORWARDING.value: "the fabric drops pod addresses at one of the two nodes: allow forwarding there",
     Reason.POOL_MODE.value: "the pool asks for this",
     Reason.NO_CLOUD.value: "no cloud provider speaks for one of the two nodes",
+    Reason.NOT_LEARNED.value: "no BGP peer tells of a way there: look at the sessions, `cloudnet node status`",
     Reason.NO_VTEP.value: "the remote node has not published its tunnel end: is its agent running?",
     Reason.DUPLICATE.value: "two nodes claim this block, or overlapping ones: take it from one of them",
 }

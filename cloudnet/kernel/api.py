@@ -23,6 +23,9 @@ Calico's 80 nor BIRD's 12, so that each program knows its own routes on a shared
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
 
+LEARNED_TABLE = 4795
+"""Where BIRD puts what peers say of the way to pods (``cloudnet.bgp``): no rule leads there, only we read it."""
+
 OVERLAY_DEVICES: Mapping[Family, str] = MappingProxyType(
     {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}
 )
@@ -187,6 +190,14 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """The way to the next router: its address, and the device that it is behind."""
+
+    gateway: Address
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """The host's default route of one family."""
 
@@ -219,6 +230,9 @@ class Kernel(Protocol):
 
     def read(self) -> Mapping[Key, KernelObject]:
         """Return all that carries our mark, by key."""
+
+    def learned(self) -> Mapping[Network, Hop]:
+        """Return the ways that BIRD learnt from its peers and put into ``LEARNED_TABLE``; of several the first."""
 
     def apply(self, changes: Sequence[Change]) -> Sequence[Failure]:
         """Carry the changes out in order, many in one system call; return those that the kernel refused.

@@ -11,10 +11,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 from cloudnet.kernel import wire
 from cloudnet.kernel.api import (
+    LEARNED_TABLE,
     MAIN_TABLE,
     ROUTE_PROTOCOL,
     FdbEntry,
     Gateway,
+    Hop,
     Link,
     Neighbour,
     Route,
@@ -120,6 +122,29 @@ def read_route(body: bytes, names: Mapping[int, str]) -> Route | None:
     )
 
 
+def read_learned(body: bytes, names: Mapping[int, str]) -> tuple[Network, Hop] | None:
+    """Return one of BIRD's routes through a gateway; ``None`` for all others."""
+    af, length, _, _, _, protocol, _, kind, _ = wire.ROUTE.unpack_from(body)
+    if protocol != wire.RTPROT_BIRD or kind != wire.RTN_UNICAST:
+        return None
+    found = wire.attributes(body, wire.ROUTE.size)
+    if _u32(found.get(wire.RTA_TABLE)) != LEARNED_TABLE:
+        return None
+    hop = _first_hop(found, names)
+    return (_network(af, found.get(wire.RTA_DST), length), hop) if hop is not None else None
+
+
+def _first_hop(found: Mapping[int, bytes], names: Mapping[int, str]) -> Hop | None:
+    """Return where a route leads; of several next hops the first."""
+    if hops := found.get(wire.RTA_MULTIPATH):
+        size, _, _, index = wire.NEXT_HOP.unpack_from(hops)
+        found = wire.attributes(hops[:size], wire.NEXT_HOP.size)
+    else:
+        index = _u32(found.get(wire.RTA_OIF))
+    address, device = _maybe_address(found.get(wire.RTA_GATEWAY)), names.get(index)
+    return Hop(address, device) if address is not None and device is not None else None
+
+
 def read_destination(body: bytes) -> Network:
     """Return where a route leads to, whoever wrote it."""
     af, length, *_ = wire.ROUTE.unpack_from(body)
@@ -133,16 +158,8 @@ def read_gateway(body: bytes, names: Mapping[int, str]) -> tuple[int, Gateway] |
         return None
     found = wire.attributes(body, wire.ROUTE.size)
     metric = _u32(found.get(wire.RTA_PRIORITY))
-    hops = found.get(wire.RTA_MULTIPATH)
-    if hops:
-        size, _, _, index = wire.NEXT_HOP.unpack_from(hops)
-        found = wire.attributes(hops[:size], wire.NEXT_HOP.size)
-    else:
-        index = _u32(found.get(wire.RTA_OIF))
-    address, device = _maybe_address(found.get(wire.RTA_GATEWAY)), names.get(index)
-    if address is None or device is None:
-        return None
-    return metric, Gateway(_VERSION[af], device, address)
+    hop = _first_hop(found, names)
+    return (metric, Gateway(_VERSION[af], hop.device, hop.gateway)) if hop is not None else None
 
 
 # --- neighbours and forwarding entries ----------------------------------------------------------------------

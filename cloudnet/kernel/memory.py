@@ -22,6 +22,7 @@ from cloudnet.kernel.api import (
     Failure,
     FdbEntry,
     Gateway,
+    Hop,
     KernelError,
     KernelObject,
     Key,
@@ -34,7 +35,7 @@ from cloudnet.kernel.api import (
     Rule,
     VxlanDevice,
 )
-from cloudnet.model.addresses import Address, Family, family
+from cloudnet.model.addresses import Address, Family, Network, family
 
 _OURS = frozenset(OVERLAY_DEVICES.values())
 _LOOPBACK = Link("lo", 1, 65536, up=True, addresses=(ip_interface("127.0.0.1/8"), ip_interface("::1/128")))
@@ -60,6 +61,7 @@ class MemoryKernel:
         self._refusals: list[tuple[Callable[[Change], bool], KernelError]] = []
         self._stirred = threading.Condition()
         self._notices: set[MemoryNotices] = set()
+        self._learned: dict[Network, Hop] = {}
         self.sysctls: dict[str, str] = {}
         self.applied: list[Change] = []
         self.history: list[Moment] = []
@@ -72,6 +74,9 @@ class MemoryKernel:
 
     def gateways(self) -> Sequence[Gateway]:
         return tuple(self._gateways)
+
+    def learned(self) -> Mapping[Network, Hop]:
+        return dict(self._learned)
 
     def read(self) -> Mapping[Key, KernelObject]:
         self.reads += 1
@@ -127,6 +132,14 @@ class MemoryKernel:
 
     def set_gateways(self, *gateways: Gateway) -> None:
         self._gateways = list(gateways)
+        self.stir()
+
+    def learn(self, destination: Network, hop: Hop | None) -> None:
+        """Let BIRD put a way into its table, or take it out again."""
+        if hop is None:
+            self._learned.pop(destination, None)
+        else:
+            self._learned[destination] = hop
         self.stir()
 
     def add_foreign_route(self, route: Route) -> None:

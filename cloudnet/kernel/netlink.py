@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cloudnet.kernel import codec, devices, netns, wire
 from cloudnet.kernel.api import (
+    LEARNED_TABLE,
     MAIN_TABLE,
     OVERLAY_DEVICES,
     ROUTE_PROTOCOL,
@@ -22,6 +23,7 @@ from cloudnet.kernel.api import (
     Failure,
     FdbEntry,
     Gateway,
+    Hop,
     HostNamespace,
     KernelError,
     KernelObject,
@@ -38,7 +40,7 @@ from cloudnet.kernel.api import (
 from cloudnet.kernel.listen import Beliefs, NetlinkNotices
 from cloudnet.kernel.rtnetlink import Refusal, Socket
 from cloudnet.kernel.wire import Request
-from cloudnet.model.addresses import Address, Family
+from cloudnet.model.addresses import Address, Family, Network
 
 _ABSENT = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL})  # removed already is success
 _DUPLICATE_RULES = 16  # of one rule that are looked for when it is removed
@@ -84,6 +86,25 @@ class NetlinkKernel:
                 if found is not None and (family not in best or found[0] < best[family][0]):
                     best[family] = found
         return tuple(gateway for _, gateway in best.values())
+
+    def learned(self) -> Mapping[Network, Hop]:
+        names = {device.index: device.name for device in devices.read_all(self._socket)}
+        found: dict[Network, Hop] = {}
+        for family in Family:
+            for body in self._dump_table(family, LEARNED_TABLE):
+                route = codec.read_learned(body, names)
+                if route is not None:
+                    found.setdefault(*route)
+        return found
+
+    def _dump_table(self, family: Family, table: int) -> Sequence[bytes]:
+        """Return a table's routes; Linux has no table before its first route."""
+        try:
+            return self._socket.dump(wire.RTM_GETROUTE, codec.ask_routes(family, table=table))
+        except KernelError as e:
+            if e.errno == errno.ENOENT:
+                return ()
+            raise
 
     def read(self) -> Mapping[Key, KernelObject]:
         found = devices.read_all(self._socket)

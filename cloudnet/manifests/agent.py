@@ -2,7 +2,8 @@
 
 What it may do on the host are capabilities, not everything (docs/decisions/capabilities-not-privileged.md): NET_ADMIN
 for links, routes, nftables and probes; SYS_ADMIN to enter pods' network namespaces, and to make ``/proc/sys``
-writable for itself, which a runtime mounts read-only. AppArmor's usual profile forbids that mount, so it is off.
+writable for itself, which a runtime mounts read-only; NET_BIND_SERVICE for the port of BGP, where it is spoken.
+AppArmor's usual profile forbids that mount, so it is off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from cloudnet.manifests import objects
 from cloudnet.manifests.objects import AGENT_PORT, Json, meta
-from cloudnet.manifests.options import Options, Overlay
+from cloudnet.manifests.options import Options, Overlay, secrets
 
 NAME: Final = "cloudnet-agent"
 TAKEN: Final = {"cloudnet.io/agent": "yes"}  # label of the nodes that a takeover has come to
@@ -24,7 +25,9 @@ _STAYING: Final = {
 
 _CAPABILITIES: Final = ("NET_ADMIN", "SYS_ADMIN")
 _OF_TAKEOVER: Final = ("DAC_OVERRIDE", "NET_RAW")  # others' files, and iptables, which opens a raw socket
+_OF_BGP: Final = ("NET_BIND_SERVICE",)  # port 179
 _RUN: Final = "/run/cloudnet"
+_PASSWORDS: Final = "/run/secrets/cloudnet"
 _STATE: Final = "/var/lib/cloudnet"
 _STAGED: Final = f"{_STATE}/net.d"
 _FILE: Final = "10-cloudnet.conflist"
@@ -61,6 +64,10 @@ def settings(options: Options) -> Json:
     return {"cni_config": f"{_STAGED}/{_FILE}", "cni_config_to": f"{CONFIGURATIONS}/{_FILE}"}
 
 
+def bgp_settings(options: Options) -> Json:
+    return {"bgp": True, "bgp_secrets": _PASSWORDS} if options.bgp else {}
+
+
 def _pod(options: Options, overlay: Overlay) -> Json:
     found: Json = {
         "serviceAccountName": NAME,
@@ -72,7 +79,7 @@ def _pod(options: Options, overlay: Overlay) -> Json:
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _STAYING}},
         "tolerations": [{"operator": "Exists"}],
         "containers": [_container(options)],
-        "volumes": [objects.settings_volume(), *folders(options, overlay)],
+        "volumes": [objects.settings_volume(), *folders(options, overlay), *_secrets(options)],
         **objects.pull_secrets(options),
     }
     if not (options.policy_only or options.takeover):
@@ -91,15 +98,26 @@ def _container(options: Options) -> Json:
         "livenessProbe": objects.probe("/healthz", AGENT_PORT, host=_LOCAL, failures=6),
         "readinessProbe": objects.probe("/readyz", AGENT_PORT, host=_LOCAL),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-        "securityContext": security(options, *(_OF_TAKEOVER if options.takeover else ())),
-        "volumeMounts": [*mounts(), *_of_the_runtime(options)],
+        "securityContext": security(options, *_more_rights(options)),
+        "volumeMounts": [*mounts(), *_of_the_runtime(options), *_passwords(options)],
     }
+
+
+def _more_rights(options: Options) -> list[str]:
+    return [*(_OF_TAKEOVER if options.takeover else ()), *(_OF_BGP if options.bgp else ())]
 
 
 def mounts() -> list[Json]:
     """Return what everybody mounts who reads the agent's settings and what it keeps on the host."""
     folders = {"run": _RUN, "state": _STATE}
     return [objects.settings_mount(), *({"name": name, "mountPath": path} for name, path in folders.items())]
+
+
+def _passwords(options: Options) -> list[Json]:
+    """Return the mounts of secrets with passwords; the agent itself may read no secret."""
+    return [
+        {"name": f"secret-{name}", "mountPath": f"{_PASSWORDS}/{name}", "readOnly": True} for name in secrets(options)
+    ]
 
 
 def _of_the_runtime(options: Options) -> list[Json]:
@@ -146,6 +164,14 @@ def _installer(options: Options) -> Json:
         },
         "volumeMounts": [PLUGIN_MOUNT, {"name": "state", "mountPath": _STATE}],
     }
+
+
+def _secrets(options: Options) -> list[Json]:
+    """Return volumes of secrets; one that is not there yet holds up no agent, but its sessions."""
+    return [
+        {"name": f"secret-{name}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o400}}
+        for name in secrets(options)
+    ]
 
 
 def folders(options: Options, overlay: Overlay) -> list[Json]:

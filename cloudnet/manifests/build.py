@@ -49,6 +49,7 @@ def documents(
 
 
 def _check(options: Options, overlay: Overlay, provider: str) -> None:
+    _check_bgp(options)
     if not options.policy_only:
         if not provider:
             raise BadInput(
@@ -64,6 +65,17 @@ def _check(options: Options, overlay: Overlay, provider: str) -> None:
         raise BadInput("expected false, for with policy_only the other plugin stays", path="--set takeover")
     if options.pod_cidr:
         raise BadInput("expected none, for with policy_only another plugin gives addresses", path="--set pod_cidr")
+
+
+def _check_bgp(options: Options) -> None:
+    if options.bgp_secrets and not options.bgp:
+        raise BadInput("expected true where there are secrets for it", path="--set bgp")
+    if options.bgp and options.policy_only:
+        raise BadInput("expected false, for with policy_only another plugin makes the routes", path="--set bgp")
+    if options.bgp and options.takeover:
+        raise BadInput(
+            "expected false: the other network may speak BGP itself; apply it after the takeover", path="--set bgp"
+        )
 
 
 def _beside(options: Options, overlay: Overlay) -> Mapping[str, object]:
@@ -96,6 +108,7 @@ def _settings(options: Options, overlay: Overlay, provider: str, provider_config
         "log_level": options.log_level,
         **(_beside(options, overlay) if options.policy_only else _finding(options)),
         **agent.settings(options),
+        **agent.bgp_settings(options),
         # Pods of a control plane's node reach the API there, and every pod what its node runs for it: DNS, metadata.
         "endpoint_to_host": options.endpoint_to_host,
     }

@@ -74,6 +74,8 @@ class Options:
     ip_autodetection_method: str = "kubernetes-internal-ip"
     ip6_autodetection_method: str = "kubernetes-internal-ip"
     endpoint_to_host: str = "Accept"
+    bgp: bool = False
+    bgp_secrets: str = ""
     policy_only: bool = False
     takeover: bool = False
     interface_prefix: str = ""
@@ -97,6 +99,8 @@ MEANINGS: Final = MappingProxyType(
         "ip_autodetection_method": "how agents find their node's IPv4 address; see the setting of that name",
         "ip6_autodetection_method": "the same for IPv6; where a node has none, it has none",
         "endpoint_to_host": "whether pods reach their own node where their policy allows it: Accept, or Drop",
+        "bgp": "let agents speak BGP, as BGPConfiguration and BGPPeers say: by default each with every other",
+        "bgp_secrets": "with bgp, secrets with passwords of its sessions, in the same namespace, commas between them",
         "policy_only": "keep policy beside the cloud's own CNI plugin: no addresses, no routes, no controller",
         "takeover": "for a cluster that another network serves: agents on labelled nodes, which install nothing",
         "interface_prefix": "with policy_only, what names of pods' links begin with, if not the cloud's own prefix",
@@ -128,6 +132,11 @@ def parse(settings: Sequence[str]) -> Options:
     return options
 
 
+def secrets(options: Options) -> list[str]:
+    """Return the names of the secrets that hold passwords of BGP sessions."""
+    return [name.strip() for name in options.bgp_secrets.split(",")] if options.bgp_secrets else []
+
+
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, MEANINGS, 1)
     hint = f", did you mean {close[0]!r}" if close else ""
@@ -151,6 +160,9 @@ def _check(options: Options) -> None:
         raise BadInput(f"expected the name of a namespace, found {options.namespace!r}", path="--set namespace")
     if not options.image or " " in options.image:
         raise BadInput(f"expected a container image, found {options.image!r}", path="--set image")
+    for name in secrets(options):
+        if not names.is_label(name):
+            raise BadInput(f"expected names of secrets, found {name!r}", path="--set bgp_secrets")
     host, colon, port = options.api_server.rpartition(":")
     if options.api_server and not (host and colon and port.isdigit()):
         raise BadInput(f"expected HOST:PORT, found {options.api_server!r}", path="--set api_server")

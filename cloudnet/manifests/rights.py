@@ -31,6 +31,7 @@ _POLICY: Final = (
     "stagednetworkpolicies",
     "tiers",
 )
+_BGP: Final = ("bgpconfigurations", "bgpfilters", "bgppeers")
 _LOCK: Final = "clusterinformations"
 
 
@@ -46,7 +47,7 @@ def _ipam_settings(verbs: Sequence[str]) -> list[Json]:
 _EVENTS: Final = (("events.k8s.io",), ("events",), ("create", "patch"))
 
 
-def agent_rules(*, takeover: bool = False) -> list[Json]:
+def agent_rules(*, takeover: bool = False, bgp: bool = False) -> list[Json]:
     more = [
         *_ipam_settings(_WRITE),
         _rule(_CALICO, ["ippools"], ["get", "create", "delete"]),
@@ -65,6 +66,7 @@ def agent_rules(*, takeover: bool = False) -> list[Json]:
         _rule(_CALICO, ["ipamhandles"], ["get", *_WRITE]),
         _rule(["cloudnet.io"], ["cloudaddresses", "cloudnodes", "cloudroutes"], _SEE),
         _rule(["cloudnet.io"], ["agentreports"], ["get", "create", "update"]),
+        *([_rule(_CALICO, _BGP, _SEE)] if bgp else ()),
         *(more if takeover else ()),
         _rule(*_EVENTS),
     ]
@@ -96,7 +98,7 @@ def documents(options: Options, overlay: Overlay) -> list[Json]:
     return [
         _account("cloudnet-agent", options, {}),
         _account("cloudnet-controller", options, identity),
-        *_cluster_role("cloudnet-agent", options, agent_rules(takeover=options.takeover)),
+        *_cluster_role("cloudnet-agent", options, agent_rules(takeover=options.takeover, bgp=options.bgp)),
         *_cluster_role("cloudnet-controller", options, controller_rules()),
         *_role("cloudnet-controller", options, lease_rules()),
     ]

@@ -12,13 +12,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import Any, Final, Literal
 
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import wire
+from cloudnet.model import as_numbers, wire
 from cloudnet.model.addresses import Family, Interface, Network, NodeName, family
 from cloudnet.model.resources import (
     Affinity,
@@ -94,16 +94,14 @@ def affinity_labels(owner: Affinity, cidr: Network) -> dict[str, str]:
     }
 
 
-_SHORT_AS: Final = 2**16 - 1
-_LONG_AS: Final = 2**32 - 1
-
 # --- Node ---------------------------------------------------------------------------------------------------
 
 
 class _Bgp(msgspec.Struct, omit_defaults=True, gc=False):
     ipv4_address: str = msgspec.field(name="ipv4Address", default="")
     ipv6_address: str = msgspec.field(name="ipv6Address", default="")
-    as_number: int | str | None = msgspec.field(name="asNumber", default=None)  # checked and kept, no more
+    as_number: int | str | None = msgspec.field(name="asNumber", default=None)
+    cluster_id: str = msgspec.field(name="routeReflectorClusterID", default="")
 
 
 class _NodeAddress(msgspec.Struct, omit_defaults=True, gc=False):
@@ -137,14 +135,17 @@ class NodeDocument(msgspec.Struct, rename="camel", omit_defaults=True):
 def read_node(document: NodeDocument) -> Node:
     meta = wire.metadata(document.metadata)
     provider_id = meta.annotations.get(PROVIDER_ID, "")
+    bgp = document.spec.bgp or _Bgp()
     return Node(
         meta=_without_provider_id(meta),
-        addresses=_node_addresses(_checked(document.spec.bgp or _Bgp())),
+        addresses=_node_addresses(bgp),
         vteps=_vteps(document.spec),
         pod_cidrs=tuple(
             wire.network(text, f"status.podCIDRs[{i}]") for i, text in enumerate(document.status.pod_cidrs or ())
         ),
         provider_id=provider_id,
+        as_number=_as_number(bgp.as_number),
+        route_reflector=_cluster_id(bgp.cluster_id),
         said_addresses=tuple(NodeAddress(one.address, one.type) for one in document.spec.addresses or ()),
     )
 
@@ -156,14 +157,22 @@ def _without_provider_id(meta: Metadata) -> Metadata:
     return Metadata(meta.name, meta.namespace, meta.uid, meta.labels, others)
 
 
-def _checked(bgp: _Bgp) -> _Bgp:
-    parts = str(bgp.as_number or 0).split(".")
-    highest = _LONG_AS if len(parts) == 1 else _SHORT_AS
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) <= highest for part in parts):  # noqa: PLR2004 - 1.10
-        raise BadInput(
-            f"expected an AS number such as 64512 or 1.10, found {bgp.as_number!r}", path="spec.bgp.asNumber"
-        )
-    return bgp
+def _as_number(found: int | str | None) -> int | None:
+    if found is None or not str(found):
+        return None
+    try:
+        return as_numbers.read(found)
+    except ValueError:
+        message = f"expected {as_numbers.EXPECTED}, found {found!r}"
+        raise BadInput(message, path="spec.bgp.asNumber") from None
+
+
+def _cluster_id(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text) if text else None
+    except ValueError:
+        path = "spec.bgp.routeReflectorClusterID"
+        raise BadInput(f"expected a cluster id in the form of an IPv4 address, found {text!r}", path=path) from None
 
 
 def _node_addresses(bgp: _Bgp) -> tuple[Interface, ...]:
@@ -201,7 +210,13 @@ def write_node(node: Node) -> NodeDocument:
     v4, v6 = node.address(Family.IPV4), node.address(Family.IPV6)
     if len(node.addresses) > sum(a is not None for a in (v4, v6)):
         raise BadInput(f"expected one address a family, found {', '.join(map(str, node.addresses))}", path="spec.bgp")
-    spec = _NodeSpec(bgp=_Bgp(str(v4) if v4 else "", str(v6) if v6 else "") if node.addresses else None)
+    bgp = _Bgp(
+        ipv4_address=str(v4) if v4 else "",
+        ipv6_address=str(v6) if v6 else "",
+        as_number=node.as_number,
+        cluster_id=str(node.route_reflector) if node.route_reflector else "",
+    )
+    spec = _NodeSpec(bgp=bgp if bgp != _Bgp() else None)
     spec.addresses = [_NodeAddress(one.address, one.type) for one in node.said_addresses] or None
     if vtep := node.vtep(Family.IPV4):
         spec.ipv4_vtep, spec.ipv4_mac = str(vtep.address), vtep.mac

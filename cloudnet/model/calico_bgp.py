@@ -1,8 +1,7 @@
 """Calico's kinds for BGP: BGPConfiguration and BGPPeer; what Calico refuses of them is refused.
 
-The values are the documents' ``spec`` as they stand: nothing in cloudnet acts on them yet, and whoever comes from
-Calico and goes back to it finds them as they were. Sources: Calico ``api/pkg/apis/projectcalico/v3/{bgpconfig,
-bgppeer}.go`` and the CEL rules in their markers.
+The values are the documents' ``spec`` as they stand; ``cloudnet.bgp`` says what they mean. Sources: Calico
+``api/pkg/apis/projectcalico/v3/{bgpconfig,bgppeer}.go`` and the CEL rules in their markers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import Final, Literal
 import msgspec
 
 from cloudnet.errors import BadInput
-from cloudnet.model import wire
+from cloudnet.model import as_numbers, wire
+from cloudnet.model.addresses import Address
 from cloudnet.model.calico_policies import read_metadata
 from cloudnet.model.calico_rules import check_selector
 from cloudnet.model.problems import Problems
@@ -35,7 +35,7 @@ class _SecretKey(Spec, frozen=True, kw_only=True):
     key: str
 
 
-class _Password(Spec, frozen=True, kw_only=True):
+class Password(Spec, frozen=True, kw_only=True):
     secret_key_ref: _SecretKey | None = None
 
 
@@ -69,7 +69,7 @@ class BGPConfigurationSpec(Spec, frozen=True, kw_only=True):
     communities: tuple[_Community, ...] = ()
     prefix_advertisements: tuple[_Advertisement, ...] = ()
     listen_port: int | None = None
-    node_mesh_password: _Password | None = None
+    node_mesh_password: Password | None = None
     node_mesh_max_restart_time: str | None = None
     bind_mode: Literal["None", "NodeIP"] | None = None
     ignored_interfaces: tuple[str, ...] = ()
@@ -155,14 +155,10 @@ def check_community(text: str, path: str, problems: Problems) -> None:
 
 
 def check_as_number(found: int | str | None, path: str, problems: Problems) -> None:
-    """An AS number is of 32 bits, or two of 16 with a dot between them."""
-    if isinstance(found, str):
-        parts = [int(part) if part.isascii() and part.isdigit() else -1 for part in found.split(".")]
-        fits = 1 <= len(parts) <= _PARTS and all(0 <= p < (_LONG if len(parts) == 1 else _SHORT) for p in parts)
-    else:
-        fits = found is None or 0 <= found < _LONG
-    if not fits:
-        problems.add(path, f"expected an AS number such as 64512 or 1.10, found {found!r}")
+    try:
+        as_numbers.read(0 if found is None else found)
+    except ValueError:
+        problems.add(path, f"expected {as_numbers.EXPECTED}, found {found!r}")
 
 
 def check_range(found: int | None, bounds: tuple[int, int], path: str, problems: Problems) -> None:
@@ -190,7 +186,7 @@ class BGPPeerSpec(Spec, frozen=True, kw_only=True):
     local_workload_selector: str | None = None
     keep_original_next_hop: bool | None = None
     next_hop_mode: Literal["Auto", "Self", "Keep"] | None = None
-    password: _Password | None = None
+    password: Password | None = None
     source_address: Literal["UseNodeIP", "None"] | None = None
     max_restart_time: str | None = None
     keepalive_time: str | None = None
@@ -258,16 +254,25 @@ _WITH_PORT: Final = re.compile(r"\[(?P<six>[^]]+)\]:(?P<port6>[0-9]+)|(?P<four>[
 
 
 def _peer_address(text: str | None, path: str) -> int:
-    """Return the family of a peer's address: ``192.0.2.1``, ``192.0.2.1:1790``, ``[2001:db8::1]:1790``."""
-    found = _WITH_PORT.fullmatch(text or "")
-    port = int(found["port4"] or found["port6"]) if found else 1
+    """Return the family of a peer's address."""
+    return read_peer_address(text or "", path=path)[0].version
+
+
+def read_peer_address(text: str, *, path: str = "spec.peerIP") -> tuple[Address, int | None]:
+    """Return address and port, where one is said: ``192.0.2.1``, ``192.0.2.1:1790``, ``[2001:db8::1]:1790``.
+
+    Raises:
+        BadInput: it is none.
+    """
+    found = _WITH_PORT.fullmatch(text)
+    port = int(found["port4"] or found["port6"]) if found else None
     try:
-        address = ip_address((found["four"] or found["six"]) if found else text or "")
+        address = ip_address((found["four"] or found["six"]) if found else text)
     except ValueError:
         raise BadInput(_NO_PEER.format(text), path=path) from None
-    if not _PORTS[0] <= port <= _PORTS[1]:
+    if port is not None and not _PORTS[0] <= port <= _PORTS[1]:
         raise BadInput(_NO_PEER.format(text), path=path)
-    return address.version
+    return address, port
 
 
 def _check_gateway(spec: BGPPeerSpec, peer: int | None, problems: Problems) -> None:

@@ -38,7 +38,7 @@ class _Operation(Spec, frozen=True, kw_only=True):
     set_priority: _Set | None = None
 
 
-class _FilterRule(Spec, frozen=True, kw_only=True):
+class FilterRule(Spec, frozen=True, kw_only=True):
     action: Literal["Accept", "Reject"]
     cidr: str | None = None
     match_operator: Literal["Equal", "NotEqual", "In", "NotIn"] | None = None
@@ -55,10 +55,10 @@ class _FilterRule(Spec, frozen=True, kw_only=True):
 class BGPFilterSpec(Spec, frozen=True, kw_only=True):
     """Calico ``BGPFilterSpec``."""
 
-    export_v4: tuple[_FilterRule, ...] = ()
-    import_v4: tuple[_FilterRule, ...] = ()
-    export_v6: tuple[_FilterRule, ...] = ()
-    import_v6: tuple[_FilterRule, ...] = ()
+    export_v4: tuple[FilterRule, ...] = ()
+    import_v4: tuple[FilterRule, ...] = ()
+    export_v6: tuple[FilterRule, ...] = ()
+    import_v6: tuple[FilterRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read_bgp_filter(document: BGPFilterDocument) -> BGPFilter:
     return BGPFilter(meta, spec)
 
 
-def _check_filter_rule(rule: _FilterRule, version: int, path: str, problems: Problems) -> None:
+def _check_filter_rule(rule: FilterRule, version: int, path: str, problems: Problems) -> None:
     if (rule.cidr is None) != (rule.match_operator is None):
         missing = "cidr" if rule.cidr is None else "matchOperator"
         problems.add(f"{path}.{missing}", "missing, and needed: cidr and matchOperator stand together")
@@ -120,7 +120,7 @@ def _check_filter_rule(rule: _FilterRule, version: int, path: str, problems: Pro
     _check_operations(rule, path, problems)
 
 
-def _check_lengths(rule: _FilterRule, version: int, path: str, problems: Problems) -> None:
+def _check_lengths(rule: FilterRule, version: int, path: str, problems: Problems) -> None:
     assert rule.prefix_length  # noqa: S101 - the caller has looked
     if rule.cidr is None:
         problems.add(f"{path}.cidr", "missing, and needed where prefixLength is set")
@@ -128,7 +128,7 @@ def _check_lengths(rule: _FilterRule, version: int, path: str, problems: Problem
     check_range(rule.prefix_length.max, (0, _LENGTHS[version]), f"{path}.prefixLength.max", problems)
 
 
-def _check_operations(rule: _FilterRule, path: str, problems: Problems) -> None:
+def _check_operations(rule: FilterRule, path: str, problems: Problems) -> None:
     if rule.operations and rule.action != "Accept":
         problems.add(f"{path}.operations", "a route that is rejected cannot be changed: set action to 'Accept'")
     if len(rule.operations) > _MOST_OPERATIONS:

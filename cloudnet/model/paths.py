@@ -15,16 +15,16 @@ class PathKind(enum.Enum):
     DIRECT = "direct"  # straight to the node, inside one L2 subnet
     VXLAN = "vxlan"
     IPIP = "ipip"
-    BGP = "bgp"
+    BGP = "bgp"  # by a router that BGP peers name
     NONE = "none"  # not enough is known of the node to reach it
 
 
 class Reason(enum.Enum):
     """Why this path and no better one; one word in output and metrics."""
 
-    PROVEN = "proven"  # the native or direct path is programmed and probes come back over it
+    PROVEN = "proven"  # there is a way without encapsulation, and probes come back over it
     PENDING = "pending"  # the cloud route is not there yet
-    PROVING = "proving"  # the cloud route is there, probes have yet to show it
+    PROVING = "proving"  # there should be such a way; probes have yet to show it
     QUOTA = "quota"
     PERMISSION = "permission"
     THROTTLED = "throttled"
@@ -33,11 +33,12 @@ class Reason(enum.Enum):
     UNSUPPORTED = "unsupported"
     BLACK_HOLED = "black-holed"  # the cloud itself says that the route leads nowhere
     WITHDRAWING = "withdrawing"
-    PROBES_LOST = "probes-lost"  # the cloud says the route is fine; packets say it is not
+    PROBES_LOST = "probes-lost"  # the cloud, or BGP, says the route is fine; packets say it is not
     HELD = "held"  # flapped, waiting out the hold-down
     FORWARDING = "forwarding"  # the fabric drops pod addresses at one of the two nodes
     POOL_MODE = "pool-mode"  # the pool asks for nothing else
     NO_CLOUD = "no-cloud"  # no provider speaks for one of the two nodes
+    NOT_LEARNED = "not-learned"  # BGP is spoken, and no peer tells of a way there
     NO_VTEP = "no-vtep"  # the remote node has not published its tunnel end
     DUPLICATE = "duplicate"  # two nodes claim the block, or an overlapping one: both are refused
 

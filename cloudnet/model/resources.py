@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from types import MappingProxyType
 from typing import Protocol
 
@@ -83,6 +83,8 @@ class Node:
     ``pod_cidrs`` come from Kubernetes (kubenet's way) and stand beside blocks from IPAM.
     ``provider_id`` is Kubernetes' ``spec.providerID``, e.g. ``aws:///eu-west-1a/i-0abc``. ``said_addresses`` are
     what kubelet, cloud and Calico say; routes and tunnels use none of them before it is in ``addresses``.
+    ``as_number`` is the node's own in BGP, where it has one; ``route_reflector`` is its cluster id (RFC 4456), where
+    it is one.
     """
 
     meta: Metadata
@@ -90,6 +92,8 @@ class Node:
     vteps: tuple[Vtep, ...] = ()
     pod_cidrs: tuple[Network, ...] = ()
     provider_id: str = ""
+    as_number: int | None = None
+    route_reflector: IPv4Address | None = None
     said_addresses: tuple[NodeAddress, ...] = ()
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from cloudnet.kernel.api import Hop
 from cloudnet.model.addresses import Address, Family, Network, TableId, family
 from cloudnet.model.paths import Path, PathKind, Reason
 from cloudnet.model.resources import (
@@ -36,6 +37,7 @@ class Here:
     gateways: Mapping[Family, Address] = field(default_factory=dict, hash=False)
     underlay_mtu: int = 1500
     vxlan_mtu: int = 1450
+    speaks_bgp: bool = False
 
     @property
     def forwards(self) -> bool:
@@ -52,17 +54,22 @@ class There:
     cloud: CloudNode | None = None
     route: CloudRoute | None = None
     pool: IPPool | None = None
+    learned: Hop | None = None  # the way that BGP peers told of
     native: bool = False  # the cloud gave the block's addresses to the node's interface, and delivers them itself
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The native way that the cloud offers, or (kind VXLAN) why it offers none."""
+    """The native way that the cloud or a BGP peer offers, or (kind VXLAN) why there is none.
+
+    ``device`` is where it leaves, if not by the device of the node's own address.
+    """
 
     kind: PathKind
     next_hop: Address | None = None
     reason: Reason = Reason.PROVING
     detail: str = ""
+    device: str = ""
 
     @property
     def native(self) -> bool:
@@ -83,10 +90,21 @@ def may_be_native(version: Family, pools: Iterable[IPPool]) -> bool:
 
 
 def candidate(here: Here, there: There) -> Candidate:
-    """Return the best native way to the block: direct inside an L2 subnet, else by the cloud's route tables."""
+    """Return the best native way to the block: direct inside an L2 subnet, by the cloud's route tables, or by BGP."""
     mode = encapsulation(there.pool)
     if mode is EncapMode.ALWAYS:
         return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation always")
+    offered = _by_cloud(here, there, mode)
+    if offered.native or offered.reason is Reason.FORWARDING:
+        return offered
+    if there.learned is not None:
+        return _by_bgp(there, there.learned, mode)
+    if here.speaks_bgp and offered.reason is Reason.NO_CLOUD:
+        return _none(Reason.NOT_LEARNED, f"no BGP peer tells of a way to {there.block}")
+    return offered
+
+
+def _by_cloud(here: Here, there: There, mode: EncapMode) -> Candidate:
     if here.cloud is None or there.cloud is None:
         silent = there.node if here.cloud else here.node
         return _none(Reason.NO_CLOUD, f"no cloud provider speaks for node {silent.name!r}")
@@ -167,6 +185,13 @@ def _delivered(here: Here, there: There) -> Candidate:
     """By the subnet's router even inside a subnet: it knows which interface has the address."""
     gateway = here.gateways.get(family(there.block))
     return Candidate(PathKind.NATIVE, gateway) if gateway else _no_gateway(there)
+
+
+def _by_bgp(there: There, learned: Hop, mode: EncapMode) -> Candidate:
+    address = there.node.address(family(there.block))
+    if mode is EncapMode.CROSS_SUBNET and (address is None or learned.gateway != address.ip):
+        return _none(Reason.POOL_MODE, f"pool {_pool(there)} asks for encapsulation between subnets")
+    return Candidate(PathKind.BGP, learned.gateway, device=learned.device)
 
 
 def _no_gateway(there: There) -> Candidate:

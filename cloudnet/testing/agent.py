@@ -86,7 +86,8 @@ class Host:
     def _carry_out(self, action: actions.Action) -> Iterable[actions.Input]:
         match action:
             case actions.ReadKernel():
-                yield actions.KernelRead(self.kernel.links(), tuple(self.kernel.gateways()), self.kernel.read())
+                links, gateways, learned = self.kernel.links(), self.kernel.gateways(), self.kernel.learned()
+                yield actions.KernelRead(links, tuple(gateways), self.kernel.read(), learned)
             case actions.ApplyKernel(changes):
                 self.applied.append(action)
                 yield actions.Applied(changes, tuple(self.kernel.apply(changes)))

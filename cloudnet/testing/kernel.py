@@ -26,6 +26,7 @@ from cloudnet.kernel.api import (
     Failure,
     FdbEntry,
     Gateway,
+    Hop,
     Kernel,
     KernelError,
     KernelObject,
@@ -40,7 +41,7 @@ from cloudnet.kernel.api import (
     VxlanDevice,
 )
 from cloudnet.kernel.memory import MemoryKernel
-from cloudnet.model.addresses import Family
+from cloudnet.model.addresses import Family, Network
 
 R = TypeVar("R")
 
@@ -130,6 +131,12 @@ class World(Protocol):
     def add_device(self, name: str) -> None:
         """Let the cloud attach a device: it is down and has no address."""
 
+    def learn(self, destination: Network, hop: Hop) -> None:
+        """Let BIRD put a way into its table, in place of what it knew before."""
+
+    def unlearn(self, destination: Network) -> None:
+        """Let BIRD take a way out of its table."""
+
 
 class MemoryWorld:
     """The twin as a world."""
@@ -153,6 +160,12 @@ class MemoryWorld:
 
     def add_device(self, name: str) -> None:
         self.kernel.add_link(Link(name, 9, 1500, up=False, mac="02:00:00:00:00:99"))
+
+    def learn(self, destination: Network, hop: Hop) -> None:
+        self.kernel.learn(destination, hop)
+
+    def unlearn(self, destination: Network) -> None:
+        self.kernel.learn(destination, None)
 
 
 class KernelContract:
@@ -438,6 +451,36 @@ class KernelContract:
         wanted = {Gateway(Family(address.version), UNDERLAY, address) for address in GATEWAYS}
 
         assert set(world.kernel.gateways()) == wanted
+
+    # --- what BIRD learned ------------------------------------------------------------------------------
+
+    def test_before_bird_learned_anything_there_is_nothing(self, world: World) -> None:
+        assert world.kernel.learned() == {}
+
+    def test_ways_that_bird_learned_are_read_change_and_go(self, world: World) -> None:
+        ways = {BLOCK: Hop(ip_address("10.0.0.7"), UNDERLAY), BLOCK_V6: Hop(ip_address("fd00:10::7"), UNDERLAY)}
+        for destination, hop in ways.items():
+            world.learn(destination, hop)
+        first = world.kernel.learned()
+        other = Hop(ip_address("10.0.0.8"), UNDERLAY)
+        world.learn(BLOCK, other)
+        second = world.kernel.learned()
+        world.unlearn(BLOCK)
+
+        assert first == ways
+        assert second == {**ways, BLOCK: other}
+        assert world.kernel.learned() == {BLOCK_V6: ways[BLOCK_V6]}
+
+    def test_what_bird_learned_is_none_of_ours(self, world: World) -> None:
+        world.learn(BLOCK, Hop(ip_address("10.0.0.7"), UNDERLAY))
+
+        assert world.kernel.read() == {}
+
+    def test_it_is_noticed_when_bird_learns_something(self, world: World) -> None:
+        with listening(world) as notices:
+            world.learn(BLOCK, Hop(ip_address("10.0.0.7"), UNDERLAY))
+
+            assert notices.wait(SOON)
 
     # --- notices ----------------------------------------------------------------------------------------
 

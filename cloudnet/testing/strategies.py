@@ -152,6 +152,8 @@ def nodes() -> SearchStrategy[Node]:
         vteps=_one_a_family(vteps),
         pod_cidrs=_one_a_family({of: networks(of) for of in Family}),
         provider_id=st.just("") | st.builds("aws:///eu-west-1a/i-{}".format, _WORD),
+        as_number=st.none() | st.integers(0, 2**32 - 1),
+        route_reflector=st.none() | st.ip_addresses(v=4),
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 
 from cloudnet.kernel import netns
-from cloudnet.kernel.api import FdbEntry, Neighbour, Remove, Route
+from cloudnet.kernel.api import LEARNED_TABLE, FdbEntry, Hop, Neighbour, Remove, Route
 from cloudnet.kernel.netlink import NetlinkKernel
-from cloudnet.model.addresses import Family, family
+from cloudnet.model.addresses import Family, Network, family
 from cloudnet.testing import kernel as contract
 from cloudnet.testing.kernel import ADDRESSES, GATEWAYS, KernelContract, MemoryWorld
 
@@ -59,6 +59,13 @@ class NetlinkWorld:
 
     def add_device(self, name: str) -> None:
         self.ip(f"link add {name} type veth peer name {name}-peer", f"link set {name}-peer up")
+
+    def learn(self, destination: Network, hop: Hop) -> None:
+        way = f"via {hop.gateway} dev {hop.device} table {LEARNED_TABLE} proto bird"
+        self.ip(f"-{destination.version} route replace {destination} {way}")
+
+    def unlearn(self, destination: Network) -> None:
+        self.ip(f"-{destination.version} route delete {destination} table {LEARNED_TABLE}")
 
     def ip(self, *lines: str) -> None:
         """Run each line by an ``ip`` of its own: a batch cannot change the family."""

@@ -28,7 +28,7 @@ from cloudnet.lab.kubelet import NAMESPACE, Kubelet
 from cloudnet.lab.lab import Lab
 from cloudnet.lab.spec import LabSpec, cloud_namespace
 from cloudnet.store import kubernetes_settings
-from cloudnet.store.kubernetes_client import Client
+from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.testing import containerd
 from cloudnet.testing.containerd import wait
 
@@ -75,10 +75,10 @@ def manifests(*more):
 class Pod:
     """What a kubelet does with a pod of the manifests; the host's folders are folders of the test."""
 
-    def __init__(self, lab, namespace, folder, kind, default):
+    def __init__(self, lab, namespace, folder, kind, *, default, more):
         self.namespace, self.folder, self.default = namespace, folder, json.dumps(default)
         self.running = {}
-        documents = manifests("--provider-config", str(lab.directory / "provider.json"))
+        documents = manifests("--provider-config", str(lab.directory / "provider.json"), *more)
         self.spec = next(d for d in documents if d["kind"] == kind)["spec"]["template"]["spec"]
         config = next(d for d in documents if d["kind"] == "ConfigMap")["data"]
         for volume in self.spec["volumes"]:
@@ -174,7 +174,7 @@ class Pod:
 class Cluster:
     """Two lab nodes without agents, a pod of the DaemonSet on each, and what the test plays of Kubernetes."""
 
-    def __init__(self, folder, stack):
+    def __init__(self, folder, stack, *more):
         self.stack = stack
         wanted = LabSpec(NAME, 2, 2, cloud="static", store="kubernetes", pods=0, agents=False, controller=False)
         self.lab = Lab.up(wanted)
@@ -185,7 +185,10 @@ class Cluster:
         default = default_specification(cloud, folder / "containerd")
         spaces = {"n1": self.lab.node("n1").namespace, "n2": self.lab.node("n2").namespace, "controller": cloud}
         kinds = {"n1": "DaemonSet", "n2": "DaemonSet", "controller": "Deployment"}
-        made = {name: Pod(self.lab, spaces[name], folder / name, kinds[name], default) for name in spaces}
+        made = {
+            name: Pod(self.lab, spaces[name], folder / name, kinds[name], default=default, more=more)
+            for name in spaces
+        }
         for pod in made.values():
             stack.callback(pod.close)
         self.controller = made.pop("controller")
@@ -204,6 +207,22 @@ class Cluster:
         at = self.nodes[node]
         found = [*at.volume("cni-bin").iterdir(), *at.volume("cni-conf").iterdir()]
         return sorted(path.name for path in found if path.name != PORTMAP.name)
+
+    def grant(self, *more):
+        """Give agents the rights that are printed for these choices, besides those that every lab gives."""
+        role, binding = (
+            next(d for d in manifests(*more) if d["kind"] == kind and d["metadata"]["name"] == "cloudnet-agent")
+            for kind in ("ClusterRole", "ClusterRoleBinding")
+        )
+        role["metadata"]["name"] = binding["metadata"]["name"] = binding["roleRef"]["name"] = "of-the-test"
+        netns.run_inside(cloud_namespace(NAME), lambda: self.create(role, binding))
+
+    def create(self, *documents):
+        with closing(Client(kubernetes_settings.parse(self.lab.store_url, {}))) as client:
+            for document in documents:
+                plural = f"{document['kind'].lower()}s"
+                path = f"/apis/{document['apiVersion']}/{plural}"
+                client.call(Request("create", plural, path, body=json.dumps(document).encode()))
 
     def pod(self, node, name):
         """Start a pod on a node with the plugin that was installed there; return its address."""
@@ -320,3 +339,50 @@ def test_what_is_printed_for_leaving_takes_a_node_back_once_its_agent_is_gone(cl
     assert cluster.installed("n1") == []
     assert "cloudnet" not in netns.execute(node.namespace, ["nft", "list", "tables"])
     assert "vxlan" not in netns.execute(node.namespace, ["ip", "-br", "link"])
+
+
+BGP = ("--set", "bgp=true")
+
+
+@pytest.fixture
+def bgp_cluster():
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        cluster = Cluster(folder, stack, *BGP)
+        cluster.grant(*BGP)
+        yield cluster
+
+
+def test_agents_speak_bgp_with_just_the_rights_that_are_printed_for_it_and_leave_nothing_of_it(bgp_cluster):
+    node = bgp_cluster.nodes["n1"]
+    (leaving,) = manifests("--part", "uninstall", *BGP)
+    node.spec["initContainers"] += leaving["spec"]["template"]["spec"]["initContainers"]
+    for name in bgp_cluster.nodes:
+        bgp_cluster.start(name)
+    for each in bgp_cluster.nodes.values():
+        wait(lambda each=each: "after=bgp reason=proven" in each.log(), "probes prove the path that BIRD learned")
+
+    node.stop("agent")  # and with the container its BIRD
+    left = netns.execute(node.namespace, ["ip", "route", "show", "table", "4795"])
+    bgp_cluster.start("n1")
+    wait(lambda: "recovers=yes" in node.log(), "BIRD goes on")
+    wait(lambda: node.ready("agent", 9091), "the agent is ready again")
+    node.stop("agent")
+    node.start("uninstall")
+
+    assert node.ended("uninstall") == 0, node.log()
+    assert "proto bird" in left
+    assert "bird" not in netns.execute(node.namespace, ["ip", "route", "show", "table", "all"])
+    assert not (node.volume("run") / "bird").exists()
+    asked = bgp_cluster.lab.rights()
+    kinds = ("bgpconfigurations", "bgpfilters", "bgppeers")
+    assert asked.denied == ()
+    wanted = {f"cloudnet-agent {verb} {kind}.projectcalico.org" for kind in kinds for verb in ("list", "watch")}
+    assert wanted <= set(asked.used)
+
+
+def test_the_port_of_bgp_needs_its_capability(bgp_cluster):
+    bgp_cluster.start("n1", without=["NET_BIND_SERVICE"])
+    log = bgp_cluster.nodes["n1"].volume("run") / "bird" / "bird.log"
+
+    wait(lambda: log.exists() and "Permission denied" in log.read_text(), "BIRD says that it may not listen")

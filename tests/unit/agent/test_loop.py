@@ -12,6 +12,7 @@ from cloudnet.ipam import block as blocks
 from cloudnet.kernel.api import (
     FdbEntry,
     Gateway,
+    Hop,
     KernelError,
     Link,
     Neighbour,
@@ -952,3 +953,100 @@ def test_rules_of_an_interface_go_when_it_goes():
 
     assert before
     assert [v for v in objects(host).values() if isinstance(v, Rule)] == [Rule(Family.IPV4, 98, 4793, 17, 4793)]
+
+
+# --- BGP ----------------------------------------------------------------------------------------------------
+
+
+ROUTER = Hop(ip_address("10.0.1.254"), "eth0")
+
+
+def speaking(*resources, kernel=None):
+    kernel = kernel or a_kernel()
+    host = Host(replace(CONFIG, bgp=True), kernel)
+    host.act()
+    host.put(node(1), affinity(1), node(2), affinity(2), *resources)
+    return host
+
+
+def learns(host, prefix, hop):
+    host.kernel.learn(prefix, hop)
+    host.stir()
+    host.run(5.0)
+
+
+def by_bgp(k, i=0):
+    return Route(block(k, i), "eth0", ROUTER.gateway, metric=512)
+
+
+def test_a_way_that_bgp_peers_told_is_taken_once_it_is_proven_and_left_when_they_take_it_back():
+    host = speaking()
+    alone = host.path(block(2))
+
+    learns(host, block(2), ROUTER)
+    while_told = host.path(block(2)), holds(host, by_bgp(2)), holds(host, ground(2))
+    learns(host, block(2), None)
+
+    assert (alone.kind, alone.reason) == (PathKind.VXLAN, Reason.NOT_LEARNED)
+    assert (while_told[0].kind, while_told[0].next_hop, *while_told[1:]) == (PathKind.BGP, ROUTER.gateway, True, True)
+    assert host.path(block(2)).reason is Reason.NOT_LEARNED
+    assert not holds(host, by_bgp(2))
+    assert holds(host, ground(2))
+
+
+def test_a_way_by_bgp_over_which_probes_are_lost_is_left_and_is_nothing_for_the_controller():
+    host = speaking()
+    learns(host, block(2), ROUTER)
+
+    host.answers = lambda _block: False
+    host.run(1.0)
+
+    assert (host.path(block(2)).kind, host.path(block(2)).reason) == (PathKind.VXLAN, Reason.PROBES_LOST)
+    assert host.reports[-1].lost == ()
+
+
+def test_another_way_by_bgp_is_proven_anew():
+    host = speaking()
+    learns(host, block(2), ROUTER)
+    host.kernel.learn(block(2), replace(ROUTER, gateway=ip_address("10.0.1.253")))
+    host.stir()
+    host.run(3.0)
+    before_answers = [change.after.kind for change in host.changes[-2:]]
+
+    assert before_answers == [PathKind.VXLAN, PathKind.BGP]
+    assert host.path(block(2)).next_hop == ip_address("10.0.1.253")
+
+
+def test_one_prefix_may_lead_to_many_blocks_also_to_those_that_come_later():
+    host = speaking(affinity(2, 1))
+    learns(host, ip_network("10.65.2.0/24"), ROUTER)
+    host.put(affinity(2, 2))
+    host.run(3.0)
+    led = [host.path(block(2, i)).kind for i in range(3)]
+    learns(host, ip_network("10.65.2.0/24"), None)
+
+    assert led == [PathKind.BGP] * 3
+    assert [host.path(block(2, i)).kind for i in range(3)] == [PathKind.VXLAN] * 3
+
+
+def test_an_agent_that_restarts_goes_on_by_bgp_without_a_gap():
+    first = speaking()
+    learns(first, block(2), ROUTER)
+    mark = len(first.kernel.history)
+
+    again = speaking(kernel=first.kernel)
+
+    assert again.path(block(2)).kind is PathKind.BGP
+    assert first.kernel.history[mark:] == []
+
+
+def test_a_way_by_bgp_may_leave_by_another_device_than_the_nodes_own_address_is_on():
+    kernel = a_kernel()
+    kernel.add_link(Link("eth1", 3, 1500, up=True, addresses=(ip_interface("10.9.0.11/24"),)))
+    host = speaking(kernel=kernel)
+
+    learns(host, block(2), Hop(ip_address("10.9.0.1"), "eth1"))
+
+    assert host.path(block(2)).kind is PathKind.BGP
+    assert holds(host, Route(block(2), "eth1", ip_address("10.9.0.1"), metric=512))
+    assert holds(host, Route(block(2), "eth1", ip_address("10.9.0.1"), metric=512, table=4793))

@@ -137,7 +137,7 @@ def test_an_agent_with_such_a_policy_is_not_ready(agent):
 
 
 def test_an_unknown_verb_is_refused(agent):
-    with pytest.raises(BadInput, match="verb: expected paths, policy or status, found 'fly'"):
+    with pytest.raises(BadInput, match="verb: expected bgp, paths, policy or status, found 'fly'"):
         answer(CONFIG, agent, {"verb": "fly"})
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import socket
 import threading
 
@@ -28,6 +29,7 @@ ANSWERS = {
              "direction": "egress", "traffic": {"packets": 9, "bytes": 1}},
         ],
     },
+    "bgp": {"node": "n1"},
 }  # fmt: skip
 
 
@@ -124,3 +126,71 @@ def test_a_newer_agent_is_not_misunderstood_in_silence(agent, tmp_path, url):
     agent(ANSWERS | {"policy": {"counts": "many"}})
 
     assert "are agent and command of one version?" in status(tmp_path, url).stdout
+
+
+SESSIONS = {
+    "node": "n1",
+    "problem": "",
+    "warnings": ["BGPPeer 'q': no session: there is no BGPFilter 'f': create it, or take it from spec.filters"],
+    "sessions": [
+        {"peer": "node 'n2'", "address": "10.0.1.12", "port": 179, "as_number": 64512, "origin": "mesh",
+         "state": "Established", "since": "2026-01-02 03:04:05", "error": "", "imported": 3, "exported": 2},
+        {"peer": "BGPPeer 'tor'", "address": "10.0.1.1", "port": 1790, "as_number": 65000, "origin": "global",
+         "state": "Active", "since": "2026-01-02 03:04:06", "error": "Socket: Connection refused",
+         "imported": 0, "exported": 0},
+    ],
+}  # fmt: skip
+
+
+def test_bgp_sessions_are_shown_as_calicoctl_shows_them(agent, tmp_path, url):
+    agent(ANSWERS | {"bgp": SESSIONS})
+
+    done = status(tmp_path, url)
+
+    said = fields(done.stdout)
+    assert done.exit_code == 0
+    assert said["BGP"] == "1 of 2 sessions established"
+    assert said["not done of BGP (1)"] == SESSIONS["warnings"][0]
+    table = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[-3:]]
+    assert table == [
+        ["PEER ADDRESS", "PEER", "PEER TYPE", "AS", "STATE", "SINCE", "ROUTES IN", "OUT", "INFO"],
+        ["10.0.1.12", "node 'n2'", "node-to-node mesh", "64512", "up", "2026-01-02 03:04:05", "3", "2",
+         "Established"],
+        [
+            "10.0.1.1 port 1790", "BGPPeer 'tor'", "global", "65000", "start", "2026-01-02 03:04:06", "0", "0",
+            "Active: Socket: Connection refused",
+        ],
+    ]  # fmt: skip
+
+
+def test_a_path_by_bgp_is_native_enough(agent, tmp_path, url):
+    path = {"block": "10.65.1.0/26", "node": "n2", "kind": "bgp", "reason": "proven"}
+    agent(ANSWERS | {"paths": {"node": "n1", "paths": [path]}})
+
+    said = status(tmp_path, url).stdout
+
+    assert fields(said)["paths bgp"] == "1"
+    assert "not native" not in said
+
+
+def test_a_problem_of_bgp_stands_in_its_place(agent, tmp_path, url):
+    agent(ANSWERS | {"bgp": {**SESSIONS, "problem": "BGP is not as it should be: no BIRD listens", "sessions": []}})
+
+    done = status(tmp_path, url)
+
+    assert fields(done.stdout)["BGP"] == "BGP is not as it should be: no BIRD listens"
+    assert done.stdout.endswith("no BGP sessions\n")
+
+
+def test_a_node_that_speaks_no_bgp_has_no_word_of_it(agent, tmp_path, url):
+    agent()
+
+    assert "BGP" not in status(tmp_path, url).stdout
+
+
+def test_bgp_is_there_for_programs_too(agent, tmp_path, url):
+    agent(ANSWERS | {"bgp": SESSIONS})
+
+    found = json.loads(status(tmp_path, url, "-o", "json").stdout)
+
+    assert found["bgp"]["sessions"] == SESSIONS["sessions"]

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, ip_address, ip_network
 import pytest
 
 from cloudnet.kernel import codec, netns, wire
-from cloudnet.kernel.api import Put, Remove, Route, RouteKind
+from cloudnet.kernel.api import LEARNED_TABLE, Hop, Put, Remove, Route, RouteKind
 from cloudnet.kernel.netlink import NetlinkKernel
 from cloudnet.kernel.rtnetlink import Listener, Refusal, Socket
 from cloudnet.testing.kernel import (
@@ -225,6 +225,21 @@ def test_a_gateway_of_several_next_hops_is_the_first(name, kernel):
     )
 
     assert [str(gateway.address) for gateway in kernel.gateways()] == ["10.0.0.3"]
+
+
+def test_of_ways_that_bird_learned_the_first_hop_counts_and_what_others_wrote_is_none(name, kernel):
+    in_table = f"table {LEARNED_TABLE}"
+    hops = "nexthop via 10.0.0.3 dev eth0 nexthop via 10.0.0.4 dev eth0"
+    for words in (
+        f"10.65.2.0/26 proto bird {in_table} {hops}",
+        f"10.65.3.0/26 via 10.0.0.3 proto static {in_table}",
+        "10.65.4.0/26 via 10.0.0.3 proto bird",
+        f"blackhole 10.65.5.0/26 proto bird {in_table}",
+        f"10.65.6.0/26 dev eth0 proto bird {in_table}",
+    ):
+        netns.execute(name, ["ip", "route", "add", *words.split()])
+
+    assert kernel.learned() == {ip_network("10.65.2.0/26"): Hop(ip_address("10.0.0.3"), "eth0")}
 
 
 def _lookup(address):

@@ -34,8 +34,9 @@ def only(documents, kind, name=""):
         ("monitoring=true", "pod_cidr=10.65.0.0/16", "pull_secret=s"),
         ("api_server=10.0.0.1:6443", "identity=me"),
         ("takeover=true",),
+        ("bgp=true", "bgp_secrets=tor, mesh"),
     ],
-    ids=["usual", "policy only", "all in", "api server", "takeover"],
+    ids=["usual", "policy only", "all in", "api server", "takeover", "bgp"],
 )
 def test_every_object_is_what_kubernetes_schemas_allow(overlay, settings):
     for document in built(*settings, overlay=overlay, config={"a": 1}):
@@ -244,3 +245,50 @@ def test_a_cluster_to_be_taken_over_has_agents_where_a_label_says_so_and_nothing
     assert {m["name"] for m in agent["volumeMounts"]} <= {v["name"] for v in pod["volumes"]}
     (role,) = [d for d in documents if d["kind"] == "ClusterRole" and d["metadata"]["name"] == "cloudnet-agent"]
     assert any("ipreservations" in rule["resources"] and "create" in rule["verbs"] for rule in role["rules"])
+
+
+BGP_KINDS = {"bgpconfigurations", "bgppeers", "bgpfilters"}
+
+
+def readable(documents):
+    role = only(documents, "ClusterRole", "cloudnet-agent")
+    return {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_agents_that_speak_bgp_may_see_its_kinds_bind_its_port_and_find_its_passwords():
+    documents = built("bgp=true", "bgp_secrets=tor, mesh")
+    pod = only(documents, "DaemonSet")["spec"]["template"]["spec"]
+    (sections,) = manifests.load_all(only(documents, "ConfigMap")["data"]["settings.yaml"], "settings.yaml")
+    agent = load(AgentConfig, files=[("settings.yaml", sections)], environment={"CLOUDNET_NODE": "n1"})
+    (container,) = pod["containers"]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    secrets = {one["name"]: one["secret"] for one in pod["volumes"] if "secret" in one}
+
+    assert agent.bgp
+    assert "NET_BIND_SERVICE" in container["securityContext"]["capabilities"]["add"]
+    assert {kind for kind, verb in readable(documents) if verb == "watch"} >= BGP_KINDS
+    assert {name: one["secretName"] for name, one in secrets.items()} == {"secret-tor": "tor", "secret-mesh": "mesh"}
+    assert {mounts[name] for name in secrets} == {f"{agent.bgp_secrets}/tor", f"{agent.bgp_secrets}/mesh"}
+    assert all(one["optional"] for one in secrets.values())
+
+
+def test_agents_that_speak_no_bgp_may_see_nothing_of_it_and_bind_no_low_port():
+    documents = built()
+    (container,) = only(documents, "DaemonSet")["spec"]["template"]["spec"]["containers"]
+
+    assert "NET_BIND_SERVICE" not in container["securityContext"]["capabilities"]["add"]
+    assert not {kind for kind, _ in readable(documents)} & BGP_KINDS
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("bgp_secrets=tor",), "--set bgp: expected true where there are secrets"),
+        (("bgp=true", "bgp_secrets=../tor"), "--set bgp_secrets: expected names of secrets, found '../tor'"),
+        (("bgp=true", "takeover=true"), "--set bgp: expected false: the other network"),
+        (("bgp=true", "policy_only=true", "interface_prefix=lxc"), "--set bgp: expected false, for with policy_only"),
+    ],
+)
+def test_what_does_not_go_together_with_bgp(settings, message):
+    with pytest.raises(BadInput, match=message):
+        built(*settings)

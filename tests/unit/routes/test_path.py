@@ -3,6 +3,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
+from cloudnet.kernel.api import Hop
 from cloudnet.model.addresses import Family, InstanceId, InterfaceId, NodeName, SubnetId, TableId
 from cloudnet.model.paths import PathKind, Reason
 from cloudnet.model.resources import (
@@ -214,6 +215,54 @@ def test_why_the_cloud_offers_no_way(here, there, reason, words):
 
     assert (path.kind, path.reason) == (PathKind.VXLAN, reason)
     assert words in path.detail
+
+
+HOP = Hop(ip_address("10.0.1.254"), "eth1")
+ADJACENT = Hop(ip_address("10.0.2.12"), "eth1")  # the other node itself
+ALONE, LONELY = replace(HERE, cloud=None, speaks_bgp=True), replace(THERE, cloud=None, route=None)
+LEARNED = replace(LONELY, learned=HOP)
+CROSS_SUBNET = pool(EncapMode.CROSS_SUBNET)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "kind", "next_hop", "reason"),
+    [
+        (ALONE, LEARNED, PathKind.BGP, HOP.gateway, Reason.PROVEN),
+        (ALONE, LONELY, PathKind.VXLAN, None, Reason.NOT_LEARNED),
+        (HERE, replace(THERE, learned=HOP), PathKind.NATIVE, ip_address("10.0.1.1"), Reason.PROVEN),
+        (HERE, replace(NEIGHBOUR, learned=HOP), PathKind.DIRECT, ip_address("10.0.1.12"), Reason.PROVEN),
+        (HERE, replace(THERE, route=None, learned=HOP), PathKind.BGP, HOP.gateway, Reason.PROVEN),
+        (replace(HERE, speaks_bgp=True), replace(THERE, route=None), PathKind.VXLAN, None, Reason.PENDING),
+        (
+            HERE,
+            replace(THERE, cloud=cloud_node("n2", "subnet-2", forwarding=False), learned=HOP),
+            PathKind.VXLAN,
+            None,
+            Reason.FORWARDING,
+        ),
+        (ALONE, replace(LEARNED, pool=pool(EncapMode.ALWAYS)), PathKind.VXLAN, None, Reason.POOL_MODE),
+        (ALONE, replace(LEARNED, pool=CROSS_SUBNET), PathKind.VXLAN, None, Reason.POOL_MODE),
+        (
+            ALONE,
+            replace(LEARNED, learned=ADJACENT, pool=CROSS_SUBNET),
+            PathKind.BGP,
+            ADJACENT.gateway,
+            Reason.PROVEN,
+        ),
+    ],
+    ids=[
+        "learned", "not learned", "cloud first", "direct first", "where the cloud has none",
+        "the cloud's reason stays", "fabric drops", "pool always", "cross subnet by a router",
+        "cross subnet, adjacent",
+    ],
+)  # fmt: skip
+def test_when_bgp_is_believed(here, there, kind, next_hop, reason):
+    offered = candidate(here, there)
+    state = State.NATIVE if offered.native else State.GROUND
+    path = choose(here, there, offered, state, Verdict.PROVEN)
+
+    assert (path.kind, path.reason) == (kind, reason)
+    assert (offered.next_hop, offered.device) == (next_hop, "eth1" if kind is PathKind.BGP else "")
 
 
 def test_a_cross_subnet_pool_is_direct_within_the_subnet():
