@@ -19,6 +19,7 @@ HEAVY = {
     "sqlite3",
     "rich",
     "msgspec",
+    "h2",
     "yaml",
     "ssl",
 }
