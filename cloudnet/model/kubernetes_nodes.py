@@ -107,7 +107,8 @@ def to_kubernetes(node: Json, onto: Json | None) -> Json:
     provider_id = annotations.pop(calico.PROVIDER_ID, "")
     bgp = node.get("spec", {}).get("bgp") or {}
     for fields, values in ((_BGP, bgp), (_SPEC, node.get("spec", {}))):
-        annotations |= {_PREFIX + name: str(values[field]) for field, name in fields.items() if values.get(field)}
+        said = {name: values.get(field) for field, name in fields.items()}
+        annotations |= {_PREFIX + name: str(value) for name, value in said.items() if value not in {None, ""}}
     labels = node["metadata"].get("labels") or {}
     if own := before["metadata"].get("annotations", {}).get(_LABELS):
         # Calico's own stay Calico's, unless we were asked to drop or change them.
