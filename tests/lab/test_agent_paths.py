@@ -3,14 +3,9 @@
 n1 and n3 share a subnet, n2 has another; ``cloud`` is the router between both and the bridge within each.
 """
 
-import contextlib
-import json
 import os
-import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,26 +30,11 @@ from cloudnet.model.resources import (
     TableStatus,
     Vtep,
 )
-from cloudnet.store import api
-from cloudnet.store.registry import open_store
+from cloudnet.testing.rig import Rig, block, lost, pod, standing
 
 pytestmark = pytest.mark.kernel
 
-SOON = 30.0  # seconds, for what has no promise about time
-SUBNETS = {1: 1, 2: 2, 3: 1}
 TABLES = {1: TableId("rtb-1"), 2: TableId("rtb-2")}
-
-
-def block(k):
-    return ip_network(f"10.65.{k}.0/26")
-
-
-def pod(k):
-    return f"10.65.{k}.5"
-
-
-def address(k):
-    return f"10.0.{SUBNETS[k]}.{10 + k}"
 
 
 def route(k, state=RouteState.PROGRAMMED, cause=Cause.NONE):
@@ -62,129 +42,27 @@ def route(k, state=RouteState.PROGRAMMED, cause=Cause.NONE):
     return CloudRoute(Metadata(f"10-65-{k}-0-26"), block(k), NodeName(f"n{k}"), tables)
 
 
-def resources(k):
-    name = f"n{k}"
-    subnet = SUBNETS[k]
-    yield Node(Metadata(name), (ip_interface(f"{address(k)}/24"),), (Vtep(ip_address(f"10.65.{k}.0"), ""),))
-    yield BlockAffinity(Metadata(f"{name}-10-65-{k}-0-26"), NodeName(name), block(k))
-    yield CloudNode(
-        Metadata(name), InstanceId(f"i-{k}"), InterfaceId(f"eni-{k}"), SubnetId(f"subnet-{subnet}"),
-        tables=(TABLES[subnet],), forwarding=True, l2_adjacent=True,
-    )  # fmt: skip
+class Cloud(Rig):
+    """A rig whose router is a cloud that speaks for all nodes."""
+
+    router = "cloud"
+
+    @classmethod
+    def resources(cls, k):
+        yield from super().resources(k)
+        subnet = cls.subnets[k]
+        yield CloudNode(
+            Metadata(f"n{k}"), InstanceId(f"i-{k}"), InterfaceId(f"eni-{k}"), SubnetId(f"subnet-{subnet}"),
+            tables=(TABLES[subnet],), forwarding=True, l2_adjacent=True,
+        )  # fmt: skip
 
 
-class Rig:
-    """The namespaces, the store, and the agents that were started."""
-
-    def __init__(self, prefix, folder, store, store_url):
-        self.prefix, self.folder, self.store, self.store_url = prefix, folder, store, store_url
-        self.agents = {}
-
-    def namespace(self, name):
-        return f"{self.prefix}-{name}"
-
-    def ip(self, name, *lines):
-        netns.execute(self.namespace(name), ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
-
-    def put(self, resource):
-        try:
-            self.store.create(resource)
-        except api.AlreadyExists:
-            seen = self.store.get(type(resource), resource.meta.name)
-            return self.store.update(replace(resource, meta=seen.value.meta), expected=seen.revision)
-
-    def start(self, k, store=""):
-        command = [
-            sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", store or self.store_url,
-            "--state", str(self.folder / f"n{k}-state"),
-            "--socket", str(self.folder / f"n{k}.sock"), "--metrics", "127.0.0.1:9091", "--cni-socket", "",
-        ]  # fmt: skip
-        with (self.folder / f"n{k}.log").open("ab") as log:
-            inside = netns.command_inside(self.namespace(f"n{k}"), command)
-            self.agents[k] = subprocess.Popen(inside, stdout=log, stderr=log)
-        return self.agents[k]
-
-    def stop(self, k, number=signal.SIGTERM):
-        agent = self.agents.pop(k)
-        agent.send_signal(number)
-        return agent.wait(10)
-
-    def paths(self, k):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
-            client.connect(str(self.folder / f"n{k}.sock"))
-            client.sendall(b'{"verb": "paths"}\n')
-            answer = b""
-            while piece := client.recv(65536):
-                answer += piece
-        return {path["block"]: (path["kind"], path["reason"]) for path in json.loads(answer)["paths"]}
-
-    def path(self, k, to):
-        with contextlib.suppress(OSError):
-            return self.paths(k).get(str(block(to)))
-        return None
-
-    def wait(self, condition):
-        deadline = time.monotonic() + SOON
-        while not condition():
-            assert time.monotonic() < deadline, self.told()
-            time.sleep(0.01)
-
-    def told(self):
-        return {path.name: path.read_text()[-3000:] for path in self.folder.glob("*.log")}
-
-    def flow(self, k, to, seconds):
-        """Ping a pod, or an address, 200 times a second; by count: a deadline would cut off the last one's answer."""
-        target = pod(to) if isinstance(to, int) else to
-        command = ["ping", "-i", "0.005", "-c", str(200 * seconds), "-W", "1", "-q", "-I", pod(k), target]
-        return subprocess.Popen(
-            netns.command_inside(self.namespace(f"n{k}"), command), stdout=subprocess.PIPE, text=True
-        )
-
-    def pings(self, k, to):
-        target = pod(to) if isinstance(to, int) else to
-        command = ["ping", "-c", "1", "-W", "0.1", "-q", "-I", pod(k), target]
-        return not subprocess.run(
-            netns.command_inside(self.namespace(f"n{k}"), command), capture_output=True, check=False
-        ).returncode
-
-
-def lost(flow):
-    output, _ = flow.communicate(timeout=30)
-    sent, received = (int(n) for n in re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())
-    assert sent > 100
-    return sent - received
+SUBNETS, address = Cloud.subnets, Cloud.address
 
 
 @pytest.fixture
 def rig(tmp_path):
-    prefix = f"cnt{os.getpid()}"
-    store_url = f"sqlite://{tmp_path}/store.sqlite"
-    with contextlib.ExitStack() as stack:
-        for name in ("cloud", "n1", "n2", "n3"):
-            stack.enter_context(netns.temporary(f"{prefix}-{name}"))
-        store = open_store(store_url)
-        stack.callback(store.close)
-        rig = Rig(prefix, tmp_path, store, store_url)
-        stack.callback(lambda: [rig.stop(k, signal.SIGKILL) for k in list(rig.agents)])
-        netns.execute(rig.namespace("cloud"), ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-        for subnet in (1, 2):
-            rig.ip(
-                "cloud", f"link add br{subnet} type bridge", f"address add 10.0.{subnet}.1/24 dev br{subnet}",
-                f"link set br{subnet} up",
-            )  # fmt: skip
-        for k, subnet in SUBNETS.items():
-            rig.ip(
-                "cloud",
-                f"link add n{k} type veth peer name eth0 netns {rig.namespace(f'n{k}')}",
-                f"link set n{k} master br{subnet} up",
-            )
-            rig.ip(
-                f"n{k}", "link set lo up", f"address add {address(k)}/24 dev eth0", "link set eth0 up",
-                f"route add default via 10.0.{subnet}.1", f"address add {pod(k)}/32 dev lo",
-            )  # fmt: skip
-            for resource in resources(k):
-                rig.put(resource)
+    with standing(Cloud, f"cnt{os.getpid()}", tmp_path) as rig:
         yield rig
 
 
@@ -377,7 +255,7 @@ def test_a_node_that_starts_while_the_store_is_away_goes_on_from_what_it_said_la
     rig.ip("n1", "link delete vxlan.calico")  # as after a reboot
     before = rig.pings(1, 2)
 
-    rig.start(1, store="etcd://127.0.0.1:1")
+    rig.start(1, "--store", "etcd://127.0.0.1:1")
 
     rig.wait(lambda: rig.pings(1, 2))
     assert not before

@@ -7,13 +7,9 @@ BGP only where a test starts a BIRD there.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import signal
-import socket
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -26,59 +22,19 @@ from cloudnet.kernel import netns
 from cloudnet.model import calico
 from cloudnet.model.addresses import NodeName
 from cloudnet.model.resources import BlockAffinity, Metadata, Node, Vtep
-from cloudnet.store import api
-from cloudnet.store.registry import open_store
+from cloudnet.testing.rig import Rig, block, lost, standing
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-SOON = 60.0  # seconds, for what has no promise about time
-SUBNETS = {1: 1, 2: 1, 3: 2}
-NAMES = ("tor", "n1", "n2", "n3")
 
+class Speakers(Rig):
+    """A rig whose agents speak BGP; its router does where a test starts a BIRD there."""
 
-def block(k):
-    return ip_network(f"10.65.{k}.0/26")
-
-
-def pod(k):
-    return f"10.65.{k}.5"
-
-
-def address(k):
-    return f"10.0.{SUBNETS[k]}.{10 + k}"
-
-
-def resources(k):
-    name = f"n{k}"
-    yield Node(Metadata(name), (ip_interface(f"{address(k)}/24"),), (Vtep(ip_address(f"10.65.{k}.0"), ""),))
-    yield BlockAffinity(Metadata(f"{name}-10-65-{k}-0-26"), NodeName(name), block(k))
-
-
-class Rig:
-    """The namespaces, the store, and the programs that were started."""
-
-    def __init__(self, prefix, folder, store, store_url):
-        self.prefix, self.folder, self.store, self.store_url = prefix, folder, store, store_url
-        self.agents = {}
-
-    def namespace(self, name):
-        return f"{self.prefix}-{name}"
-
-    def ip(self, name, *lines):
-        netns.execute(self.namespace(name), ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    router = "tor"
+    subnets = {1: 1, 2: 1, 3: 2}  # noqa: RUF012 - as in Rig
 
     def command(self, k, *more):
-        here = self.folder / f"n{k}"
-        command = [
-            sys.executable, "-m", "cloudnet", "agent", "--node", f"n{k}", "--store", self.store_url,
-            "--state", f"{here}-state", "--socket", f"{here}.sock", "--metrics", "127.0.0.1:9091",
-            "--cni-socket", "", "--bgp", "--bgp-folder", f"{here}-bird", *more,
-        ]  # fmt: skip
-        return netns.command_inside(self.namespace(f"n{k}"), command)
-
-    def start(self, k, *more):
-        with (self.folder / f"n{k}.log").open("ab") as log:
-            self.agents[k] = subprocess.Popen(self.command(k, *more), stdout=log, stderr=log)
+        return super().command(k, "--bgp", "--bgp-folder", str(self.folder / f"n{k}-bird"), *more)
 
     def run(self, k, *more):
         places = ("--bin-dir", str(self.folder / "bin"), "--conf-dir", str(self.folder / "net.d"))
@@ -89,13 +45,6 @@ class Rig:
         """Return the routes of the table that BIRD learns into; nothing where there is no such table."""
         show = ["ip", "route", "show", "table", "all", "proto", "bird"]
         return netns.execute(self.namespace(f"n{k}"), show)
-
-    def put(self, resource):
-        try:
-            self.store.create(resource)
-        except api.AlreadyExists:
-            seen = self.store.get(type(resource), resource.meta.name)
-            self.store.update(replace(resource, meta=seen.value.meta), expected=seen.revision)
 
     def start_router(self, config):
         """Start a BIRD on the router between the subnets, as its owner would."""
@@ -114,11 +63,6 @@ class Rig:
         shown = netns.execute(self.namespace(name), ["ip", "route", "show", "proto", "bird"])
         return {line.split()[0] for line in shown.splitlines()}
 
-    def stop(self, k, number=signal.SIGTERM):
-        agent = self.agents.pop(k)
-        agent.send_signal(number)
-        return agent.wait(10)
-
     def bird(self, name):
         """Return the pid of the BIRD of a node or router, or nothing where none runs."""
         with contextlib.suppress(OSError, ValueError):
@@ -127,21 +71,16 @@ class Rig:
                 return pid
         return None
 
+    def end_birds(self):
+        """Kill every BIRD, and before them the agents, which would start them again."""
+        for k in list(self.agents):
+            self.stop(k, signal.SIGKILL)
+        for name in self.places():
+            if pid := self.bird(name):
+                os.kill(pid, signal.SIGKILL)
+
     def birdc(self, k, command):
         control.ask(self.folder / f"n{k}-bird" / "bird.ctl", command)
-
-    def ask(self, k, verb):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
-            client.connect(str(self.folder / f"n{k}.sock"))
-            client.sendall(json.dumps({"verb": verb}).encode() + b"\n")
-            answer = b""
-            while piece := client.recv(65536):
-                answer += piece
-        return json.loads(answer)
-
-    def paths(self, k):
-        return {path["block"]: (path["kind"], path["reason"]) for path in self.ask(k, "paths")["paths"]}
 
     def sessions(self, k):
         return {one["address"]: one for one in self.ask(k, "bgp")["sessions"]}
@@ -150,21 +89,6 @@ class Rig:
         """Return how often any agent has said that a path changed."""
         return sum(path.read_text().count("path changed") for path in self.folder.glob("*.log"))
 
-    def path(self, k, to):
-        with contextlib.suppress(OSError):
-            return self.paths(k).get(str(block(to)))
-        return None
-
-    def wait(self, condition):
-        deadline = time.monotonic() + SOON
-        while not condition():
-            assert time.monotonic() < deadline, self.told()
-            time.sleep(0.02)
-
-    def told(self):
-        logs = [*self.folder.glob("*.log"), *self.folder.glob("*/bird.log")]
-        return {str(path): path.read_text()[-3000:] for path in logs}
-
     def swallow(self, k, *, no_more=False):
         """Let the node drop whatever comes for its pods without a tunnel, as a fabric with a hole would."""
         rule = "add table ip hole\nadd chain ip hole in { type filter hook prerouting priority raw; }\n"
@@ -172,51 +96,14 @@ class Rig:
         nft = ["nft", "-f", "-"]
         netns.execute(self.namespace(f"n{k}"), nft, stdin="delete table ip hole\n" if no_more else rule)
 
-    def flow(self, k, to, seconds):
-        """Ping a pod 200 times a second; by count: a deadline would cut off the last one's answer."""
-        command = ["ping", "-i", "0.005", "-c", str(200 * seconds), "-W", "1", "-q", "-I", pod(k), pod(to)]
-        inside = netns.command_inside(self.namespace(f"n{k}"), command)
-        return subprocess.Popen(inside, stdout=subprocess.PIPE, text=True)
 
-
-def lost(flow):
-    output, _ = flow.communicate(timeout=60)
-    sent, received = (int(n) for n in re.search(r"(\d+) packets transmitted, (\d+) received", output).groups())
-    assert sent > 100
-    return sent - received
+SUBNETS, address = Speakers.subnets, Speakers.address
 
 
 @pytest.fixture
 def rig(tmp_path):
-    prefix = f"cnb{os.getpid()}"
-    store_url = f"sqlite://{tmp_path}/store.sqlite"
-    with contextlib.ExitStack() as stack:
-        for name in NAMES:
-            stack.enter_context(netns.temporary(f"{prefix}-{name}"))
-        store = open_store(store_url)
-        stack.callback(store.close)
-        rig = Rig(prefix, tmp_path, store, store_url)
-        stack.callback(lambda: [os.kill(pid, signal.SIGKILL) for name in NAMES if (pid := rig.bird(name))])
-        stack.callback(lambda: [rig.stop(k, signal.SIGKILL) for k in list(rig.agents)])
-        netns.execute(rig.namespace("tor"), ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-        rig.ip("tor", "link set lo up")
-        for subnet in (1, 2):
-            rig.ip(
-                "tor", f"link add br{subnet} type bridge", f"address add 10.0.{subnet}.1/24 dev br{subnet}",
-                f"link set br{subnet} up",
-            )  # fmt: skip
-        for k, subnet in SUBNETS.items():
-            rig.ip(
-                "tor",
-                f"link add n{k} type veth peer name eth0 netns {rig.namespace(f'n{k}')}",
-                f"link set n{k} master br{subnet} up",
-            )
-            rig.ip(
-                f"n{k}", "link set lo up", f"address add {address(k)}/24 dev eth0", "link set eth0 up",
-                f"route add default via 10.0.{subnet}.1", f"address add {pod(k)}/32 dev lo",
-            )  # fmt: skip
-            for resource in resources(k):
-                store.create(resource)
+    with standing(Speakers, f"cnb{os.getpid()}", tmp_path) as rig, contextlib.ExitStack() as stack:
+        stack.callback(rig.end_birds)
         yield rig
 
 
@@ -332,7 +219,7 @@ def test_a_router_learns_pods_and_services_leads_nodes_to_each_other_and_hears_n
     for k, router in own.items():
         peer = {"node": f"n{k}", "peerIP": router, "asNumber": 65000, "password": password, "filters": ["out"]}
         rig.put(document("BGPPeer", f"tor-{k}", **peer, ttlSecurity=1, numAllowedLocalASNumbers=1))
-        rig.put(replace(next(resources(k)), as_number=65001))
+        rig.put(replace(next(rig.resources(k)), as_number=65001))
         rig.start(k, "--bgp-secrets", str(rig.folder / "secrets"))
 
     rig.wait(lambda: rig.path(1, 3) == ("bgp", "proven") and rig.path(3, 1) == ("bgp", "proven"))
