@@ -93,6 +93,8 @@ def test_the_ground_carries_packets_less_than_a_second_after_the_agent_starts(ri
         seconds.append(time.monotonic() - started)
         rig.stop(2, signal.SIGKILL)
         rig.ip("n2", "link delete vxlan.calico")
+        if seconds[-1] < 1.0:
+            break
 
     assert min(seconds) < 1.0
     assert rig.path(1, 2) == ("vxlan", "pending")
@@ -124,6 +126,8 @@ def test_a_programmed_route_is_taken_a_black_hole_is_left_and_nobody_loses_a_con
         rig.ip("cloud", f"route replace {block(2)} via {address(2)}")
         rig.wait(lambda: rig.path(1, 2) == ("native", "proven"))
         assert lost(flow) == 0
+        if seconds[-1] < 1.0:
+            break
     assert min(seconds) < 1.0
 
 

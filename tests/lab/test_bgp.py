@@ -159,6 +159,8 @@ def test_a_path_by_bgp_that_swallows_packets_is_left_within_a_second(rig):
         assert lost(flow) < 200 * (seconds[-1] + 0.1)
         rig.swallow(2, no_more=True)
         rig.wait(lambda: rig.path(1, 2) == ("bgp", "proven"))
+        if seconds[-1] < 1.0:
+            break
     assert min(seconds) < 1.0
 
 
