@@ -46,6 +46,11 @@ def differences(before: Taken, after: Taken) -> Iterator[str]:
 
 
 def _stored(lab: Lab) -> Mapping[str, int]:
+    """Count inside the cloud's namespace: a store that is a server is reached nowhere else."""
+    return netns.run_inside(spec.cloud_namespace(lab.name), lambda: _counted(lab))
+
+
+def _counted(lab: Lab) -> Mapping[str, int]:
     with closing(lab.store()) as store:
         found = {kind.name: len(store.list(kind.type).items) for kind in kinds.ALL}
         blocks = (item.value for item in store.list(IPAMBlock).items)
