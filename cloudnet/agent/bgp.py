@@ -192,3 +192,6 @@ class BgpKeeper:
     def stopped(self, error: Exception) -> None:
         """Note that the thread is lost."""
         self.problem = f"the BGP thread stopped: {error}"
+
+    def close(self) -> None:
+        """Leave BIRD as it is."""

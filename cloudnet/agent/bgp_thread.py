@@ -6,8 +6,6 @@ BIRD goes on when the agent ends: only a node that is told to speak no BGP any m
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloudnet.agent.bgp import BgpKeeper, Peering
 from cloudnet.agent.bgp_heard import KINDS
+from cloudnet.agent.keeper_thread import KeeperThread
 from cloudnet.bgp import render
 from cloudnet.bgp.daemon import BirdDaemon
 from cloudnet.bgp.passwords import passwords_in
@@ -43,21 +42,13 @@ class _Heard:
     blocks: bool = False
 
 
-class BgpThread:
-    """Runs a keeper until it is closed; BIRD goes on."""
+class BgpThread(KeeperThread[BgpKeeper, _Heard]):
+    """Keeps BIRD told until it is closed; BIRD goes on."""
 
     kinds = KINDS
 
     def __init__(self, keeper: BgpKeeper, clock: Clock) -> None:
-        self._keeper, self._clock = keeper, clock
-        self._inbox: queue.SimpleQueue[_Heard | None] = queue.SimpleQueue()  # None: end
-        self._metrics: Metrics | None = None
-        self._thread = threading.Thread(target=self._run, name="bgp", daemon=True)
-        self._thread.start()
-
-    @property
-    def problem(self) -> str:
-        return self._keeper.problem
+        super().__init__("bgp", keeper, clock)
 
     def hear(self, batch: Batch) -> None:
         """Take events of any kind from any thread."""
@@ -78,41 +69,13 @@ class BgpThread:
             "sessions": [spell(peering) for peering in keeper.peerings],
         }
 
-    def measure(self, metrics: Metrics) -> None:
-        """Tell these metrics what has been counted, and from now on whatever is."""
-        self._metrics = metrics
-        self._show(metrics)
-
-    def close(self) -> None:
-        self._inbox.put(None)
-        self._thread.join()
+    def _hand_on(self, heard: _Heard) -> None:
+        hear = self._keeper.hear_blocks if heard.blocks else self._keeper.hear
+        hear(heard.events, synced=heard.synced)
 
     def _show(self, metrics: Metrics) -> None:
         keeper = self._keeper
         metrics.show_bgp(keeper.counts, keeper.peerings, problem=keeper.problem, not_done=len(keeper.warnings))
-
-    def _run(self) -> None:
-        wakeup = self._clock.now()
-        try:
-            while self._take(max(0.0, wakeup - self._clock.now())):
-                wakeup = self._keeper.work(self._clock.now())
-                if self._metrics is not None:
-                    self._show(self._metrics)
-        except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
-            self._keeper.stopped(error)
-            raise
-
-    def _take(self, timeout: float) -> bool:
-        """Hand on what was heard within ``timeout`` seconds; return whether to go on."""
-        try:
-            heard = self._inbox.get(timeout=timeout)
-            while heard is not None:
-                hear = self._keeper.hear_blocks if heard.blocks else self._keeper.hear
-                hear(heard.events, synced=heard.synced)
-                heard = self._inbox.get_nowait()
-        except queue.Empty:
-            return True  # everything that was there has been taken
-        return False
 
 
 class Silent:

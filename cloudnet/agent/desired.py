@@ -14,6 +14,7 @@ from cloudnet.agent.wishes import NATIVE_METRIC
 from cloudnet.config import AgentConfig
 from cloudnet.kernel.api import (
     MAIN_TABLE,
+    PROBE_TABLE,
     KernelObject,
     Link,
     Route,
@@ -25,7 +26,6 @@ from cloudnet.model.resources import Node
 from cloudnet.overlay import vxlan
 from cloudnet.routes.path import Candidate
 
-PROBE_TABLE = 4793
 IPPROTO_UDP = 17  # linux/in.h; what decides imports no socket
 PROBE_PRIORITY = 98  # before Calico's 99 and the main table's 32766
 _WHOLE = {Family.IPV4: 32, Family.IPV6: 128}

@@ -7,13 +7,12 @@ readiness. Without libnftables the agent goes on, unless a pool needs NAT: then 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from cloudnet.agent.keeper_thread import KeeperThread
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
 from cloudnet.errors import BadInput, CloudnetError
@@ -39,9 +38,6 @@ _RETRY_LIMIT = 30.0  # … up to this
 class _Heard:
     events: tuple[Event[Resource], ...]
     synced: bool
-
-
-_Inbox: TypeAlias = "queue.SimpleQueue[_Heard | None]"  # None: end
 
 
 @dataclass(slots=True)
@@ -119,6 +115,10 @@ class NatKeeper:
             self._failed(str(e), now)
         return self._due
 
+    def stopped(self, error: Exception) -> None:
+        """Say that nobody keeps NAT any more."""
+        self.problem = f"the NAT thread stopped: {error}"
+
     def close(self) -> None:
         if self._door is not None:
             self._door.close()
@@ -154,19 +154,11 @@ class NatKeeper:
         self._dirty, self._due = False, now + self._pause
 
 
-class NatThread:
-    """Runs a keeper until it is closed; what stands in the kernel stays."""
+class NatThread(KeeperThread[NatKeeper, _Heard]):
+    """Keeps NAT until it is closed."""
 
     def __init__(self, keeper: NatKeeper, clock: Clock) -> None:
-        self._keeper, self._clock = keeper, clock
-        self._inbox: _Inbox = queue.SimpleQueue()
-        self._metrics: Metrics | None = None
-        self._thread = threading.Thread(target=self._run, name="nat", daemon=True)
-        self._thread.start()
-
-    @property
-    def problem(self) -> str:
-        return self._keeper.problem
+        super().__init__("nat", keeper, clock)
 
     def hear(self, events: tuple[Event[Resource], ...], *, synced: bool) -> None:
         """Take events of any kind from any thread."""
@@ -174,35 +166,8 @@ class NatThread:
         if ours or synced:
             self._inbox.put(_Heard(ours, synced))
 
-    def measure(self, metrics: Metrics) -> None:
-        """Tell these metrics what has been counted, and from now on whatever is."""
-        self._metrics = metrics
+    def _hand_on(self, heard: _Heard) -> None:
+        self._keeper.hear(heard.events, synced=heard.synced)
+
+    def _show(self, metrics: Metrics) -> None:
         metrics.show_nat(self._keeper.counts, problem=self.problem)
-
-    def close(self) -> None:
-        self._inbox.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        wakeup = self._clock.now()
-        try:
-            while self._take(max(0.0, wakeup - self._clock.now())):
-                wakeup = self._keeper.work(self._clock.now())
-                if self._metrics is not None:
-                    self._metrics.show_nat(self._keeper.counts, problem=self.problem)
-        except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
-            self._keeper.problem = f"the NAT thread stopped: {error}"
-            raise
-        finally:
-            self._keeper.close()
-
-    def _take(self, timeout: float) -> bool:
-        """Hand on what was heard within ``timeout`` seconds; return whether to go on."""
-        try:
-            heard = self._inbox.get(timeout=timeout)
-            while heard is not None:
-                self._keeper.hear(heard.events, synced=heard.synced)
-                heard = self._inbox.get_nowait()
-        except queue.Empty:
-            return True  # everything that was there has been taken
-        return False

@@ -11,14 +11,13 @@ force; a policy that is to blame is named, in the log and in readiness, and ever
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from cloudnet.agent.keeper_thread import KeeperThread
 from cloudnet.agent.local_pods import LocalPods
 from cloudnet.clock import Clock
 from cloudnet.config import AgentConfig
@@ -49,7 +48,6 @@ log = logging.getLogger(__name__)
 _RETRY_FIRST = 1.0  # seconds until the second try; doubles …
 _RETRY_LIMIT = 30.0  # … up to this
 _PATIENCE = 20.0  # seconds that a pod's start waits for its rules; container runtimes give up later
-_BATCH = 10_000  # events taken in before the kernel is changed
 
 
 class NotInForce(CloudnetError):
@@ -336,20 +334,12 @@ class PolicyKeeper:
         self._due = now + self._pause
 
 
-class PolicyThread:
-    """Runs a keeper until it is closed; what stands in the kernel stays. It is the gate that pods' starts pass."""
+class PolicyThread(KeeperThread[PolicyKeeper, "_Heard | Admission | Future[None]"]):
+    """Keeps policy until it is closed. It is the gate that pods' starts pass."""
 
     def __init__(self, keeper: PolicyKeeper, clock: Clock) -> None:
-        self._keeper, self._clock = keeper, clock
         self.names: Mapping[str, str] = keeper.names
-        self._inbox: queue.SimpleQueue[_Heard | Admission | Future[None] | None] = queue.SimpleQueue()
-        self._metrics: Metrics | None = None
-        self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
-        self._thread.start()
-
-    @property
-    def problem(self) -> str:
-        return self._keeper.problem
+        super().__init__("policy", keeper, clock)
 
     @property
     def out_of_force(self) -> str:
@@ -393,44 +383,15 @@ class PolicyThread:
             log.debug("counters are from the last look")
         return self._keeper.traffic
 
-    def measure(self, metrics: Metrics) -> None:
-        """Tell these metrics what has been counted, and from now on whatever is."""
-        self._metrics = metrics
+    def _hand_on(self, heard: _Heard | Admission | Future[None]) -> None:
+        match heard:
+            case _Heard(events, synced):
+                self._keeper.hear(events, synced=synced)
+            case Admission():
+                self._keeper.admit(heard)
+            case Future():
+                self._keeper.count()
+                heard.set_result(None)
+
+    def _show(self, metrics: Metrics) -> None:
         metrics.show_policy(self._keeper.counts, self._keeper.traffic, problem=self.problem)
-
-    def close(self) -> None:
-        self._inbox.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        wakeup = self._clock.now()
-        try:
-            while self._take(max(0.0, wakeup - self._clock.now())):
-                wakeup = self._keeper.work(self._clock.now())
-                if self._metrics is not None:
-                    self._metrics.show_policy(self._keeper.counts, self._keeper.traffic, problem=self.problem)
-        except Exception as error:  # a fault of ours; the thread is lost, and readiness must show it
-            self._keeper.stopped(error)
-            raise
-        finally:
-            self._keeper.close()
-
-    def _take(self, timeout: float) -> bool:
-        """Hand on what was heard within ``timeout`` seconds; return whether to go on."""
-        try:
-            heard = self._inbox.get(timeout=timeout)
-            for _ in range(_BATCH):
-                match heard:
-                    case None:
-                        return False
-                    case _Heard(events, synced):
-                        self._keeper.hear(events, synced=synced)
-                    case Admission():
-                        self._keeper.admit(heard)
-                    case Future():
-                        self._keeper.count()
-                        heard.set_result(None)
-                heard = self._inbox.get_nowait()
-        except queue.Empty:
-            pass  # everything that was there has been taken
-        return True

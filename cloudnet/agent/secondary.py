@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, collapse_addresses, ip_network
 
-from cloudnet.kernel.api import MAIN_TABLE, KernelObject, Link, Route, Rule
+from cloudnet.kernel.api import INTERFACE_TABLES, MAIN_TABLE, KernelObject, Link, Route, Rule
 from cloudnet.model.addresses import Address, Family, Network, family
 from cloudnet.model.cloud_addresses import CloudAddresses, CloudInterface
 
-FIRST_TABLE = 4800  # and the number of the interface; 4793 is the probes'
 TO_OWN, TO_POOLS, FROM_OWN = 101, 102, 103  # behind Calico's 99, before the main table's 32766
 _EVERYWHERE = ip_network("0.0.0.0/0")
 
@@ -63,7 +62,7 @@ def objects(
             for pool in four:
                 yield Rule(Family.IPV4, TO_POOLS, MAIN_TABLE, source=source, destination=pool)
         for source in _merged((*delivered, *own)):
-            yield Rule(Family.IPV4, FROM_OWN, FIRST_TABLE + each.interface.number, source=source)
+            yield Rule(Family.IPV4, FROM_OWN, INTERFACE_TABLES + each.interface.number, source=source)
 
 
 def ground(route: Route, here: Iterable[Attached]) -> Iterator[Route]:
@@ -74,7 +73,7 @@ def ground(route: Route, here: Iterable[Attached]) -> Iterator[Route]:
     if family(route.destination) is Family.IPV4:
         for each in here:
             if each.ready:
-                yield replace(route, table=FIRST_TABLE + each.interface.number)
+                yield replace(route, table=INTERFACE_TABLES + each.interface.number)
 
 
 def _table(each: Attached) -> Iterator[Route]:
@@ -82,7 +81,7 @@ def _table(each: Attached) -> Iterator[Route]:
     for address in each.interface.addresses:
         if family(address) is Family.IPV4:
             gateway = address.network.network_address + 1
-            table = FIRST_TABLE + each.interface.number
+            table = INTERFACE_TABLES + each.interface.number
             yield Route(_EVERYWHERE, each.link.name, gateway, table=table, onlink=True)
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from cloudnet.kernel.api import KernelObject, Route, Rule
+from cloudnet.kernel.api import OVERLAY_TABLE, KernelObject, Route, Rule
 from cloudnet.model.addresses import Network, family
 from cloudnet.routes.path import Here
 
-TABLE = 4794  # 4793 is the probes', 4795 BIRD's, 4800 and up those of further interfaces
 _FROM_POOLS = 104  # behind the rules for further interfaces, before the main table's 32766
 
 
@@ -23,10 +22,10 @@ def rules(here: Here, pools: Iterable[Network], *, natives: bool) -> Iterator[Ke
     """Yield the rules; none where the node may send for others, or the cloud delivers no block at all."""
     if natives and not here.forwards:
         for cidr in pools:
-            yield Rule(family(cidr), _FROM_POOLS, TABLE, source=cidr)
+            yield Rule(family(cidr), _FROM_POOLS, OVERLAY_TABLE, source=cidr)
 
 
 def ground(here: Here, route: Route) -> Iterator[Route]:
     """Yield a native block's way over VXLAN for packets that may not take its native way."""
     if not here.forwards:
-        yield replace(route, table=TABLE)
+        yield replace(route, table=OVERLAY_TABLE)

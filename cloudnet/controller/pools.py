@@ -29,6 +29,7 @@ from cloudnet.controller import events, words
 from cloudnet.controller.actions import Changed, Leading, Put, Remove, Tell, Write
 from cloudnet.controller.books import Books
 from cloudnet.controller.complaints import Complaints
+from cloudnet.controller.options import Waits
 from cloudnet.controller.pool_actions import (
     AddInterface,
     AddressesRead,
@@ -68,15 +69,11 @@ from cloudnet.provider.errors import (
 from cloudnet.store.api import Event, Stored
 
 
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions(Waits):
     """Settings of the loop; times are seconds."""
 
     resync: float = 3600.0  # what others change is rare, and what we change we know
-    retry_first: float = 60.0  # quota, permission: a person has to act
-    retry_limit: float = 600.0
-    away_first: float = 1.0  # throttled or out of reach: the cloud comes back by itself
-    away_limit: float = 30.0
     read_gap: float = 1.0  # between reads: machines that join one by one share some
 
 
@@ -206,7 +203,7 @@ class Pools:
         started, self._reading = self._reading, None
         if event.holdings is None or started is None:
             self._read_tries += 1
-            self._read_due = self._now + self._wait_after(event.error, self._read_tries)
+            self._read_due = self._now + self.options.wait_after(event.error, self._read_tries)
             self._complaints.trouble("addresses", words.reading("native addresses", event.error))
             return
         self._complaints.fine("addresses")
@@ -607,12 +604,6 @@ class Pools:
 
     def _read_soon(self) -> None:
         self._read_due = min(self._read_due, max(self._now, self._read_at + self.options.read_gap))
-
-    def _wait_after(self, error: ProviderError | None, tries: int) -> float:
-        away = isinstance(error, Throttled | Unavailable)
-        first = self.options.away_first if away else self.options.retry_first
-        limit = self.options.away_limit if away else self.options.retry_limit
-        return max(growing(first, limit, tries), (error.retry_after if error else None) or 0.0)
 
     def _next_wakeup(self) -> float:
         if not (self.leader and self.synced):

@@ -21,10 +21,20 @@ ROUTE_PROTOCOL = 67
 """Our rtnetlink protocol number (``rtm_protocol``, ``FRA_PROTOCOL``): free in iproute2's rt_protos, and neither
 Calico's 80 nor BIRD's 12, so that each program knows its own routes on a shared host."""
 
+# Routing tables. All that are ours stand here, so that no number is taken twice.
 MAIN_TABLE = 254  # RT_TABLE_MAIN, linux/rtnetlink.h
+
+PROBE_TABLE = 4793
+"""The native way of each block, for probes alone."""
+
+OVERLAY_TABLE = 4794
+"""The overlay's way to native blocks, for what is not this machine's where it may not forward."""
 
 LEARNED_TABLE = 4795
 """Where BIRD puts what peers say of the way to pods (``cloudnet.bgp``): no rule leads there, only we read it."""
+
+INTERFACE_TABLES = 4800
+"""And the number of a further interface: the main table with that interface's gateway."""
 
 OVERLAY_DEVICES: Mapping[Family, str] = MappingProxyType(
     {Family.IPV4: "vxlan.calico", Family.IPV6: "vxlan-v6.calico"}

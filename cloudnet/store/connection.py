@@ -15,7 +15,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -314,22 +314,34 @@ class Proxy:
     authorization: str = field(default="", repr=False)
 
 
-def dial(
+def begun(connection: Connection, ask: Callable[[Connection], Answer | None]) -> Connection | Answer:
+    """Return the connection on which an answer goes on, or the answer that refuses it; then it is closed.
+
+    ``ask`` returns nothing where the answer goes on.
+    """
+    try:
+        answer = ask(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if answer is None:
+        return connection
+    connection.close()
+    return answer
+
+
+def connect(
     endpoint: Endpoint,
     tls: ssl.SSLContext | None,
     *,
     timeout: float,
     server_name: str = "",
     proxy: Proxy | None = None,
-) -> Connection:
-    """Return a new connection. ``server_name`` is whose certificate is expected, if not the endpoint's host's."""
-    return Connection(connect(endpoint, tls, timeout=timeout, server_name=server_name, proxy=proxy), endpoint)
-
-
-def connect(
-    endpoint: Endpoint, tls: ssl.SSLContext | None, *, timeout: float, server_name: str, proxy: Proxy | None
 ) -> socket.socket:
-    """Return a new socket, TLS spoken; its ``selected_alpn_protocol`` says what the server chose, if asked."""
+    """Return a new socket, TLS spoken; its ``selected_alpn_protocol`` says what the server chose, if asked.
+
+    ``server_name`` is whose certificate is expected, if not the endpoint's host's.
+    """
     first = proxy.endpoint if proxy else endpoint
     plain = socket.create_connection((first.host, first.port), timeout)
     try:

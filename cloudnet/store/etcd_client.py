@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from cloudnet.store import etcd_errors, records
-from cloudnet.store.connection import Answer, Connection, Endpoint, dial
+from cloudnet.store.connection import Answer, Connection, Endpoint, begun, connect
 from cloudnet.store.etcd_errors import Refused
 from cloudnet.store.etcd_settings import Settings
 from cloudnet.store.etcd_wire import AUTHENTICATE, Json, from_json, to_json
@@ -125,15 +125,7 @@ class Client:
     def _open(self, endpoint: Endpoint, path: str, messages: Sequence[bytes]) -> Connection | Answer:
         connection = self._dial(endpoint)
         deadline = time.monotonic() + self.settings.timeout
-        try:
-            answer = connection.open_stream(path, self._headers(path), *messages, deadline=deadline)
-        except BaseException:
-            connection.close()
-            raise
-        if answer is None:
-            return connection
-        connection.close()
-        return answer
+        return begun(connection, lambda c: c.open_stream(path, self._headers(path), *messages, deadline=deadline))
 
     def _in_turn(self) -> Iterator[Endpoint]:
         """Go through the members, beginning with the one that answered last; stop when we are closed."""
@@ -169,7 +161,8 @@ class Client:
         return self._dial(endpoint)
 
     def _dial(self, endpoint: Endpoint) -> Connection:
-        return dial(endpoint, self.settings.context(), timeout=self.settings.connect_timeout)
+        settings = self.settings
+        return Connection(connect(endpoint, settings.context(), timeout=settings.connect_timeout), endpoint)
 
     def _give_back(self, connection: Connection, *, reusable: bool) -> None:
         with self._lock:

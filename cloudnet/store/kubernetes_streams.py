@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from cloudnet.store import kubernetes_errors
-from cloudnet.store.connection import Answer, Connection, Reading
+from cloudnet.store.connection import Answer, Connection, Reading, begun
 from cloudnet.store.http2 import PROTOCOL, SharedConnection
 from cloudnet.store.kubernetes_client import Client, Request
 from cloudnet.store.kubernetes_credentials import Certificate, Proof
@@ -82,7 +82,9 @@ class Streams:
                 log.debug("a connection takes no more streams reason=%r", str(error))
         sock, settings = self._client.connect(proof, protocols=_PROTOCOLS), self._client.settings
         if not (isinstance(sock, ssl.SSLSocket) and sock.selected_alpn_protocol() == PROTOCOL):
-            return self._alone(Connection(sock, settings.endpoint), request, proof)
+            path, headers, deadline = self._client.path(request), self._client.headers(proof), self._deadline()
+            alone = Connection(sock, settings.endpoint)
+            return begun(alone, lambda c: c.open_reading(path, headers, deadline=deadline))
         waits = {"ping_after": settings.ping_after, "pong_within": settings.pong_within}
         shared = SharedConnection(sock, settings.endpoint, **waits)
         self._shared.append((proof.certificate, shared))
@@ -101,18 +103,6 @@ class Streams:
     def _on(self, shared: SharedConnection, request: Request, proof: Proof) -> Reading | Answer:
         client = self._client
         return shared.open(client.path(request), client.headers(proof), deadline=self._deadline())
-
-    def _alone(self, connection: Connection, request: Request, proof: Proof) -> Reading | Answer:
-        client = self._client
-        try:
-            answer = connection.open_reading(client.path(request), client.headers(proof), deadline=self._deadline())
-        except BaseException:
-            connection.close()
-            raise
-        if answer is None:
-            return connection
-        connection.close()
-        return answer
 
     def _deadline(self) -> float:
         return time.monotonic() + self._client.settings.timeout

@@ -88,14 +88,22 @@ def when_read(node, then):
     node.cluster.pod = pod
 
 
-def test_a_pod_that_is_made_anew_while_its_sandbox_is_added_gets_nothing_of_it(api, node):
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (lambda api: api.renew(pod()), "pod 'shop/web' was deleted and made anew"),
+        (lambda api: api.delete(pod()), "Kubernetes has no pod 'shop/web'"),
+    ],
+    ids=["made anew", "deleted"],
+)
+def test_a_pod_that_goes_while_its_sandbox_is_added_leaves_nothing(api, node, happens, said):
     old = made(api.create(pod()))
-    when_read(node, lambda: api.renew(pod()))
+    when_read(node, lambda: happens(api))
 
     code, answer = node.add(args=old)
 
     assert code == 11
-    assert "made anew" in answer["msg"]
+    assert said in answer["msg"]
     assert node.is_empty()
 
 
@@ -110,17 +118,6 @@ def test_a_link_is_cut_for_the_pod_alone_that_is_there_now(api, node):
     assert code == 11
     assert node.pods.owners() == before
     assert [str(one.networks[0]) for one in node.endpoints().values()] == ["10.65.0.77/32"]
-
-
-def test_a_pod_that_is_deleted_while_its_sandbox_is_added_leaves_nothing(api, node):
-    args = made(api.create(pod()))
-    when_read(node, lambda: api.delete(pod()))
-
-    code, answer = node.add(args=args)
-
-    assert code == 11
-    assert "Kubernetes has no pod 'shop/web'" in answer["msg"]
-    assert node.is_empty()
 
 
 def test_a_static_pod_goes_by_the_hash_of_its_file(api, node):

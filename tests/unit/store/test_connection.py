@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudnet.store.connection import Chunks, Connection, Endpoint, ProtocolError, dial
+from cloudnet.store.connection import Chunks, Connection, Endpoint, ProtocolError, connect
 
 HERE = Endpoint("127.0.0.1", 1)
 
@@ -176,7 +176,7 @@ def test_nobody_there_is_an_error():
         port = probe.getsockname()[1]
 
     with pytest.raises(ConnectionRefusedError):
-        dial(Endpoint("127.0.0.1", port), None, timeout=1)
+        connect(Endpoint("127.0.0.1", port), None, timeout=1)
 
 
 @pytest.mark.parametrize(("host", "text"), [("10.0.0.1", "10.0.0.1:2379"), ("fd00::1", "[fd00::1]:2379")])
